@@ -1,0 +1,162 @@
+//! The role of the instances, and the instance profile that carries it (one role a profile).
+
+use aws_sdk_iam::Client;
+use aws_sdk_iam::types::{AttachedPolicy, InstanceProfile, Role, Tag};
+use futures_util::try_join;
+use serde_json::json;
+use shared::error::{given, if_found};
+use shared::wait::while_not_yet;
+use shared::{Diff, Error, Result, Run, Tried};
+
+use crate::ClusterUp;
+use crate::wish::Wanted;
+
+pub struct Found {
+    role: Option<Role>,
+    policies: Vec<AttachedPolicy>,
+    profile: Option<InstanceProfile>,
+}
+
+/// What the ECS agent needs, maintained by AWS.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/instance_IAM_role.html>
+const AGENT_POLICY: &str = "service-role/AmazonEC2ContainerServiceforEC2Role";
+
+/// IAM names are the account's, not the region's, so the region is part of them.
+pub fn name(run: &Run) -> String {
+    run.named(&format!("instance-{}", run.session.region()))
+}
+
+pub async fn find(iam: &Client, run: &Run) -> Result<Found> {
+    let name = name(run);
+    let role = async { if_found(iam.get_role().role_name(&name).send().await.tried(format!("look for the role {name}"))) };
+    let policies = async {
+        let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        if_found(items.tried(format!("look at the policies of the role {name}")))
+    };
+    let profile = async { if_found(iam.get_instance_profile().instance_profile_name(&name).send().await.tried(format!("look for the instance profile {name}"))) };
+    let (role, policies, profile) = try_join!(role, policies, profile)?;
+    Ok(Found { role: role.and_then(|said| said.role), policies: policies.unwrap_or_default(), profile: profile.and_then(|said| said.instance_profile) })
+}
+
+impl ClusterUp {
+    pub async fn instance_role_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        if wanted.instances.is_none() {
+            return Ok(());
+        }
+        let (found, name) = (&self.found.instance_role, name(run));
+        if let Some(role) = &found.role {
+            check_ours(run, "role", role.arn(), role.tags())?;
+        }
+        let role = async {
+            match &found.role {
+                Some(role) => Ok(Some(role.arn().to_owned())),
+                None => run.create("role", &name, self.create_role(run, &name)).await,
+            }
+        };
+        let profile = async {
+            match &found.profile {
+                Some(_) => Ok(None),
+                None => run.create("instance profile", &name, self.create_profile(run, &name)).await,
+            }
+        };
+        // Both end before either's error comes out, so that no call is left with its outcome unknown.
+        let (role, profile) = futures_util::join!(role, profile);
+        let (role, _) = (role?, profile?);
+        self.cluster.borrow_mut().instance_role_arn = role;
+        let (policies, member) = futures_util::join!(self.settle_policies(run, &name), self.settle_profile(run, &name));
+        policies.and(member)
+    }
+
+    async fn create_role(&self, run: &Run, name: &str) -> Result<String> {
+        let trust = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+        let call = self.iam.create_role().role_name(name).assume_role_policy_document(trust.to_string()).set_tags(Some(tags(run)?));
+        let made = call.description(format!("The ECS agent on the instances of {}", run.app)).send().await.tried(format!("create the role {name}"))?;
+        given(made.role().map(Role::arn), "the new role's ARN")
+    }
+
+    async fn create_profile(&self, run: &Run, name: &str) -> Result<String> {
+        self.iam.create_instance_profile().instance_profile_name(name).set_tags(Some(tags(run)?)).send().await.tried(format!("create the instance profile {name}"))?;
+        Ok(name.to_owned())
+    }
+
+    /// The agent's policy and no other.
+    async fn settle_policies(&self, run: &Run, name: &str) -> Result<()> {
+        let wanted = format!("arn:{}:iam::aws:policy/{AGENT_POLICY}", run.caller()?.partition);
+        let attached: Vec<&str> = self.found.instance_role.policies.iter().filter_map(AttachedPolicy::policy_arn).collect();
+        if self.found.instance_role.role.is_none() && run.is_planning() {
+            return Ok(());
+        }
+        let diff = Diff::new().field("policies", attached.join(" "), wanted.clone());
+        run.change("role", name, &diff, async {
+            if !attached.contains(&wanted.as_str()) {
+                // The role, made a moment ago, is not known everywhere yet.
+                while_not_yet(run, "the role to be visible", Error::is_gone, async || {
+                    self.iam.attach_role_policy().role_name(name).policy_arn(&wanted).send().await.tried(format!("attach {wanted} to {name}")).map(drop)
+                })
+                .await?;
+            }
+            for extra in attached.iter().filter(|arn| **arn != wanted) {
+                self.iam.detach_role_policy().role_name(name).policy_arn(*extra).send().await.tried(format!("detach {extra} from {name}"))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn settle_profile(&self, run: &Run, name: &str) -> Result<()> {
+        let carried = self.found.instance_role.profile.as_ref().and_then(|profile| profile.roles().first()).map(Role::role_name);
+        if self.found.instance_role.profile.is_none() && run.is_planning() {
+            return Ok(());
+        }
+        let diff = Diff::new().field("role", carried, Some(name));
+        // Role and profile, made a moment ago, are not known everywhere yet.
+        let add = while_not_yet(run, "the instance profile to be visible", Error::is_gone, async || {
+            self.iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send().await.tried(format!("put the role {name} into its profile")).map(drop)
+        });
+        run.change("instance profile", name, &diff, add).await
+    }
+
+    pub async fn instance_role_down(&self, run: &Run) -> Result<()> {
+        let (found, name) = (&self.found.instance_role, name(run));
+        if found.profile.is_some() {
+            let delete = async {
+                for role in found.profile.iter().flat_map(|profile| profile.roles()) {
+                    let role = role.role_name();
+                    let taken = self.iam.remove_role_from_instance_profile().instance_profile_name(&name).role_name(role).send().await;
+                    if_found(taken.tried(format!("take the role {role} out of its profile")))?;
+                }
+                self.iam.delete_instance_profile().instance_profile_name(&name).send().await.tried(format!("delete the instance profile {name}")).map(drop)
+            };
+            run.delete("instance profile", &name, delete).await?;
+        }
+        let Some(role) = &found.role else { return Ok(()) };
+        if !run.is_ours(role.tags().iter().map(pair)) {
+            return Ok(());
+        }
+        let delete = async {
+            for policy in found.policies.iter().filter_map(AttachedPolicy::policy_arn) {
+                if_found(self.iam.detach_role_policy().role_name(&name).policy_arn(policy).send().await.tried(format!("detach {policy} from {name}")))?;
+            }
+            self.iam.delete_role().role_name(&name).send().await.tried(format!("delete the role {name}")).map(drop)
+        };
+        run.delete("role", &name, delete).await
+    }
+}
+
+fn tags(run: &Run) -> Result<Vec<Tag>> {
+    let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
+    run.tags("instance").into_iter().map(tag).collect()
+}
+
+fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
+    (Some(tag.key()), Some(tag.value()))
+}
+
+/// A role of our name that somebody else made is never touched.
+fn check_ours(run: &Run, kind: &str, id: &str, tags: &[Tag]) -> Result<()> {
+    if run.is_ours(tags.iter().map(pair)) {
+        return Ok(());
+    }
+    Err(run.foreign(kind, id))
+}

@@ -1,0 +1,137 @@
+//! The launch template: what an instance is. A version of it never changes, so what it says is known by the fingerprint in its description.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{
+    Filter, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
+    LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataOptionsRequest, LaunchTemplateTagSpecificationRequest,
+    LaunchTemplateVersion, LocationType, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification, VolumeType,
+};
+use shared::error::{given, if_found};
+use shared::{Diff, Error, Result, Run, Tried};
+
+use crate::wish::{Ami, Instances, Wanted};
+use crate::{ClusterUp, instance_role};
+
+/// The default version, which the Auto Scaling group uses.
+pub type Found = Option<LaunchTemplateVersion>;
+
+pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
+    let said = ec2.describe_launch_template_versions().launch_template_name(&run.app).versions("$Default").send().await;
+    let said = if_found(said.tried(format!("look for the launch template {}", run.app)))?;
+    Ok(said.and_then(|said| said.launch_template_versions().first().cloned()))
+}
+
+/// Not every zone has every type, and an Auto Scaling group would say so only in its activities, later.
+pub async fn check_offered(ec2: &Client, wanted: Option<&Wanted>) -> Result<()> {
+    let Some(instances) = wanted.and_then(|wanted| wanted.instances.as_ref()) else { return Ok(()) };
+    let filter = Filter::builder().name("instance-type").set_values(Some(instances.types.clone())).build();
+    let call = ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone).filters(filter);
+    let offered = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look which zones have the instance types")?;
+    for zone in &instances.zones {
+        if !offered.iter().any(|offering| offering.location() == Some(zone)) {
+            return Err(Error::document("x-cluster.instance_types", format!("the zone {zone} has none of {}: add a type that it has", instances.types.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+impl ClusterUp {
+    pub async fn template_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let Some(instances) = &wanted.instances else { return Ok(()) };
+        let data = data(run, instances);
+        let fingerprint = fingerprint(&data);
+        let Some(found) = &self.found.template else {
+            let id = run.create("launch template", &run.app, self.create_template(run, data, &fingerprint)).await?;
+            self.cluster.borrow_mut().launch_template_id = id;
+            return Ok(());
+        };
+        let id = given(found.launch_template_id(), "the launch template's id")?;
+        self.cluster.borrow_mut().launch_template_id = Some(id.clone());
+        // In a plan of a new network the security group has no id yet, and a new security group is change enough.
+        if instances.group.is_none() {
+            return Ok(());
+        }
+        let diff = Diff::new().field("version", found.version_description(), Some(fingerprint.as_str()));
+        run.change("launch template", &run.app, &diff, self.new_version(run, &id, data, &fingerprint)).await
+    }
+
+    async fn create_template(&self, run: &Run, data: RequestLaunchTemplateData, fingerprint: &str) -> Result<String> {
+        let tags = TagSpecification::builder().resource_type(ResourceType::LaunchTemplate).set_tags(Some(tags(run))).build();
+        let call = self.ec2.create_launch_template().launch_template_name(&run.app).version_description(fingerprint);
+        let made = call.launch_template_data(data).tag_specifications(tags).send().await.tried(format!("create the launch template {}", run.app))?;
+        given(made.launch_template().and_then(|template| template.launch_template_id()), "the new launch template's id")
+    }
+
+    async fn new_version(&self, run: &Run, id: &str, data: RequestLaunchTemplateData, fingerprint: &str) -> Result<()> {
+        let call = self.ec2.create_launch_template_version().launch_template_id(id).version_description(fingerprint).launch_template_data(data);
+        let made = call.send().await.tried(format!("create a version of the launch template {}", run.app))?;
+        let number = made.launch_template_version().and_then(LaunchTemplateVersion::version_number).map(|number| number.to_string());
+        let number = given(number.as_deref(), "the new version's number")?;
+        self.ec2.modify_launch_template().launch_template_id(id).default_version(number).send().await.tried(format!("make the new version of {} the default", run.app))?;
+        run.note(&format!(
+            "new instances will be of the new version; those that run stay as they are. To replace them: aws autoscaling start-instance-refresh --auto-scaling-group-name {}",
+            run.app
+        ));
+        Ok(())
+    }
+
+    pub async fn template_down(&self, run: &Run) -> Result<()> {
+        let Some(id) = self.found.template.as_ref().and_then(LaunchTemplateVersion::launch_template_id) else { return Ok(()) };
+        let delete = async { self.ec2.delete_launch_template().launch_template_id(id).send().await.tried(format!("delete the launch template {id}")).map(drop) };
+        run.delete("launch template", &run.app, delete).await
+    }
+}
+
+fn tags(run: &Run) -> Vec<Tag> {
+    run.tags("instance").into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestLaunchTemplateData.html>
+fn data(run: &Run, instances: &Instances) -> RequestLaunchTemplateData {
+    let of_instance = |kind| LaunchTemplateTagSpecificationRequest::builder().resource_type(kind).set_tags(Some(tags(run))).build();
+    // One hop: the agent on the instance reaches the instance's credentials, containers behind the bridge do not.
+    let metadata = LaunchTemplateInstanceMetadataOptionsRequest::builder().http_tokens(LaunchTemplateHttpTokensState::Required).http_put_response_hop_limit(1);
+    let volume = LaunchTemplateEbsBlockDeviceRequest::builder().volume_type(VolumeType::Gp3).volume_size(instances.volume_gib).encrypted(true).delete_on_termination(true);
+    // Bottlerocket keeps itself on xvda and containers on xvdb.
+    let device = if instances.ami == Ami::Bottlerocket { "/dev/xvdb" } else { "/dev/xvda" };
+    RequestLaunchTemplateData::builder()
+        .image_id(image(&instances.ami))
+        .set_instance_type(instances.types.first().map(|kind| kind.as_str().into()))
+        .iam_instance_profile(LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name(instance_role::name(run)).build())
+        .set_security_group_ids(instances.group.clone().map(|id| vec![id]))
+        .metadata_options(metadata.build())
+        .block_device_mappings(LaunchTemplateBlockDeviceMappingRequest::builder().device_name(device).ebs(volume.build()).build())
+        .tag_specifications(of_instance(ResourceType::Instance))
+        .tag_specifications(of_instance(ResourceType::Volume))
+        .user_data(aws_smithy_types::base64::encode(user_data(run, &instances.ami)))
+        .build()
+}
+
+/// EC2 looks the parameter up whenever it starts an instance, so new instances have the newest AMI without a new version.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/using-systems-manager-parameters.html>
+fn image(ami: &Ami) -> String {
+    match ami {
+        Ami::Al2023 => "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id".to_owned(),
+        Ami::Al2023Arm64 => "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id".to_owned(),
+        Ami::Bottlerocket => "resolve:ssm:/aws/service/bottlerocket/aws-ecs-2/x86_64/latest/image_id".to_owned(),
+        Ami::Id(id) => id.clone(),
+    }
+}
+
+/// Joins the cluster, and closes the instance's credentials to tasks. The app's name has no character that a shell would mind.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-config.html>
+fn user_data(run: &Run, ami: &Ami) -> String {
+    let app = &run.app;
+    match ami {
+        Ami::Bottlerocket => format!("[settings.ecs]\ncluster = \"{app}\"\nenable-spot-instance-draining = true\n"),
+        _ => format!(
+            "#!/bin/sh\ncat >> /etc/ecs/ecs.config <<'END'\nECS_CLUSTER={app}\nECS_AWSVPC_BLOCK_IMDS=true\nECS_ENABLE_SPOT_INSTANCE_DRAINING=true\n\
+             ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM=ec2_instance\nEND\n"
+        ),
+    }
+}
+
+/// The same for the same data, in every version of this tool that writes the same data.
+fn fingerprint(data: &RequestLaunchTemplateData) -> String {
+    shared::name::fingerprint(&format!("{data:?}"))
+}

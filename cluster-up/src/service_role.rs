@@ -1,0 +1,34 @@
+//! ECS's own role in the account. ECS makes it by itself with the first cluster, but then often can't use it yet ("Unable to assume the
+//! service linked role", aws/containers-roadmap 2614), so it is made first.
+//! <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using-service-linked-roles.html>
+
+use aws_sdk_iam::Client;
+use shared::{Result, Run, Tried};
+
+use crate::ClusterUp;
+
+/// Whether it is there.
+pub type Found = bool;
+
+const SERVICE: &str = "ecs.amazonaws.com";
+
+pub async fn find(iam: &Client) -> Result<Found> {
+    let said = iam.list_roles().path_prefix(format!("/aws-service-role/{SERVICE}/")).send().await.tried("look for ECS's service-linked role")?;
+    Ok(!said.roles().is_empty())
+}
+
+impl ClusterUp {
+    pub async fn service_role_up(&self, run: &Run) -> Result<()> {
+        if self.found.service_role {
+            return Ok(());
+        }
+        let create = async {
+            match self.iam.create_service_linked_role().aws_service_name(SERVICE).send().await.tried("create ECS's service-linked role") {
+                // Somebody else was quicker.
+                Err(error) if error.is_code("InvalidInput") && error.says("has been taken") => Ok(SERVICE.to_owned()),
+                other => other.map(|_| SERVICE.to_owned()),
+            }
+        };
+        run.create("service-linked role", SERVICE, create).await.map(drop)
+    }
+}

@@ -1,0 +1,140 @@
+//! Builds the images of an app and pushes them to ECR.
+
+mod build;
+mod context;
+mod dockerignore;
+mod push;
+mod repository;
+mod wish;
+
+use std::cell::RefCell;
+use std::process::ExitCode;
+
+use schemars::JsonSchema;
+use serde_json::Value;
+use shared::doc::{Image, Img};
+use shared::policy::Grant;
+use shared::step::each;
+use shared::{Document, Error, Result, Run, Stage};
+
+use wish::{Flags, Wanted};
+
+fn main() -> ExitCode {
+    shared::main::<ImgPush>()
+}
+
+struct ImgPush {
+    ecr: aws_sdk_ecr::Client,
+    found: repository::Found,
+    /// The section as it grows.
+    img: RefCell<Img>,
+    /// The `<registry>/<repository>` of each service, once its repository is there.
+    uris: RefCell<std::collections::BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Repositories,
+    Builds,
+    Pushes,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Part {
+    #[schemars(rename = "x-img")]
+    x_img: Flags,
+    img: Img,
+}
+
+impl Stage for ImgPush {
+    const TOOL: &'static str = "img-push";
+    const SECTION: &'static str = "img";
+    const ABOUT: &'static str = "Builds the images of an app and pushes them to ECR";
+    const DETAILS: &'static str = "Reads the document on stdin: every service with `build`, and wishes from `x-img`. Makes an ECR repository a service, \
+        builds with BuildKit through the Docker Engine (DOCKER_HOST is honoured) and pushes. The tag is a hash of all that goes into the build, so an \
+        image that ECR has already is neither built nor pushed again. Writes the document with the section `img`.\n\n\
+        Example:\n  docker compose config --format json | img-push --only web | jq -r .img.web.uri";
+    const NEEDS: &'static [(&'static str, &'static str)] = &[];
+    const GRANTS: &'static [Grant] = GRANTS;
+    const WAITS: bool = false;
+    const WAVES: &'static [&'static [Step]] = &[&[Step::Repositories, Step::Builds], &[Step::Pushes]];
+    type Step = Step;
+    type Flags = Flags;
+    type Wanted = Wanted;
+    type Part = Part;
+
+    fn wanted(doc: &Document, flags: &Flags) -> Result<Wanted> {
+        Wanted::read(doc, flags)
+    }
+
+    async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+        let ecr = shared::client!(aws_sdk_ecr, run);
+        let found = repository::find(&ecr, run, wanted).await?;
+        Ok(Self { ecr, found, img: RefCell::default(), uris: RefCell::default() })
+    }
+
+    async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
+        match step {
+            Step::Repositories => each(&wanted.builds, async |build| self.repository_up(run, wanted, build).await).await.map(drop),
+            Step::Builds => each(&wanted.builds, async |build| self.build_up(run, build).await).await.map(drop),
+            Step::Pushes => self.pushes_up(run, wanted).await,
+        }
+    }
+
+    /// A pushed image is ready.
+    async fn ready(&self, _: &Run, _: &Wanted) -> Result<()> {
+        Ok(())
+    }
+
+    async fn down(&self, run: &Run, step: Step) -> Result<()> {
+        match step {
+            Step::Repositories => self.repositories_down(run).await,
+            // What was built stays in the Docker Engine's cache, which is not ours; what was pushed goes with its repository.
+            Step::Builds | Step::Pushes => Ok(()),
+        }
+    }
+
+    fn section(&self) -> Result<Value> {
+        serde_json::to_value(&*self.img.borrow()).map_err(|error| Error::Failed(error.to_string()))
+    }
+}
+
+impl ImgPush {
+    fn record(&self, service: &str, image: Image) {
+        self.img.borrow_mut().insert(service.to_owned(), image);
+    }
+}
+
+const GRANTS: &[Grant] = &[
+    Grant { sid: "Look", actions: &["ecr:DescribeRepositories", "ecr:GetAuthorizationToken"], on: &["*"] },
+    Grant {
+        sid: "Repositories",
+        actions: &[
+            "ecr:CreateRepository",
+            "ecr:DeleteRepository",
+            "ecr:DescribeImages",
+            "ecr:GetLifecyclePolicy",
+            "ecr:ListTagsForResource",
+            "ecr:PutImageScanningConfiguration",
+            "ecr:PutImageTagMutability",
+            "ecr:PutLifecyclePolicy",
+            "ecr:TagResource",
+        ],
+        on: &["arn:*:ecr:*:*:repository/{app}/*"],
+    },
+    // What Docker does when it pushes.
+    // https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+    Grant {
+        sid: "Push",
+        actions: &[
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:CompleteLayerUpload",
+            "ecr:InitiateLayerUpload",
+            "ecr:PutImage",
+            "ecr:UploadLayerPart",
+        ],
+        on: &["arn:*:ecr:*:*:repository/{app}/*"],
+    },
+];

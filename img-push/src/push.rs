@@ -1,0 +1,100 @@
+//! Pushing: tag, log in with ECR's credentials, push, and the digest that ECR then knows.
+
+use aws_sdk_ecr::types::{AuthorizationData, ImageDetail, ImageIdentifier};
+use bollard::auth::DockerCredentials;
+use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
+use futures_util::StreamExt;
+use shared::doc::Image;
+use shared::error::given;
+use shared::step::each;
+use shared::wait::while_not_yet;
+use shared::{Error, Result, Run, Tried};
+
+use crate::ImgPush;
+use crate::build::{Build, Engine};
+use crate::wish::Wanted;
+
+impl ImgPush {
+    pub async fn pushes_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let (there, missing): (Vec<&Build>, Vec<&Build>) =
+            wanted.builds.iter().partition(|build| self.found.get(&build.repository).is_some_and(|found| found.digest.is_some()));
+        for build in there {
+            let digest = self.found.get(&build.repository).and_then(|found| found.digest.clone());
+            self.record(&build.service, self.image(run, build, digest)?);
+        }
+        if run.is_planning() {
+            return missing.into_iter().try_for_each(|build| self.image(run, build, None).map(|image| self.record(&build.service, image)));
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (engine, login) = (self.engine().await?, self.login().await?);
+        each(missing, async |build| {
+            run.check()?;
+            let digest = self.push(run, wanted, build, &engine, login.clone()).await?;
+            self.record(&build.service, self.image(run, build, Some(digest))?);
+            Ok(())
+        })
+        .await
+        .map(drop)
+    }
+
+    fn image(&self, run: &Run, build: &Build, digest: Option<String>) -> Result<Image> {
+        let uri = self.uris.borrow().get(&build.service).cloned();
+        Ok(Image {
+            uri: uri.zip(digest).map(|(uri, digest)| format!("{uri}@{digest}")),
+            repository_arn: Some(run.arn("ecr", &format!("repository/{}", build.repository))?),
+            tag: build.tag.clone(),
+        })
+    }
+
+    /// A token for all of the account's repositories, good for twelve hours.
+    /// <https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html>
+    async fn login(&self) -> Result<DockerCredentials> {
+        let said = self.ecr.get_authorization_token().send().await.tried("log in to ECR")?;
+        let data = said.authorization_data().first();
+        let token = given(data.and_then(AuthorizationData::authorization_token), "ECR's login")?;
+        let text = aws_smithy_types::base64::decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some((user, password)) = text.as_deref().and_then(|text| text.split_once(':')) else {
+            return Err(Error::Failed("ECR's login is not of the form user:password; run the same command again".to_owned()));
+        };
+        Ok(DockerCredentials {
+            username: Some(user.to_owned()),
+            password: Some(password.to_owned()),
+            serveraddress: data.and_then(AuthorizationData::proxy_endpoint).map(str::to_owned),
+            ..DockerCredentials::default()
+        })
+    }
+
+    async fn push(&self, run: &Run, wanted: &Wanted, build: &Build, engine: &Engine, login: DockerCredentials) -> Result<String> {
+        let uri = given(self.uris.borrow().get(&build.service).map(String::as_str), "the repository's URI")?;
+        let target = match &wanted.registry {
+            Some(host) => format!("{host}/{}", build.repository),
+            None => uri,
+        };
+        let failed = |error: bollard::errors::Error| {
+            Error::Failed(format!("could not push the image of services.{} to {target}:{}: {error}. It is built; run the same command again to push it", build.service, build.tag))
+        };
+        let names = TagImageOptionsBuilder::new().repo(&target).tag(&build.tag).build();
+        engine.0.tag_image(&build.local_name(), Some(names)).await.map_err(failed)?;
+        run.note(&format!("pushing {target}:{}", build.tag));
+        let mut stream = std::pin::pin!(engine.0.push_image(&target, Some(PushImageOptionsBuilder::new().tag(&build.tag).build()), Some(login)));
+        while let Some(said) = stream.next().await {
+            run.check()?;
+            said.map_err(failed)?;
+        }
+        self.digest(run, build).await
+    }
+
+    /// The digest as ECR has it, which is what tasks will pull.
+    async fn digest(&self, run: &Run, build: &Build) -> Result<String> {
+        // An image is listed a moment after it was pushed.
+        let said = while_not_yet(run, "ECR to list the pushed image", Error::is_gone, async || {
+            let id = ImageIdentifier::builder().image_tag(&build.tag).build();
+            let call = self.ecr.describe_images().repository_name(&build.repository).image_ids(id);
+            call.send().await.tried(format!("look for the image {}", build.local_name()))
+        })
+        .await?;
+        given(said.image_details().first().and_then(ImageDetail::image_digest), "the image's digest")
+    }
+}

@@ -1,0 +1,235 @@
+//! The security groups: the internet reaches the load balancer, and only the load balancer reaches tasks and instances.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, UserIdGroupPair};
+use shared::error::given;
+use shared::step::each;
+use shared::wait::while_not_yet;
+use shared::{Diff, Error, Result, Run, Tried};
+
+use crate::wish::Wanted;
+use crate::{NetUp, tag};
+
+pub struct Found {
+    ours: BTreeMap<String, SecurityGroup>,
+    /// The default group of every VPC; which one is ours is known when the VPC is.
+    defaults: Vec<SecurityGroup>,
+}
+
+const LB: &str = "lb";
+const TASK: &str = "task";
+const ENDPOINTS: &str = "endpoints";
+
+/// One rule: who may come in on which ports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Rule {
+    protocol: String,
+    from: i32,
+    to: i32,
+    source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    V4(String),
+    V6(String),
+    Group(String),
+    PrefixList(String),
+}
+
+pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
+    let (ours, defaults) = futures_util::try_join!(described(ec2, tag::ours(run)), described(ec2, vec![tag::filter("group-name", "default")]))?;
+    Ok(Found { ours: run.by_name("security group", ours, SecurityGroup::tags, tag::pair, SecurityGroup::group_id)?, defaults })
+}
+
+async fn described(ec2: &Client, filters: Vec<aws_sdk_ec2::types::Filter>) -> Result<Vec<SecurityGroup>> {
+    let items = ec2.describe_security_groups().set_filters(Some(filters)).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    items.tried("look for the security groups")
+}
+
+fn tcp(from: i32, to: i32, source: Source) -> Rule {
+    Rule { protocol: "tcp".to_owned(), from, to, source }
+}
+
+impl NetUp {
+    pub async fn groups_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let endpoints = wanted.network().is_some_and(|network| !network.endpoints.is_empty());
+        let names = [LB, TASK, ENDPOINTS].into_iter().filter(|name| *name != ENDPOINTS || endpoints);
+        let ids: Vec<Option<String>> = each(names, async |name| self.group_up(run, name).await).await?;
+        {
+            let mut net = self.net.borrow_mut();
+            net.lb_security_group_id.clone_from(&ids[0]);
+            net.task_security_group_id.clone_from(&ids[1]);
+        }
+        // 443 as well as 80, before a certificate is asked for: a listener is what opens a port, the group only lets it.
+        let everywhere = [Source::V4("0.0.0.0/0".to_owned()), Source::V6("::/0".to_owned())];
+        let internet = [80, 443].iter().flat_map(|port| everywhere.iter().map(|source| tcp(*port, *port, source.clone()))).collect();
+        let from = |id: &Option<String>, from, to| id.iter().map(|id| tcp(from, to, Source::Group(id.clone()))).collect::<BTreeSet<_>>();
+        // Instances give containers ports of their own choice, so every port: what counts is who comes.
+        let (lb, task, endpoints) = futures_util::join!(
+            self.settle(run, LB, ids[0].as_deref(), internet),
+            self.settle(run, TASK, ids[1].as_deref(), from(&ids[0], 0, 65535)),
+            async {
+                match ids.get(2) {
+                    Some(id) => self.settle(run, ENDPOINTS, id.as_deref(), from(&ids[1], 443, 443)).await,
+                    None => Ok(()),
+                }
+            },
+        );
+        self.endpoint_group.borrow_mut().clone_from(&ids.get(2).cloned().flatten());
+        lb.and(task).and(endpoints)
+    }
+
+    async fn group_up(&self, run: &Run, name: &str) -> Result<Option<String>> {
+        match self.found.groups.ours.get(name).and_then(SecurityGroup::group_id) {
+            Some(id) => {
+                run.found("security group", id);
+                Ok(Some(id.to_owned()))
+            }
+            None => run.create("security group", &run.named(name), self.create_group(run, name)).await,
+        }
+    }
+
+    async fn create_group(&self, run: &Run, name: &str) -> Result<String> {
+        let vpc = self.vpc_id()?;
+        let what = match name {
+            LB => "Lets the internet reach the load balancer",
+            TASK => "Lets the load balancer reach tasks and instances",
+            _ => "Lets tasks and instances reach the VPC endpoints",
+        };
+        // A VPC made a moment ago is not known everywhere yet.
+        let made = while_not_yet(run, "the VPC to be visible", Error::is_gone, async || {
+            let tags = tag::specification(run, ResourceType::SecurityGroup, name);
+            let call = self.ec2.create_security_group().group_name(run.named(name)).description(what).vpc_id(&vpc).tag_specifications(tags);
+            call.send().await.tried(format!("create the security group {} in {vpc}", run.named(name)))
+        })
+        .await?;
+        given(made.group_id(), "the new security group's id")
+    }
+
+    /// Exactly these rules: one that somebody added is taken away, one that is gone comes back.
+    async fn settle(&self, run: &Run, name: &str, id: Option<&str>, wanted: BTreeSet<Rule>) -> Result<()> {
+        // Without an id this is the plan of a new group.
+        let Some(id) = id else { return Ok(()) };
+        let found = self.found.groups.ours.get(name).map(|group| rules(group.ip_permissions())).unwrap_or_default();
+        let missing: Vec<&Rule> = wanted.difference(&found).collect();
+        let extra: Vec<&Rule> = found.difference(&wanted).collect();
+        let diff = Diff::new().field("ingress", texts(&extra), texts(&missing));
+        run.change("security group", &run.named(name), &diff, async {
+            if !missing.is_empty() {
+                self.authorize(run, id, &missing).await?;
+            }
+            if !extra.is_empty() {
+                let call = self.ec2.revoke_security_group_ingress().group_id(id).set_ip_permissions(Some(permissions(&extra)));
+                call.send().await.tried(format!("take the rules {} from {id}", texts(&extra)))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn authorize(&self, run: &Run, id: &str, missing: &[&Rule]) -> Result<()> {
+        // The groups, made a moment ago, are not known everywhere yet.
+        let authorized = while_not_yet(run, "the security group to be visible", Error::is_gone, async || {
+            let call = self.ec2.authorize_security_group_ingress().group_id(id).set_ip_permissions(Some(permissions(missing)));
+            call.send().await.tried(format!("give {id} the rules {}", texts(missing))).map(drop)
+        });
+        match authorized.await {
+            // Done already by a run whose answer was lost.
+            Err(error) if error.is_code("InvalidPermission.Duplicate") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The VPC's default group lets its members talk to each other and out; nothing of ours is in it, so it lets nothing.
+    /// <https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-2>
+    pub async fn default_group_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        if wanted.network().is_none() {
+            return Ok(());
+        }
+        // In a plan of a new VPC there is nothing to look at.
+        let Some(vpc) = self.net.borrow().vpc_id.clone() else { return Ok(()) };
+        let group = match self.found.groups.defaults.iter().find(|group| group.vpc_id() == Some(&vpc)) {
+            Some(group) => group.clone(),
+            None => match described(&self.ec2, vec![tag::filter("vpc-id", &vpc), tag::filter("group-name", "default")]).await?.pop() {
+                Some(group) => group,
+                None => return Ok(()),
+            },
+        };
+        let (id, ingress, egress) = (given(group.group_id(), "the default security group's id")?, rules(group.ip_permissions()), rules(group.ip_permissions_egress()));
+        let diff = Diff::new().field("ingress", texts(&ingress), "").field("egress", texts(&egress), "");
+        run.change("default security group", &id, &diff, async {
+            if !ingress.is_empty() {
+                let call = self.ec2.revoke_security_group_ingress().group_id(&id).set_ip_permissions(Some(permissions(&ingress)));
+                call.send().await.tried(format!("take the incoming rules of the default security group {id}"))?;
+            }
+            if !egress.is_empty() {
+                let call = self.ec2.revoke_security_group_egress().group_id(&id).set_ip_permissions(Some(permissions(&egress)));
+                call.send().await.tried(format!("take the outgoing rules of the default security group {id}"))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Groups that refer to each other can't be deleted: the one that is referred to goes last.
+    pub async fn groups_down(&self, run: &Run) -> Result<()> {
+        for name in [ENDPOINTS, TASK, LB] {
+            let Some(id) = self.found.groups.ours.get(name).and_then(SecurityGroup::group_id) else { continue };
+            // The network interfaces of load balancers and tasks outlive them by a minute or two.
+            let still_used = |error: &Error| error.is_code("DependencyViolation");
+            let delete = while_not_yet(run, "the security group's network interfaces to be gone", still_used, async || {
+                self.ec2.delete_security_group().group_id(id).send().await.tried(format!("delete the security group {id}")).map(drop)
+            });
+            run.delete("security group", id, delete).await?;
+        }
+        Ok(())
+    }
+}
+
+/// AWS groups rules by ports; ours stand alone, so that they can be compared.
+fn rules(permissions: &[IpPermission]) -> BTreeSet<Rule> {
+    let mut rules = BTreeSet::new();
+    for permission in permissions {
+        let (from, to) = (permission.from_port().unwrap_or(-1), permission.to_port().unwrap_or(-1));
+        let mut add = |source| {
+            rules.insert(Rule { protocol: permission.ip_protocol().unwrap_or("-1").to_owned(), from, to, source });
+        };
+        permission.ip_ranges().iter().filter_map(|range| range.cidr_ip()).for_each(|cidr| add(Source::V4(cidr.to_owned())));
+        permission.ipv6_ranges().iter().filter_map(|range| range.cidr_ipv6()).for_each(|cidr| add(Source::V6(cidr.to_owned())));
+        permission.user_id_group_pairs().iter().filter_map(|pair| pair.group_id()).for_each(|id| add(Source::Group(id.to_owned())));
+        permission.prefix_list_ids().iter().filter_map(|list| list.prefix_list_id()).for_each(|id| add(Source::PrefixList(id.to_owned())));
+    }
+    rules
+}
+
+fn permissions<'a>(rules: impl IntoIterator<Item = &'a (impl std::borrow::Borrow<Rule> + 'a)>) -> Vec<IpPermission> {
+    let permission = |rule: &Rule| {
+        let new = IpPermission::builder().ip_protocol(&rule.protocol);
+        // "All traffic" has no ports.
+        let new = if rule.protocol == "-1" { new } else { new.from_port(rule.from).to_port(rule.to) };
+        match &rule.source {
+            Source::V4(cidr) => new.ip_ranges(IpRange::builder().cidr_ip(cidr).build()),
+            Source::V6(cidr) => new.ipv6_ranges(Ipv6Range::builder().cidr_ipv6(cidr).build()),
+            Source::Group(id) => new.user_id_group_pairs(UserIdGroupPair::builder().group_id(id).build()),
+            Source::PrefixList(id) => new.prefix_list_ids(aws_sdk_ec2::types::PrefixListId::builder().prefix_list_id(id).build()),
+        }
+        .build()
+    };
+    rules.into_iter().map(|rule| permission(rule.borrow())).collect()
+}
+
+fn texts<'a>(rules: impl IntoIterator<Item = &'a (impl std::borrow::Borrow<Rule> + 'a)>) -> String {
+    let text = |rule: &Rule| {
+        let ports = match (rule.from, rule.to) {
+            (-1, -1) => "all".to_owned(),
+            (from, to) if from == to => from.to_string(),
+            (from, to) => format!("{from}-{to}"),
+        };
+        let (Source::V4(source) | Source::V6(source) | Source::Group(source) | Source::PrefixList(source)) = &rule.source;
+        format!("{ports} from {source}")
+    };
+    rules.into_iter().map(|rule| text(rule.borrow())).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,230 @@
+//! Makes the network of an app: VPC, subnets, gateways, routes and security groups.
+
+mod address;
+mod endpoint;
+mod gateway;
+mod group;
+mod nat;
+mod route;
+mod subnet;
+mod tag;
+mod vpc;
+mod wish;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use futures_util::try_join;
+use schemars::JsonSchema;
+use serde_json::Value;
+use shared::doc::Net;
+use shared::policy::Grant;
+use shared::{Document, Error, Result, Run, Stage};
+
+use wish::{Flags, Wanted};
+
+fn main() -> ExitCode {
+    shared::main::<NetUp>()
+}
+
+struct NetUp {
+    ec2: aws_sdk_ec2::Client,
+    found: Found,
+    /// The section as it grows.
+    net: RefCell<Net>,
+    /// Elastic IPs allocated in this run, by the name of their NAT gateway.
+    addresses: RefCell<BTreeMap<String, Option<String>>>,
+    /// The security group of the interface endpoints, when there are any.
+    endpoint_group: RefCell<Option<String>>,
+}
+
+/// What there was before the walk began.
+struct Found {
+    vpc: vpc::Found,
+    subnets: subnet::Found,
+    addresses: address::Found,
+    gateway: gateway::Found,
+    nats: nat::Found,
+    tables: route::Found,
+    groups: group::Found,
+    endpoints: endpoint::Found,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Vpc,
+    Addresses,
+    Subnets,
+    Gateway,
+    Groups,
+    DefaultGroup,
+    RouteTables,
+    PublicRoutes,
+    NatGateways,
+    PrivateRoutes,
+    Endpoints,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Part {
+    #[schemars(rename = "x-net")]
+    x_net: Flags,
+    net: Net,
+}
+
+impl Stage for NetUp {
+    const TOOL: &'static str = "net-up";
+    const SECTION: &'static str = "net";
+    const ABOUT: &'static str = "Makes the network of an app: VPC, subnets, gateways, routes and security groups";
+    const DETAILS: &'static str = "Reads the document on stdin (wishes from `x-net`), or starts a new one for --app. Makes a VPC with a public and a \
+        private subnet in each zone, an internet gateway, NAT gateways, route tables, and security groups that let the internet reach only the load \
+        balancer and only the load balancer reach tasks and instances. Writes the document with the section `net`.\n\n\
+        Example:\n  net-up --app shop --nat single | cluster-up";
+    const NEEDS: &'static [(&'static str, &'static str)] = &[];
+    const GRANTS: &'static [Grant] = GRANTS;
+    const WAITS: bool = false;
+    const WAVES: &'static [&'static [Step]] = &[
+        &[Step::Vpc, Step::Addresses],
+        &[Step::Subnets, Step::Gateway, Step::Groups, Step::DefaultGroup, Step::RouteTables],
+        // A NAT gateway needs the attached internet gateway.
+        &[Step::PublicRoutes, Step::NatGateways, Step::Endpoints],
+        &[Step::PrivateRoutes],
+    ];
+    type Step = Step;
+    type Flags = Flags;
+    type Wanted = Wanted;
+    type Part = Part;
+
+    fn wanted(doc: &Document, flags: &Flags) -> Result<Wanted> {
+        Wanted::read(doc, flags)
+    }
+
+    async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+        let ec2 = shared::client!(aws_sdk_ec2, run);
+        let (vpc, subnets, addresses, gateway, nats, tables, groups, endpoints) = try_join!(
+            vpc::find(&ec2, run, wanted),
+            subnet::find(&ec2, run, wanted),
+            address::find(&ec2, run),
+            gateway::find(&ec2, run),
+            nat::find(&ec2, run),
+            route::find(&ec2, run),
+            group::find(&ec2, run),
+            endpoint::find(&ec2, run),
+        )?;
+        Ok(Self { ec2, found: Found { vpc, subnets, addresses, gateway, nats, tables, groups, endpoints }, net: RefCell::default(), addresses: RefCell::default(), endpoint_group: RefCell::default() })
+    }
+
+    async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
+        match step {
+            Step::Vpc => self.vpc_up(run, wanted).await,
+            Step::Addresses => self.addresses_up(run, wanted).await,
+            Step::Subnets => self.subnets_up(run, wanted).await,
+            Step::Gateway => self.gateway_up(run, wanted).await,
+            Step::Groups => self.groups_up(run, wanted).await,
+            Step::DefaultGroup => self.default_group_up(run, wanted).await,
+            Step::RouteTables => self.tables_up(run, wanted).await,
+            Step::PublicRoutes => self.public_routes_up(run, wanted).await,
+            Step::NatGateways => self.nats_up(run, wanted).await,
+            Step::PrivateRoutes => self.private_routes_up(run, wanted).await,
+            Step::Endpoints => self.endpoints_up(run, wanted).await,
+        }
+    }
+
+    async fn ready(&self, run: &Run, _: &Wanted) -> Result<()> {
+        self.nats_ready(run).await
+    }
+
+    async fn down(&self, run: &Run, step: Step) -> Result<()> {
+        match step {
+            Step::Vpc => self.vpc_down(run).await,
+            Step::Addresses => self.addresses_down(run).await,
+            Step::Subnets => self.subnets_down(run).await,
+            Step::Gateway => self.gateway_down(run).await,
+            Step::Groups => self.groups_down(run).await,
+            // The default group goes with the VPC.
+            Step::DefaultGroup => Ok(()),
+            Step::RouteTables => self.tables_down(run).await,
+            Step::PublicRoutes => self.routes_down(run, true).await,
+            Step::NatGateways => self.nats_down(run).await,
+            Step::PrivateRoutes => self.routes_down(run, false).await,
+            Step::Endpoints => self.endpoints_down(run).await,
+        }
+    }
+
+    fn section(&self) -> Result<Value> {
+        serde_json::to_value(&*self.net.borrow()).map_err(|error| Error::Failed(error.to_string()))
+    }
+}
+
+impl NetUp {
+    /// The VPC's id, for a call that can only be made when it is known.
+    fn vpc_id(&self) -> Result<String> {
+        shared::error::given(self.net.borrow().vpc_id.as_deref(), "the VPC's id")
+    }
+}
+
+/// EC2's describe calls know no resources, so they stand on `*`; the others are bound to the kinds of resource that this tool makes.
+const GRANTS: &[Grant] = &[
+    Grant {
+        sid: "Look",
+        actions: &[
+            "ec2:DescribeAddresses",
+            "ec2:DescribeAvailabilityZones",
+            "ec2:DescribeInternetGateways",
+            "ec2:DescribeNatGateways",
+            "ec2:DescribeRouteTables",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeVpcAttribute",
+            "ec2:DescribeVpcEndpoints",
+            "ec2:DescribeVpcs",
+        ],
+        on: &["*"],
+    },
+    Grant {
+        sid: "Network",
+        actions: &[
+            "ec2:AllocateAddress",
+            "ec2:AssociateRouteTable",
+            "ec2:AttachInternetGateway",
+            "ec2:AuthorizeSecurityGroupIngress",
+            "ec2:CreateInternetGateway",
+            "ec2:CreateNatGateway",
+            "ec2:CreateRoute",
+            "ec2:CreateRouteTable",
+            "ec2:CreateSecurityGroup",
+            "ec2:CreateSubnet",
+            "ec2:CreateTags",
+            "ec2:CreateVpc",
+            "ec2:CreateVpcEndpoint",
+            "ec2:DeleteInternetGateway",
+            "ec2:DeleteNatGateway",
+            "ec2:DeleteRouteTable",
+            "ec2:DeleteSecurityGroup",
+            "ec2:DeleteSubnet",
+            "ec2:DeleteVpc",
+            "ec2:DeleteVpcEndpoints",
+            "ec2:DetachInternetGateway",
+            "ec2:DisassociateRouteTable",
+            "ec2:ModifyVpcAttribute",
+            "ec2:ReleaseAddress",
+            "ec2:ReplaceRoute",
+            "ec2:RevokeSecurityGroupEgress",
+            "ec2:RevokeSecurityGroupIngress",
+        ],
+        on: &[
+            "arn:*:ec2:*:*:vpc/*",
+            "arn:*:ec2:*:*:subnet/*",
+            "arn:*:ec2:*:*:internet-gateway/*",
+            "arn:*:ec2:*:*:natgateway/*",
+            "arn:*:ec2:*:*:elastic-ip/*",
+            "arn:*:ec2:*:*:ipv4pool-ec2/*",
+            "arn:*:ec2:*:*:route-table/*",
+            "arn:*:ec2:*:*:security-group/*",
+            "arn:*:ec2:*:*:security-group-rule/*",
+            "arn:*:ec2:*:*:vpc-endpoint/*",
+        ],
+    },
+];

@@ -1,0 +1,24 @@
+//! EC2's tags and tag filters.
+
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+use shared::Run;
+use shared::name::{TAG_APP, TAG_STAGE};
+
+/// Tags in the call that creates: what is made is never without them.
+pub fn specification(run: &Run, kind: ResourceType, name: &str) -> TagSpecification {
+    let tags = run.tags(name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+    TagSpecification::builder().resource_type(kind).set_tags(Some(tags)).build()
+}
+
+/// What `specification` writes, as filters.
+pub fn ours(run: &Run) -> Vec<Filter> {
+    vec![filter(&format!("tag:{TAG_APP}"), &run.app), filter(&format!("tag:{TAG_STAGE}"), "net-up")]
+}
+
+pub fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+pub fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
+    (tag.key(), tag.value())
+}

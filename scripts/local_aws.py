@@ -1,0 +1,177 @@
+"""The local AWS of the demo and the tests, on one port.
+
+    python local_aws.py ministack 4566      ministack, with moto behind it for what ministack lacks: containers really run
+    python local_aws.py moto 4567           moto alone: stricter, no containers
+
+The tools are written for AWS. Where an emulator lacks something that AWS has, it is given here, each with its reason; never in the tools.
+"""
+
+import asyncio
+import os
+import re
+import sys
+import urllib.parse
+from functools import partial
+
+ACCOUNT = os.environ.setdefault("MOTO_ACCOUNT_ID", "123456789012")
+KIND, PORT = sys.argv[1], int(sys.argv[2])
+os.environ.update(BIND_HOST="127.0.0.1", GATEWAY_PORT=str(PORT), SFTP_ENABLED="0", IOT_MTLS_ENABLED="0")
+os.environ.update(MOTO_IAM_LOAD_MANAGED_POLICIES="true")
+
+from hypercorn.asyncio import serve  # noqa: E402
+from hypercorn.config import Config  # noqa: E402
+from hypercorn.middleware import AsyncioWSGIMiddleware  # noqa: E402
+from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: E402
+
+MOTO = AsyncioWSGIMiddleware(DomainDispatcherApplication(create_backend_app))
+
+
+class Call:
+    """One API call: which, of which service, and with what."""
+
+    def __init__(self, scope, body):
+        self.scope, self.body = scope, body
+        headers = {k.decode().lower(): v.decode() for k, v in scope["headers"]}
+        target = headers.get("x-amz-target", "")
+        credential = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", headers.get("authorization", ""))
+        self.form = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))) if not target else {}
+        self.service = credential[1] if credential else ""
+        self.operation = target.rsplit(".", 1)[-1] or self.form.get("Action", "")
+
+    def like(self, **form):
+        """The same call with another form: same caller, same region."""
+        body = urllib.parse.urlencode(form).encode()
+        headers = [(k, v) for k, v in self.scope["headers"] if k.lower() != b"content-length"]
+        return Call({**self.scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}, body)
+
+
+async def ask(app, call):
+    """Asks an emulator and gives its answer: status, headers, body."""
+    told, answer = False, {"headers": [], "body": b""}
+
+    async def receive():
+        nonlocal told
+        if told:
+            return {"type": "http.disconnect"}
+        told = True
+        return {"type": "http.request", "body": call.body, "more_body": False}
+
+    async def send(message):
+        if message["type"] == "http.response.start":
+            answer.update(status=message["status"], headers=message.get("headers", []))
+        elif message["type"] == "http.response.body":
+            answer["body"] += message.get("body", b"")
+
+    await app(call.scope, receive, send)
+    return answer["status"], answer["headers"], answer["body"]
+
+
+def xml(call, inner=""):
+    body = f'<{call.operation}Response><{call.operation}Result>{inner}</{call.operation}Result></{call.operation}Response>'.encode()
+    return 200, [(b"content-type", b"text/xml")], body
+
+
+async def from_moto(_, call):
+    return await ask(MOTO, call)
+
+
+async def nothing_to_do(_, call):
+    return xml(call)
+
+
+async def with_group_tags(app, call):
+    """Both emulators lose the tags that come with CreateSecurityGroup; AWS keeps them."""
+    status, headers, body = await ask(app, call)
+    group = re.search(rb"<groupId>(sg-\w+)</groupId>", body)
+    tags = {k.split("TagSpecification.1.")[1]: v for k, v in call.form.items() if k.startswith("TagSpecification.1.Tag.")}
+    if status == 200 and group and tags:
+        await ask(app, call.like(Action="CreateTags", Version=call.form["Version"], **{"ResourceId.1": group[1].decode()}, **tags))
+    return status, headers, body
+
+
+# What ministack lacks, by (service, operation).
+MINISTACK_LACKS = {
+    ("ec2", "DescribeInstanceTypeOfferings"): from_moto,
+    ("ec2", "CreateSecurityGroup"): with_group_tags,
+    # ministack's groups protect no instance, so there is nothing to take away.
+    ("autoscaling", "SetInstanceProtection"): nothing_to_do,
+}
+MOTO_LACKS = {
+    ("ec2", "CreateSecurityGroup"): with_group_tags,
+}
+
+
+def local_aws(app, lacks):
+    """The emulator, with what it lacks."""
+
+    async def serve_one(scope, receive, send):
+        # Only API calls are looked at: not the registry (/v2/), not the load balancer, not the server's own start and stop.
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].startswith(("/v2/", "/_alb/")):
+            return await app(scope, receive, send)
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        call = Call(scope, body)
+        handle = from_moto if call.service == "application-autoscaling" else lacks.get((call.service, call.operation))
+        status, headers, answer = await (handle(app, call) if handle else ask(app, call))
+        headers = [(k, v) for k, v in headers if k.lower() != b"content-length"]
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", str(len(answer)).encode())]})
+        await send({"type": "http.response.body", "body": answer})
+
+    return serve_one
+
+
+def ministack():
+    from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
+    from ministack.app import app
+    from ministack.services import ecs
+
+    # A task's image is named by ECR's host, which resolves to AWS; here the registry is this port.
+    run = ecs._run_docker_container
+
+    def run_from_here(client, container, kwargs, **more):
+        image = re.sub(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/", f"127.0.0.1:{PORT}/", container["image"])
+        return run(client, {**container, "image": image}, kwargs, **more)
+
+    ecs._run_docker_container = run_from_here
+
+    # Application Auto Scaling is moto's, but the ECS services are ministack's.
+    def exists(_, resource_id):
+        _, cluster, service = resource_id.split("/")
+        if f"{cluster}/{service}" in ecs._services:
+            return True
+        from moto.applicationautoscaling.exceptions import AWSValidationException
+        raise AWSValidationException(f"ECS service doesn't exist: {resource_id}")
+
+    ApplicationAutoscalingBackend._ecs_service_exists_for_target = exists
+
+    # ministack forgets managedDraining, which AWS gives back.
+    def keep_draining(act, data):
+        wish = (data.get("autoScalingGroupProvider") or {}).get("managedDraining")
+        answer = act(data)
+        if wish and (provider := ecs._capacity_providers.get(data.get("name"))):
+            provider["autoScalingGroupProvider"]["managedDraining"] = wish
+        return answer
+
+    change_operation(ecs, "CreateCapacityProvider", keep_draining)
+    change_operation(ecs, "UpdateCapacityProvider", keep_draining)
+    return local_aws(app, MINISTACK_LACKS)
+
+
+def change_operation(module, name, change):
+    """Puts `change` around an operation, in the module's table of them."""
+    table = next(value for value in vars(module).values() if isinstance(value, dict) and callable(value.get(name)))
+    table[name] = partial(change, table[name])
+
+
+def main():
+    config = Config()
+    config.bind = [f"127.0.0.1:{PORT}"]
+    config.keep_alive_timeout = 75
+    config.loglevel = "WARNING"
+    asyncio.run(serve(ministack() if KIND == "ministack" else local_aws(MOTO, MOTO_LACKS), config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+//! The way to AWS: configuration, retries, who is calling, and the guard that makes `--plan` read-only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextRef};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, SharedInterceptor, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_types::request_id::RequestId;
+
+use crate::doc::Caller;
+use crate::error::{Error, Result, Tried};
+use crate::flags::Common;
+use crate::progress::{Event, Progress};
+
+/// Attempts at one call before a throttle or a fault is given up: with the pauses below about a minute, longer than AWS's token buckets take
+/// to fill again. <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>
+const ATTEMPTS: u32 = 10;
+/// Longest pause between two attempts.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// Time of one attempt; the slowest calls (`CreateLoadBalancer`) answer within ten seconds.
+const ATTEMPT_TIME: Duration = Duration::from_secs(60);
+/// Time to connect: AWS's front doors answer in milliseconds, so more than this is no network.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// Builds a service's client on the session, with its guard: `shared::client!(aws_sdk_ec2, run)`. There is no other way to a client
+/// (clippy.toml refuses `Client::new`), so no call escapes the guard.
+#[macro_export]
+macro_rules! client {
+    ($sdk:ident, $run:expr) => {
+        $sdk::Client::from_conf($sdk::config::Builder::from($run.session.config()).interceptor($run.session.guard()).build())
+    };
+}
+
+#[derive(Debug)]
+pub struct Session {
+    config: SdkConfig,
+    guard: SharedInterceptor,
+    region: String,
+}
+
+impl Session {
+    /// Reads the configuration as every AWS tool does (environment, profile, instance or task role). Calls nothing but, without a region
+    /// in either place, the instance's metadata.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when no region is set.
+    pub async fn open(tool: &'static str, common: &Common) -> Result<Self> {
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_BACKOFF))
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIME).operation_attempt_timeout(ATTEMPT_TIME).build());
+        if let Ok(name) = AppName::new("ecs-pipe") {
+            loader = loader.app_name(name);
+        }
+        if let Some(region) = &common.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &common.profile {
+            loader = loader.profile_name(profile);
+        }
+        let config = loader.load().await;
+        let region = config
+            .region()
+            .map(ToString::to_string)
+            .ok_or_else(|| Error::Usage("no AWS region is set: give --region, or set AWS_REGION or the profile's region".to_owned()))?;
+        let guard = SharedInterceptor::new(Guard { planning: common.plan, says: (common.verbose >= 2).then(|| Progress::new(tool, common)).map(Arc::new) });
+        Ok(Self { config, guard, region })
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    #[must_use]
+    pub fn guard(&self) -> SharedInterceptor {
+        self.guard.clone()
+    }
+
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Asks STS who is calling; the partition is that of the caller's ARN.
+    /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
+    pub(crate) async fn caller(&self) -> Result<Caller> {
+        let sts = aws_sdk_sts::config::Builder::from(&self.config).interceptor(self.guard()).build();
+        let said = aws_sdk_sts::Client::from_conf(sts).get_caller_identity().send().await.tried("find out which AWS account this is")?;
+        let partition = said.arn().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws").to_owned();
+        Ok(Caller { account: said.account().unwrap_or_default().to_owned(), region: self.region.clone(), partition })
+    }
+}
+
+/// Stands in every client: refuses all but reads while planning, and says every call with `-vv`.
+#[derive(Debug)]
+struct Guard {
+    planning: bool,
+    says: Option<Arc<Progress>>,
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Guard {
+    fn name(&self) -> &'static str {
+        "ecs-pipe guard"
+    }
+
+    fn read_before_serialization(&self, _: &BeforeSerializationInterceptorContextRef<'_>, _: &RuntimeComponents, cfg: &mut ConfigBag) -> Result<(), BoxError> {
+        match cfg.load::<Metadata>() {
+            Some(call) if self.planning && !reads(call.name()) => Err(format!("{} refused: --plan only reads", call.name()).into()),
+            None if self.planning => Err("a call without a name refused: --plan only reads".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_after_attempt(&self, context: &FinalizerInterceptorContextRef<'_>, _: &RuntimeComponents, cfg: &mut ConfigBag) -> Result<(), BoxError> {
+        if let (Some(progress), Some(call)) = (&self.says, cfg.load::<Metadata>()) {
+            let (status, id) = context.response().map_or(("no answer".to_owned(), None), |answer| {
+                (answer.status().as_u16().to_string(), answer.headers().request_id())
+            });
+            progress.say(Event::Call, &format!("{} {}: {status}, request id {}", call.service(), call.name(), id.unwrap_or("none")));
+        }
+        Ok(())
+    }
+}
+
+/// AWS names what only reads with these verbs.
+fn reads(operation: &str) -> bool {
+    ["Describe", "Get", "List", "Head", "BatchGet", "BatchCheck", "Filter"].iter().any(|verb| operation.starts_with(verb))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reads;
+
+    #[test]
+    fn reads_are_known_by_their_verb() {
+        assert!(reads("DescribeVpcs") && reads("BatchGetImage") && reads("GetAuthorizationToken"));
+        assert!(!reads("CreateVpc") && !reads("PutMetricAlarm") && !reads("RegisterTaskDefinition") && !reads("TagResource"));
+    }
+}

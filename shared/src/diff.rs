@@ -1,0 +1,52 @@
+//! Wanted against found: what `--plan` prints and what a run changes.
+
+use std::fmt;
+
+/// The fields that differ, in the order in which they were compared.
+#[derive(Debug, Default, Clone)]
+pub struct Diff(Vec<String>);
+
+impl Diff {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Compares one field; equal fields leave no trace.
+    #[must_use]
+    pub fn field<T: PartialEq<U> + fmt::Debug, U: fmt::Debug>(mut self, name: &str, found: T, wanted: U) -> Self {
+        if found != wanted {
+            self.0.push(format!("{name}: {} -> {}", plain(&found), plain(&wanted)));
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
+/// A value as a person writes it: `Some("x")` is `x`, `None` is `none`.
+fn plain(value: &impl fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    let text = text.strip_prefix("Some(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(&text);
+    if text == "None" { "none".to_owned() } else { text.trim_matches('"').to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Diff;
+
+    #[test]
+    fn only_what_differs_is_said() {
+        let diff = Diff::new().field("a", 1, 1).field("b", Some("x"), Some("y")).field("c", None, Some(3));
+        assert_eq!(diff.to_string(), "b: x -> y, c: none -> 3");
+    }
+}

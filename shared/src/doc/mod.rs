@@ -1,0 +1,131 @@
+//! The document that flows through the pipe: a JSON value of which each section is a typed view.
+
+mod at;
+mod compose;
+mod sections;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+pub use at::At;
+pub use compose::Selection;
+pub use sections::{Caller, Capacity, Cluster, Image, Img, LaunchType, Net, ServiceRecord, Svc};
+
+use crate::error::{Error, Result};
+use crate::name::check_app;
+
+/// Keys that no tool knows stay as they are, in their order, numbers to the digit.
+#[derive(Debug, Clone)]
+pub struct Document(Value);
+
+impl Default for Document {
+    fn default() -> Self {
+        Self(Value::Object(Map::new()))
+    }
+}
+
+impl Document {
+    /// # Errors
+    /// [`Error::Document`] when the text is no JSON object.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let value: Value = serde_json::from_slice(text).map_err(|error| Error::document("stdin", format!("not JSON: {error}")))?;
+        if value.is_object() { Ok(Self(value)) } else { Err(Error::document("stdin", "not a JSON object")) }
+    }
+
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.0
+    }
+
+    /// The root, for reading by path.
+    #[must_use]
+    pub fn root(&self) -> At<'_> {
+        At::root(&self.0)
+    }
+
+    /// The app's name.
+    ///
+    /// # Errors
+    /// That there is none, or that it can't be one.
+    pub fn name(&self) -> Result<&str> {
+        let name = self.root().key("name").ok_or_else(|| Error::document("name", "the app has no name: give `name` in the document, or --app"))?;
+        let text = name.text()?;
+        check_app(text, name.path())?;
+        Ok(text)
+    }
+
+    /// # Errors
+    /// That the name can't be one; a wrong flag, so [`Error::Usage`].
+    pub fn set_name(&mut self, name: &str) -> Result<()> {
+        check_app(name, "--app").map_err(|error| Error::Usage(error.to_string().replace("the document is wrong at ", "")))?;
+        if let Value::Object(root) = &mut self.0 {
+            // A new name comes first, as Compose prints it; an old one keeps its place.
+            if root.contains_key("name") {
+                root.insert("name".to_owned(), name.into());
+            } else {
+                root.shift_insert(0, "name".to_owned(), name.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A section, if it is there.
+    ///
+    /// # Errors
+    /// Where and how it is wrong.
+    pub fn view<T: DeserializeOwned>(&self, section: &str) -> Result<Option<T>> {
+        self.root().key(section).map(|at| at.typed()).transpose()
+    }
+
+    /// A section that a stage before has made.
+    ///
+    /// # Errors
+    /// That it is missing, or where and how it is wrong.
+    pub fn need<T: DeserializeOwned>(&self, section: &'static str, maker: &'static str) -> Result<T> {
+        self.view(section)?.ok_or(Error::Missing { section, maker })
+    }
+
+    /// The first section of these that is not there is an error.
+    pub(crate) fn check_needs(&self, needs: &[(&'static str, &'static str)]) -> Result<()> {
+        needs.iter().try_for_each(|(section, maker)| self.need::<Value>(section, maker).map(drop))
+    }
+
+    /// Wishes of one kind: flag over document. `T` is the type of both, with every field optional.
+    ///
+    /// # Errors
+    /// Where and how the document's wish is wrong.
+    pub fn wish<T: Serialize + DeserializeOwned>(&self, key: &str, flags: &T) -> Result<T> {
+        self.root().wish(key, flags)
+    }
+
+    /// The user's tags: the flags' over those of `x-tags`.
+    ///
+    /// # Errors
+    /// Where `x-tags` is not an object of strings.
+    pub fn tags(&self, flags: &[(String, String)]) -> Result<Vec<(String, String)>> {
+        let mut tags: Vec<(String, String)> = Vec::new();
+        if let Some(at) = self.root().key("x-tags") {
+            for (key, value) in at.entries()? {
+                tags.push((key.to_owned(), value.text()?.to_owned()));
+            }
+        }
+        tags.retain(|(key, _)| !flags.iter().any(|(flag, _)| flag == key));
+        tags.extend(flags.iter().cloned());
+        Ok(tags)
+    }
+
+    /// Writes a section; it stands last, or where it stood.
+    pub fn put(&mut self, section: &str, value: Value) {
+        if let Value::Object(root) = &mut self.0 {
+            root.insert(section.to_owned(), value);
+        }
+    }
+
+    /// Takes a section out; the others keep their order.
+    pub fn take(&mut self, section: &str) {
+        if let Value::Object(root) = &mut self.0 {
+            root.shift_remove(section);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The sections that more than one tool reads. An id is `None` (`null`) only in a plan, where it is not known yet.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `aws`: whose account and which region the document is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Caller {
+    pub account: String,
+    pub region: String,
+    pub partition: String,
+}
+
+/// `net`: the network that `net-up` made or adopted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Net {
+    pub vpc_id: Option<String>,
+    pub cidr: String,
+    pub zones: Vec<String>,
+    pub public_subnet_ids: Vec<Option<String>>,
+    pub private_subnet_ids: Vec<Option<String>>,
+    pub internet_gateway_id: Option<String>,
+    pub nat_gateway_ids: Vec<Option<String>>,
+    pub public_route_table_id: Option<String>,
+    pub private_route_table_ids: Vec<Option<String>>,
+    /// Lets the internet reach the load balancer.
+    pub lb_security_group_id: Option<String>,
+    /// Lets only the load balancer reach tasks and instances.
+    pub task_security_group_id: Option<String>,
+    pub vpc_endpoint_ids: Vec<Option<String>>,
+}
+
+/// `img`: an image a service.
+pub type Img = BTreeMap<String, Image>;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Image {
+    /// By digest: `<registry>/<repository>@sha256:…`.
+    pub uri: Option<String>,
+    pub repository_arn: Option<String>,
+    pub tag: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LaunchType {
+    /// On EC2 instances through an Auto Scaling group and a capacity provider
+    #[default]
+    Ec2,
+    /// On Fargate
+    Fargate,
+}
+
+/// `cluster`: where tasks run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Cluster {
+    pub arn: Option<String>,
+    pub name: String,
+    pub launch_type: LaunchType,
+    /// What services follow.
+    pub capacity_provider_strategy: Vec<Capacity>,
+    /// Instances at least and at most; 0 on Fargate.
+    pub min: i32,
+    pub max: i32,
+    pub auto_scaling_group: Option<String>,
+    pub launch_template_id: Option<String>,
+    pub instance_role_arn: Option<String>,
+}
+
+/// A share of the tasks: `base` of them first, then in the proportion of the weights.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Capacity {
+    pub capacity_provider: String,
+    pub weight: i32,
+    pub base: i32,
+}
+
+/// `svc`: what runs, and where it answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Svc {
+    /// Where the published services answer; `null` when none is published.
+    pub url: Option<String>,
+    pub load_balancer_arn: Option<String>,
+    pub load_balancer_name: Option<String>,
+    pub listener_arns: Vec<Option<String>>,
+    pub execution_role_arn: Option<String>,
+    pub services: BTreeMap<String, ServiceRecord>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ServiceRecord {
+    pub arn: Option<String>,
+    pub name: String,
+    pub task_definition_arn: Option<String>,
+    pub task_role_arn: Option<String>,
+    pub target_group_arn: Option<String>,
+    pub log_group: String,
+}

@@ -1,0 +1,26 @@
+//! The IAM policy that a tool needs, printed by `--policy`.
+
+use serde_json::{Value, json};
+
+/// Some actions on some resources. `{app}` in a resource stands for the app's name; account and region stay open.
+#[derive(Debug, Clone, Copy)]
+pub struct Grant {
+    pub sid: &'static str,
+    pub actions: &'static [&'static str],
+    pub on: &'static [&'static str],
+}
+
+/// The policy document. Without an app it is for all apps of the account.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
+#[must_use]
+pub fn document(grants: &[Grant], app: Option<&str>) -> Value {
+    let identity = Grant { sid: "WhoAmI", actions: &["sts:GetCallerIdentity"], on: &["*"] };
+    let statements: Vec<Value> = std::iter::once(&identity)
+        .chain(grants)
+        .map(|grant| {
+            let on: Vec<String> = grant.on.iter().map(|resource| resource.replace("{app}", app.unwrap_or("*"))).collect();
+            json!({"Sid": grant.sid, "Effect": "Allow", "Action": grant.actions, "Resource": on})
+        })
+        .collect();
+    json!({"Version": "2012-10-17", "Statement": statements})
+}

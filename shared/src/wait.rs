@@ -1,0 +1,58 @@
+//! The one waiter.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::run::Run;
+
+/// First pause between two looks; most things that can be waited for take longer than that.
+const FIRST: Duration = Duration::from_millis(500);
+/// Longest pause: slow things (a NAT gateway takes two minutes) are asked for seldom, to stay clear of the throttles.
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// Looks again and again until `look` gives something. `what` completes "waiting for …".
+///
+/// # Errors
+/// [`Error::Deadline`] after the run's `--timeout`, [`Error::Interrupted`] on a signal, and whatever `look` fails with.
+pub async fn until<T>(run: &Run, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    let began = Instant::now();
+    let mut pause = FIRST;
+    let mut line = None;
+    loop {
+        run.check()?;
+        if let Some(found) = look().await? {
+            return Ok(found);
+        }
+        if began.elapsed() + pause > run.timeout {
+            return Err(Error::Deadline { waiting_for: what.to_owned(), after: humantime::format_duration(run.timeout).to_string() });
+        }
+        line = line.or_else(|| run.progress.waiting(what).map(Line));
+        run.pause(pause).await?;
+        pause = (pause * 3 / 2).min(LONGEST);
+    }
+}
+
+/// Tries again while AWS says one of the named things that only mean "not yet everywhere". Each caller names its codes, with the reason beside
+/// them.
+///
+/// # Errors
+/// As [`until`], and every error that `not_yet` does not know.
+pub async fn while_not_yet<T>(run: &Run, what: &str, not_yet: impl Fn(&Error) -> bool, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    until(run, what, async || match attempt().await {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if not_yet(&error) => Ok(None),
+        Err(error) => Err(error),
+    })
+    .await
+}
+
+/// Clears the live line, also when the wait ends by an error.
+struct Line(indicatif::ProgressBar);
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
