@@ -13,10 +13,9 @@ import sys
 import urllib.parse
 from functools import partial
 
-ACCOUNT = os.environ.setdefault("MOTO_ACCOUNT_ID", "123456789012")
 KIND, PORT = sys.argv[1], int(sys.argv[2])
 os.environ.update(BIND_HOST="127.0.0.1", GATEWAY_PORT=str(PORT), SFTP_ENABLED="0", IOT_MTLS_ENABLED="0")
-os.environ.update(MOTO_IAM_LOAD_MANAGED_POLICIES="true")
+os.environ.update(MOTO_IAM_LOAD_MANAGED_POLICIES="true", MOTO_ACCOUNT_ID="000000000000")
 
 from hypercorn.asyncio import serve  # noqa: E402
 from hypercorn.config import Config  # noqa: E402

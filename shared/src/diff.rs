@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Characters of a value that are shown; a policy would fill the screen.
+const LONGEST: usize = 100;
+
 /// The fields that differ, in the order in which they were compared.
 #[derive(Debug, Default, Clone)]
 pub struct Diff(Vec<String>);
@@ -37,7 +40,8 @@ impl fmt::Display for Diff {
 fn plain(value: &impl fmt::Debug) -> String {
     let text = format!("{value:?}");
     let text = text.strip_prefix("Some(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(&text);
-    if text == "None" { "none".to_owned() } else { text.trim_matches('"').to_owned() }
+    let text = if text == "None" { "none" } else { text.trim_matches('"') };
+    if text.chars().count() <= LONGEST { text.to_owned() } else { text.chars().take(LONGEST).chain(['…']).collect() }
 }
 
 #[cfg(test)]

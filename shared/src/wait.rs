@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(8);
 pub async fn until<T>(run: &Run, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let began = Instant::now();
     let mut pause = FIRST;
-    let mut line = None;
+    let mut line: Option<Option<Line>> = None;
     loop {
         run.check()?;
         if let Some(found) = look().await? {
@@ -28,7 +28,7 @@ pub async fn until<T>(run: &Run, what: &str, mut look: impl AsyncFnMut() -> Resu
         if began.elapsed() + pause > run.timeout {
             return Err(Error::Deadline { waiting_for: what.to_owned(), after: humantime::format_duration(run.timeout).to_string() });
         }
-        line = line.or_else(|| run.progress.waiting(what).map(Line));
+        line.get_or_insert_with(|| run.progress.waiting(what).map(Line));
         run.pause(pause).await?;
         pause = (pause * 3 / 2).min(LONGEST);
     }

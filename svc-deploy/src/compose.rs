@@ -1,0 +1,322 @@
+//! The Compose model, read into what ECS needs: which services, which tasks, which are published.
+
+use serde_json::{Value, json};
+use shared::doc::{At, Document, Img, Selection};
+use shared::{Error, Result};
+
+use crate::container::{self, Target};
+
+/// An ECS service and its one task definition.
+#[derive(Debug)]
+pub struct Service {
+    pub name: String,
+    /// The containers of its task, as ECS takes them, but for the log configuration; its own first, then the sidecars'.
+    pub containers: Vec<Value>,
+    pub network_mode: NetworkMode,
+    /// CPU units and MiB of the task; only Fargate needs them.
+    pub size: Option<(i32, i32)>,
+    pub architecture: Option<&'static str>,
+    pub published: Option<Published>,
+    /// Tasks at creation; later the count is `scale-set`'s.
+    pub desired: i32,
+    /// Services that must be healthy before this one is deployed.
+    pub after: Vec<String>,
+    pub breaker: Breaker,
+    pub healthy_percent: (i32, i32),
+    /// Policies of the task role, by ARN.
+    pub policies: Vec<String>,
+    /// ARNs that the execution role must read.
+    pub secrets: Vec<String>,
+    pub labels: Vec<(String, String)>,
+    pub patch: Patch,
+}
+
+/// RFC 7396 merge patches, in AWS's own JSON.
+#[derive(Debug, Default, Clone)]
+pub struct Patch {
+    pub task: Option<Value>,
+    pub container: Option<Value>,
+    pub service: Option<Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkMode {
+    Awsvpc,
+    Bridge,
+    Host,
+}
+
+impl NetworkMode {
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Awsvpc => "awsvpc",
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    pub enable: bool,
+    pub rollback: bool,
+}
+
+/// How a service stands behind the load balancer.
+#[derive(Debug, Clone)]
+pub struct Published {
+    pub port: i32,
+    /// Empty for the service that takes what no other takes.
+    pub paths: Vec<String>,
+    pub hosts: Vec<String>,
+    pub health: Health,
+    /// Seconds in which a starting task may still be unhealthy.
+    pub grace: i32,
+    pub path: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    pub path: String,
+    pub codes: String,
+    pub interval: i32,
+    pub timeout: i32,
+    pub healthy: i32,
+    pub unhealthy: i32,
+}
+
+/// Reads all selected services; sidecars (`network_mode: service:X`) become containers of X's task.
+pub fn services(doc: &Document, selection: &Selection, img: Option<&Img>, fargate: bool, warnings: &mut Vec<String>) -> Result<Vec<Service>> {
+    let all = doc.services(selection)?;
+    let hosts_of = |name: &str| all.iter().filter(move |(_, at)| owner(at) == Some(name)).collect::<Vec<_>>();
+    let mut services = Vec::new();
+    for (name, at) in all.iter().filter(|(_, at)| owner(at).is_none()) {
+        let sidecars = hosts_of(name);
+        services.push(service(doc, name, at, &sidecars, img, fargate, warnings)?);
+    }
+    for (name, at) in &all {
+        if let Some(owner) = owner(at).filter(|owner| !services.iter().any(|service| service.name == *owner)) {
+            return Err(Error::document(format!("services.{name}.network_mode"), format!("there is no service {owner:?} for this sidecar")));
+        }
+    }
+    check_paths(&services)?;
+    in_order(services)
+}
+
+/// The service whose task a sidecar belongs to.
+fn owner<'a>(at: &At<'a>) -> Option<&'a str> {
+    at.key("network_mode").and_then(|mode| mode.value().as_str()).and_then(|mode| mode.strip_prefix("service:"))
+}
+
+fn service(doc: &Document, name: &str, at: &At<'_>, sidecars: &[&(&str, At<'_>)], img: Option<&Img>, fargate: bool, warnings: &mut Vec<String>) -> Result<Service> {
+    let x_svc = at.key("x-svc");
+    let wish = |key: &str| x_svc.as_ref().and_then(|at| at.key(key));
+    for later in ["strategy", "host_volumes"] {
+        if let Some(place) = wish(later).filter(|place| place.value().as_str() != Some("rolling") && place.value().as_bool() != Some(false)) {
+            return Err(place.wrong("svc-deploy can't do this yet: take it out"));
+        }
+    }
+    let network_mode = network_mode(at, wish("network_mode").as_ref(), fargate, !sidecars.is_empty())?;
+    let target = Target { fargate, network_mode };
+    let patch = |key: &str| wish("patch").and_then(|at| at.key(key)).map(|at| at.value().clone());
+    let patch = Patch { task: patch("task"), container: patch("container"), service: patch("service") };
+    let mut read = container::read(doc, name, at, img, target, warnings)?;
+    let mut containers = vec![read.definition];
+    for (sidecar, at) in sidecars {
+        let more = container::read(doc, sidecar, at, img, target, warnings)?;
+        containers.push(more.definition);
+        read.secrets.extend(more.secrets);
+        (read.cpu, read.memory) = (read.cpu + more.cpu, read.memory + more.memory);
+    }
+    container::order(&mut containers, at, sidecars)?;
+    let size = if fargate { Some(fargate_size(at, read.cpu, read.memory, warnings)?) } else { None };
+    let deploy = at.key("deploy");
+    let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.key("scale"));
+    Ok(Service {
+        name: name.to_owned(),
+        network_mode,
+        size,
+        architecture: container::architecture(at)?,
+        published: published(at, x_svc.as_ref(), &read.ports, warnings)?,
+        // Two tasks, one a zone, so that one zone may fail.
+        desired: replicas.map_or(Ok(2), |at| at.whole(0..=1000))?,
+        after: after(at, sidecars)?,
+        breaker: breaker(deploy.as_ref(), wish("breaker").as_ref())?,
+        healthy_percent: healthy_percent(deploy.as_ref())?,
+        policies: wish("task_role").and_then(|at| at.key("policies")).map_or(Ok(Vec::new()), |at| texts(&at))?,
+        secrets: read.secrets,
+        labels: deploy.and_then(|deploy| deploy.key("labels")).map_or(Ok(Vec::new()), |at| container::pairs(&at))?,
+        containers,
+        patch,
+    })
+}
+
+fn network_mode(at: &At<'_>, wish: Option<&At<'_>>, fargate: bool, shared: bool) -> Result<NetworkMode> {
+    let host = at.key("network_mode").filter(|mode| mode.value().as_str() == Some("host"));
+    if let Some(place) = host.as_ref().filter(|_| fargate) {
+        return Err(place.wrong("Fargate has no host network: take this out"));
+    }
+    match wish.map(At::text).transpose()? {
+        // The containers of a task reach each other only on a network interface of their own.
+        None if fargate || shared => Ok(NetworkMode::Awsvpc),
+        None if host.is_some() => Ok(NetworkMode::Host),
+        None => Ok(NetworkMode::Bridge),
+        Some("awsvpc") => Ok(NetworkMode::Awsvpc),
+        Some("bridge") if !fargate => Ok(NetworkMode::Bridge),
+        Some(_) => Err(Error::document(wish.map(At::path).unwrap_or_default(), if fargate { "on Fargate only awsvpc is possible" } else { "expected awsvpc or bridge" })),
+    }
+}
+
+/// The pairs of CPU units and MiB that Fargate has: for each size the smallest and largest memory, and the step between.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size>
+const FARGATE: &[(i32, i32, i32, i32)] = &[
+    (256, 512, 2048, 512),
+    (512, 1024, 4096, 1024),
+    (1024, 2048, 8192, 1024),
+    (2048, 4096, 16384, 1024),
+    (4096, 8192, 30720, 1024),
+    (8192, 16384, 61440, 4096),
+    (16384, 32768, 122_880, 8192),
+];
+
+fn fargate_size(at: &At<'_>, cpu: i32, memory: i32, warnings: &mut Vec<String>) -> Result<(i32, i32)> {
+    let fitting = FARGATE.iter().find(|(units, _, most, _)| *units >= cpu && *most >= memory);
+    let Some((units, least, _, step)) = fitting else {
+        return Err(at.wrong(format!("{cpu} CPU units and {memory} MiB are more than a Fargate task can have (16384 and 122880)")));
+    };
+    let steps = (memory.max(*least) - least + step - 1) / step;
+    // 256 units come with 512, 1024 or 2048 MiB.
+    let size = (*units, if *units == 256 && steps == 2 { 2048 } else { least + steps * step });
+    if size != (cpu, memory) {
+        warnings.push(format!("{}: Fargate has no task of {cpu} CPU units and {memory} MiB; it gets {} and {}", at.path(), size.0, size.1));
+    }
+    Ok(size)
+}
+
+fn published(at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32], warnings: &mut Vec<String>) -> Result<Option<Published>> {
+    let wish = |key: &str| x_svc.and_then(|at| at.key(key));
+    if let Some(false) = wish("publish").map(|at| at.truth()).transpose()? {
+        return Ok(None);
+    }
+    let Some(first) = ports.first() else { return Ok(None) };
+    let port = match wish("port") {
+        None => *first,
+        Some(chosen) => match chosen.whole(1..=65535)? {
+            port if ports.contains(&port) => port,
+            port => return Err(chosen.wrong(format!("the service has no port {port} in `ports`"))),
+        },
+    };
+    if ports.len() > 1 && wish("port").is_none() {
+        warnings.push(format!("{}: only the first, {port}, is behind the load balancer (x-svc.port chooses another)", at.path().to_owned() + ".ports"));
+    }
+    let image = at.key("image").and_then(|image| image.value().as_str()).unwrap_or_default();
+    let known = ["postgres", "mysql", "mariadb", "mongo", "redis", "memcached", "valkey"].iter().find(|name| image.rsplit('/').next().is_some_and(|last| last.starts_with(*name)));
+    if let Some(known) = known {
+        warnings.push(format!("{}: {known} does not speak HTTP and would stand open behind the load balancer; x-svc.publish: false keeps it private", at.path()));
+    }
+    let health = wish("health");
+    let of_health = |key: &str| health.as_ref().and_then(|at| at.key(key));
+    let seconds = |key: &str, default, range| of_health(key).map_or(Ok(default), |at| at.whole(range));
+    // Ranges and defaults: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html
+    let health = Health {
+        path: of_health("path").map_or(Ok("/"), |at| at.text())?.to_owned(),
+        codes: of_health("codes").map_or(Ok("200-399".to_owned()), |at| at.scalar())?,
+        interval: seconds("interval", 15, 5..=300)?,
+        timeout: seconds("timeout", 5, 2..=120)?,
+        healthy: seconds("healthy", 2, 2..=10)?,
+        unhealthy: seconds("unhealthy", 3, 2..=10)?,
+    };
+    let mut paths = wish("path").map_or(Ok(Vec::new()), |at| check_each(&at, "a path of at most 128 characters that begins with /", |path| path.starts_with('/') && path.len() <= 128))?;
+    // Every path is no path at all.
+    paths.retain(|path| path != "/*");
+    let hosts = wish("host").map_or(Ok(Vec::new()), |at| check_each(&at, "a host name of at most 128 characters", |host| !host.is_empty() && host.len() <= 128))?;
+    // ECS itself would wait no time at all; a minute is what a slow starter needs.
+    let grace = wish("grace").map_or(Ok(60), |at| at.whole(0..=i32::MAX))?;
+    Ok(Some(Published { port, paths, hosts, health, grace, path: at.path().to_owned() }))
+}
+
+fn check_each(at: &At<'_>, kind: &str, fits: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let items = if at.value().is_string() { vec![at.clone()] } else { at.list()? };
+    items.iter().map(|item| item.text().and_then(|text| if fits(text) { Ok(text.to_owned()) } else { Err(item.expected(kind)) })).collect()
+}
+
+fn texts(at: &At<'_>) -> Result<Vec<String>> {
+    at.list()?.iter().map(|at| at.text().map(str::to_owned)).collect()
+}
+
+/// No two services may claim the same requests, and only one may take the rest.
+fn check_paths(services: &[Service]) -> Result<()> {
+    let mut claims: Vec<(String, &str)> = Vec::new();
+    for service in services {
+        let Some(published) = &service.published else { continue };
+        let any = [String::new()];
+        let hosts = if published.hosts.is_empty() { &any[..] } else { &published.hosts };
+        let paths = if published.paths.is_empty() { &any[..] } else { &published.paths };
+        for claim in hosts.iter().flat_map(|host| paths.iter().map(move |path| format!("{host}{path}"))) {
+            if let Some((_, other)) = claims.iter().find(|(taken, _)| *taken == claim) {
+                let what = if claim.is_empty() { "both take every path".to_owned() } else { format!("both claim {claim}") };
+                return Err(Error::document(format!("{}.x-svc.path", published.path), format!("{what}: this one and services.{other}. Give each its own path or host")));
+            }
+            claims.push((claim, &service.name));
+        }
+    }
+    Ok(())
+}
+
+/// `service_healthy` between services orders their deployments.
+fn after(at: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<Vec<String>> {
+    let conditions = container::conditions(at)?;
+    let other = |name: &str| !sidecars.iter().any(|(sidecar, _)| *sidecar == name);
+    Ok(conditions.into_iter().filter(|(name, condition)| condition == "service_healthy" && other(name)).map(|(name, _)| name).collect())
+}
+
+fn breaker(deploy: Option<&At<'_>>, wish: Option<&At<'_>>) -> Result<Breaker> {
+    let action = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("failure_action"));
+    let enable = wish.map_or(Ok(true), At::truth)?;
+    match action.as_ref().map(At::text).transpose()? {
+        None | Some("rollback") => Ok(Breaker { enable, rollback: enable }),
+        Some("pause") => Ok(Breaker { enable, rollback: false }),
+        Some("continue") => Ok(Breaker { enable: false, rollback: false }),
+        Some(_) => Err(action.map_or_else(|| Error::Failed(String::new()), |at| at.expected("rollback, pause or continue"))),
+    }
+}
+
+/// Minimum and maximum of healthy tasks while deploying, in percent.
+fn healthy_percent(deploy: Option<&At<'_>>) -> Result<(i32, i32)> {
+    let order = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("order"));
+    match order.as_ref().map(At::text).transpose()? {
+        // ECS's own way, and the one that loses no capacity.
+        None | Some("start-first") => Ok((100, 200)),
+        Some("stop-first") => Ok((50, 100)),
+        Some(_) => Err(order.map_or_else(|| Error::Failed(String::new()), |at| at.expected("start-first or stop-first"))),
+    }
+}
+
+/// The services in the order in which they are deployed.
+fn in_order(mut left: Vec<Service>) -> Result<Vec<Service>> {
+    let mut ordered: Vec<Service> = Vec::new();
+    while !left.is_empty() {
+        let waits = |service: &Service| service.after.iter().any(|name| left.iter().any(|other| other.name == *name));
+        let Some(next) = left.iter().position(|service| !waits(service)) else {
+            let names: Vec<&str> = left.iter().map(|service| service.name.as_str()).collect();
+            return Err(Error::document("services", format!("{} wait for each other (depends_on with service_healthy)", names.join(", "))));
+        };
+        ordered.push(left.remove(next));
+    }
+    Ok(ordered)
+}
+
+impl Service {
+    /// What the container's own `x-svc.patch.container` says, applied last.
+    pub fn patched_containers(&self) -> Vec<Value> {
+        let mut containers = self.containers.clone();
+        if let (Some(patch), Some(own)) = (&self.patch.container, containers.first_mut()) {
+            json_patch::merge(own, patch);
+        }
+        containers
+    }
+
+    pub fn runtime_platform(&self) -> Option<Value> {
+        self.architecture.map(|architecture| json!({"cpuArchitecture": architecture, "operatingSystemFamily": "LINUX"}))
+    }
+}

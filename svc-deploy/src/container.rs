@@ -1,0 +1,396 @@
+//! A Compose service as an ECS container definition.
+//! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html>,
+//! <https://github.com/compose-spec/compose-spec/blob/main/05-services.md>
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use shared::doc::{At, Document, Img};
+use shared::{Error, Result};
+
+use crate::compose::NetworkMode;
+
+/// Where the container is to run, which decides what it may ask for.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub fargate: bool,
+    pub network_mode: NetworkMode,
+}
+
+pub struct Container {
+    pub definition: Value,
+    /// Container ports that `ports` names.
+    pub ports: Vec<i32>,
+    /// ARNs of its secrets.
+    pub secrets: Vec<String>,
+    /// CPU units.
+    pub cpu: i32,
+    /// MiB.
+    pub memory: i32,
+}
+
+/// A quarter of a vCPU and half a GiB: Fargate's smallest task, and enough for most services.
+const CPU: i32 = 256;
+const MEMORY: i32 = 512;
+
+/// Read elsewhere, or of no meaning in ECS without changing what the service does.
+const SILENT: &[&str] = &[
+    "attach", "build", "container_name", "depends_on", "deploy", "develop", "env_file", "image", "network_mode", "networks", "platform", "ports", "profiles", "pull_policy", "restart", "scale", "stdin_open",
+];
+
+/// Compose keys that ECS can't give, each of which would change behaviour if it were left out.
+const IMPOSSIBLE: &[&str] = &[
+    "blkio_config", "cgroup", "cgroup_parent", "configs", "cpu_count", "cpu_rt_period", "cpu_rt_runtime", "cpuset", "credential_spec", "device_cgroup_rules", "devices", "external_links", "gpus", "group_add", "ipc", "isolation", "links", "mac_address", "oom_kill_disable", "oom_score_adj", "pid", "post_start", "pre_stop",
+    "provider", "runtime", "security_opt", "storage_opt", "userns_mode", "uts", "volumes_from",
+];
+
+/// Keys that only a container on an instance can have, or only one without a network interface of its own.
+const NOT_ON_FARGATE: &[&str] = &["privileged", "shm_size", "sysctls", "tmpfs"];
+const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"];
+
+pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target, warnings: &mut Vec<String>) -> Result<Container> {
+    let (cpu, memory) = (cpu(at)?, memory(at)?);
+    let ports = ports(at)?;
+    let mut container = Container { definition: Value::Null, ports: ports.iter().map(|(port, _)| *port).collect(), secrets: Vec::new(), cpu, memory };
+    let mut out = Map::new();
+    out.insert("name".into(), json!(name));
+    out.insert("image".into(), image(name, at, img)?);
+    out.insert("essential".into(), json!(true));
+    out.insert("cpu".into(), json!(cpu));
+    out.insert("memory".into(), json!(memory));
+    let mut mapped = ports;
+    mapped.extend(expose(at)?);
+    mapped.dedup();
+    if !mapped.is_empty() {
+        out.insert("portMappings".into(), mapped.iter().map(|(port, protocol)| port_mapping(*port, protocol, target)).collect());
+    }
+    if let Some(reserved) = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations")).and_then(|at| at.key("memory")) {
+        out.insert("memoryReservation".into(), json!(mib(&reserved)?));
+    }
+    let mut linux = Map::new();
+    for (key, value) in at.entries()?.into_iter().filter(|(_, value)| !value.value().is_null()) {
+        if (NOT_ON_FARGATE.contains(&key) && target.fargate) || (NOT_ON_AWSVPC.contains(&key) && target.network_mode == NetworkMode::Awsvpc) {
+            let place = if target.fargate { "Fargate" } else { "the network mode awsvpc" };
+            return Err(value.wrong(format!("is not possible on {place}: take it out, or run the app elsewhere")));
+        }
+        match key {
+            "command" | "entrypoint" => insert(&mut out, if key == "command" { "command" } else { "entryPoint" }, words(&value)?),
+            "working_dir" => insert(&mut out, "workingDirectory", json!(value.text()?)),
+            "user" => insert(&mut out, "user", json!(value.scalar()?)),
+            "read_only" => insert(&mut out, "readonlyRootFilesystem", json!(value.truth()?)),
+            "tty" => insert(&mut out, "pseudoTerminal", json!(value.truth()?)),
+            "privileged" => insert(&mut out, "privileged", json!(value.truth()?)),
+            "hostname" => insert(&mut out, "hostname", json!(value.text()?)),
+            // Two minutes is the longest that Fargate waits.
+            "stop_grace_period" => insert(&mut out, "stopTimeout", json!(seconds(&value, 2..=if target.fargate { 120 } else { 86400 })?)),
+            "environment" => insert(&mut out, "environment", environment(&value)?),
+            "labels" => insert(&mut out, "dockerLabels", pairs(&value)?.into_iter().collect::<BTreeMap<_, _>>().into_iter().map(|(k, v)| (k, json!(v))).collect::<Map<_, _>>().into()),
+            "extra_hosts" => insert(&mut out, "extraHosts", extra_hosts(&value)?),
+            "dns" => insert(&mut out, "dnsServers", strings(&value)?),
+            "dns_search" => insert(&mut out, "dnsSearchDomains", strings(&value)?),
+            "ulimits" => insert(&mut out, "ulimits", ulimits(&value)?),
+            "sysctls" => insert(&mut out, "systemControls", pairs(&value)?.into_iter().map(|(name, value)| json!({"namespace": name, "value": value})).collect()),
+            "healthcheck" => out.extend(health_check(&value)?.map(|check| ("healthCheck".to_owned(), check))),
+            "logging" => out.extend(logging(&value)?.map(|logging| ("logConfiguration".to_owned(), logging))),
+            "secrets" => {
+                let secrets = secrets(doc, &value)?;
+                container.secrets = secrets.iter().map(|(_, arn)| arn.clone()).collect();
+                insert(&mut out, "secrets", secrets.into_iter().map(|(name, arn)| json!({"name": name, "valueFrom": arn})).collect());
+            }
+            "init" => insert(&mut linux, "initProcessEnabled", json!(value.truth()?)),
+            "shm_size" => insert(&mut linux, "sharedMemorySize", json!(mib(&value)?)),
+            "cap_add" | "cap_drop" => insert(linux.entry("capabilities").or_insert_with(|| json!({})).as_object_mut().unwrap_or(&mut Map::new()), &key[4..], capabilities(&value, key == "cap_add" && target.fargate)?),
+            "tmpfs" => tmpfs(&mut linux, strings(&value)?.as_array().into_iter().flatten().filter_map(Value::as_str)),
+            "volumes" => volumes(&mut linux, &value, target)?,
+            "mem_limit" | "cpus" | "mem_reservation" | "expose" => {}
+            key if SILENT.contains(&key) || key.starts_with("x-") => {}
+            key if IMPOSSIBLE.contains(&key) => return Err(value.wrong("ECS can't give this, and leaving it out would change what the service does: take it out of the document")),
+            other => warnings.push(format!("{}: {other} is not known here and has no effect", value.path())),
+        }
+    }
+    if !linux.is_empty() {
+        out.insert("linuxParameters".into(), linux.into());
+    }
+    container.definition = out.into();
+    Ok(container)
+}
+
+fn insert(out: &mut Map<String, Value>, key: &str, value: Value) {
+    out.insert(key.to_owned(), value);
+}
+
+/// Sidecars and their owner start in the order that `depends_on` says.
+pub fn order(containers: &mut [Value], owner: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<()> {
+    let names: Vec<String> = containers.iter().filter_map(|container| container["name"].as_str()).map(str::to_owned).collect();
+    for (container, at) in containers.iter_mut().zip(std::iter::once(owner).chain(sidecars.iter().map(|(_, at)| at))) {
+        let within: Vec<Value> = conditions(at)?
+            .into_iter()
+            .filter(|(name, _)| names.contains(name))
+            .map(|(name, condition)| {
+                let condition = match condition.as_str() {
+                    "service_healthy" => "HEALTHY",
+                    "service_completed_successfully" => "SUCCESS",
+                    _ => "START",
+                };
+                json!({"containerName": name, "condition": condition})
+            })
+            .collect();
+        // A container that is to complete must be allowed to.
+        if !within.is_empty() {
+            container["dependsOn"] = within.into();
+        }
+    }
+    let completing: Vec<String> = containers.iter().flat_map(|container| container["dependsOn"].as_array().cloned().unwrap_or_default()).filter(|one| one["condition"] == "SUCCESS").filter_map(|one| one["containerName"].as_str().map(str::to_owned)).collect();
+    for container in containers.iter_mut().filter(|container| completing.iter().any(|name| container["name"] == name.as_str())) {
+        container["essential"] = json!(false);
+    }
+    Ok(())
+}
+
+/// `depends_on` in both forms: names, or names with conditions.
+pub fn conditions(at: &At<'_>) -> Result<Vec<(String, String)>> {
+    let Some(depends_on) = at.key("depends_on") else { return Ok(Vec::new()) };
+    if depends_on.value().is_array() {
+        return depends_on.list()?.iter().map(|at| Ok((at.text()?.to_owned(), "service_started".to_owned()))).collect();
+    }
+    let condition = |at: &At<'_>| at.key("condition").map_or(Ok("service_started"), |at| at.text()).map(str::to_owned);
+    depends_on.entries()?.into_iter().map(|(name, at)| Ok((name.to_owned(), condition(&at)?))).collect()
+}
+
+pub fn architecture(at: &At<'_>) -> Result<Option<&'static str>> {
+    let Some(platform) = at.key("platform") else { return Ok(None) };
+    match platform.text()? {
+        "linux/amd64" => Ok(Some("X86_64")),
+        "linux/arm64" | "linux/arm64/v8" => Ok(Some("ARM64")),
+        _ => Err(platform.expected("linux/amd64 or linux/arm64")),
+    }
+}
+
+fn image(name: &str, at: &At<'_>, img: Option<&Img>) -> Result<Value> {
+    if at.key("build").is_some() {
+        let image = img.and_then(|img| img.get(name)).ok_or(Error::Missing { section: "img", maker: "img-push" })?;
+        return Ok(json!(image.uri));
+    }
+    let image = at.key("image").ok_or_else(|| at.wrong("the service has neither image nor build"))?;
+    match image.text()? {
+        text if text.is_empty() || text.contains(char::is_whitespace) => Err(image.expected("the name of an image")),
+        text => Ok(json!(text)),
+    }
+}
+
+/// `8080`, `"80:8080/tcp"`, or the long form. Only the container's port counts: the load balancer has its own.
+fn ports(at: &At<'_>) -> Result<Vec<(i32, String)>> {
+    let Some(ports) = at.key("ports") else { return Ok(Vec::new()) };
+    ports
+        .list()?
+        .iter()
+        .map(|port| {
+            let (number, protocol) = if port.value().is_object() {
+                let target = port.key("target").ok_or_else(|| port.wrong("a port without target"))?;
+                (target.whole(1..=65535)?, port.key("protocol").map_or(Ok("tcp"), |at| at.text())?.to_owned())
+            } else {
+                short_port(port)?
+            };
+            if protocol != "tcp" {
+                return Err(port.wrong(format!("{protocol} can't stand behind the load balancer, which speaks HTTP over tcp: use `expose`")));
+            }
+            Ok((number, protocol))
+        })
+        .collect()
+}
+
+fn expose(at: &At<'_>) -> Result<Vec<(i32, String)>> {
+    at.key("expose").map_or(Ok(Vec::new()), |at| at.list()?.iter().map(short_port).collect())
+}
+
+fn short_port(port: &At<'_>) -> Result<(i32, String)> {
+    let text = port.scalar()?;
+    let (numbers, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
+    let number = numbers.rsplit(':').next().unwrap_or_default();
+    match number.parse() {
+        Ok(number @ 1..=65535) => Ok((number, protocol.to_owned())),
+        _ => Err(port.expected("a port from 1 to 65535 (no range), as in 8080 or \"80:8080\"")),
+    }
+}
+
+/// Behind a bridge the instance gives a free port (0), so that two tasks fit on one instance.
+fn port_mapping(port: i32, protocol: &str, target: Target) -> Value {
+    let host = if target.network_mode == NetworkMode::Bridge { 0 } else { port };
+    json!({"containerPort": port, "hostPort": host, "protocol": protocol})
+}
+
+fn environment(at: &At<'_>) -> Result<Value> {
+    let sorted: BTreeMap<String, String> = pairs(at)?.into_iter().collect();
+    Ok(sorted.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect())
+}
+
+/// `{"A": "b"}` or `["A=b"]`; a name without a value has an empty one.
+pub fn pairs(at: &At<'_>) -> Result<Vec<(String, String)>> {
+    if at.value().is_array() {
+        let pair = |text: &str| text.split_once('=').map_or((text.to_owned(), String::new()), |(key, value)| (key.to_owned(), value.to_owned()));
+        return at.list()?.iter().map(|item| item.text().map(pair)).collect();
+    }
+    let value = |at: At<'_>| if at.value().is_null() { Ok(String::new()) } else { at.scalar() };
+    at.entries()?.into_iter().map(|(key, at)| Ok((key.to_owned(), value(at)?))).collect()
+}
+
+/// A list, or a string that is split as a shell would.
+fn words(at: &At<'_>) -> Result<Value> {
+    if at.value().is_array() {
+        return strings(at);
+    }
+    let words = shlex::split(at.text()?).ok_or_else(|| at.expected("a command with closed quotes"))?;
+    Ok(json!(words))
+}
+
+fn strings(at: &At<'_>) -> Result<Value> {
+    if at.value().is_string() {
+        return Ok(json!([at.text()?]));
+    }
+    at.list()?.iter().map(|at| at.scalar().map(Value::from)).collect()
+}
+
+fn extra_hosts(at: &At<'_>) -> Result<Value> {
+    let hosts = if at.value().is_array() {
+        let hosts: Result<Vec<(String, String)>> = at
+            .list()?
+            .iter()
+            .map(|item| item.text()?.split_once(['=', ':']).map(|(host, ip)| (host.to_owned(), ip.to_owned())).ok_or_else(|| item.expected("host=address")))
+            .collect();
+        hosts?
+    } else {
+        pairs(at)?
+    };
+    Ok(hosts.into_iter().map(|(host, address)| json!({"hostname": host, "ipAddress": address})).collect())
+}
+
+fn ulimits(at: &At<'_>) -> Result<Value> {
+    let limit = |name: &str, at: &At<'_>| {
+        let of = |key: &str| at.key(key).map_or_else(|| at.whole(-1..=i32::MAX), |at| at.whole(-1..=i32::MAX));
+        Ok(json!({"name": name, "softLimit": of("soft")?, "hardLimit": of("hard")?}))
+    };
+    at.entries()?.iter().map(|(name, at)| limit(name, at)).collect()
+}
+
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_KernelCapabilities.html>
+fn capabilities(at: &At<'_>, fargate: bool) -> Result<Value> {
+    let names = strings(at)?;
+    match names.as_array().into_iter().flatten().find(|name| fargate && *name != "SYS_PTRACE") {
+        Some(name) => Err(at.wrong(format!("Fargate adds no capability but SYS_PTRACE, and this is {name}"))),
+        None => Ok(names),
+    }
+}
+
+fn tmpfs<'a>(linux: &mut Map<String, Value>, paths: impl Iterator<Item = &'a str>) {
+    // Compose gives no size and Docker then takes none; ECS wants one. 64 MiB is Docker's own default for shared memory.
+    let mount = |path: &str| json!({"containerPath": path.split(':').next().unwrap_or(path), "size": 64});
+    if let Some(list) = linux.entry("tmpfs").or_insert_with(|| json!([])).as_array_mut() {
+        list.extend(paths.map(mount));
+    }
+}
+
+/// What is mounted must be somewhere; only memory is everywhere.
+fn volumes(linux: &mut Map<String, Value>, at: &At<'_>, target: Target) -> Result<()> {
+    for volume in at.list()? {
+        let kind = volume.key("type").map_or(Ok("volume"), |at| at.text())?;
+        match volume.key("target") {
+            Some(place) if kind == "tmpfs" && !target.fargate => tmpfs(linux, std::iter::once(place.text()?)),
+            _ => return Err(volume.wrong("a task has no disk of yours: bind mounts and local volumes are not possible (tmpfs is, on EC2). Put the data into the image, S3 or a database")),
+        }
+    }
+    Ok(())
+}
+
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html>
+fn health_check(at: &At<'_>) -> Result<Option<Value>> {
+    if at.key("disable").map_or(Ok(false), |at| at.truth())? {
+        return Ok(None);
+    }
+    let Some(test) = at.key("test") else { return Ok(None) };
+    let command = if test.value().is_string() { json!(["CMD-SHELL", test.text()?]) } else { strings(&test)? };
+    if command.get(0).and_then(Value::as_str) == Some("NONE") {
+        return Ok(None);
+    }
+    let mut check = json!({"command": command});
+    for (key, name, range) in [("interval", "interval", 5..=300), ("timeout", "timeout", 2..=60), ("start_period", "startPeriod", 0..=300)] {
+        if let Some(time) = at.key(key) {
+            check[name] = json!(seconds(&time, range)?);
+        }
+    }
+    if let Some(retries) = at.key("retries") {
+        check["retries"] = json!(retries.whole(1..=10)?);
+    }
+    Ok(Some(check))
+}
+
+/// Another driver is passed on; `awslogs`, the default, is set up later, when the log group has its name.
+fn logging(at: &At<'_>) -> Result<Option<Value>> {
+    let driver = at.key("driver").map_or(Ok("awslogs"), |at| at.text())?;
+    // Compose's default drivers write to the machine, which a task does not have.
+    if matches!(driver, "awslogs" | "json-file" | "local" | "journald" | "none") {
+        return Ok(None);
+    }
+    let options: Map<String, Value> = at.key("options").map_or(Ok(Vec::new()), |at| pairs(&at))?.into_iter().map(|(key, value)| (key, json!(value))).collect();
+    Ok(Some(json!({"logDriver": driver, "options": options})))
+}
+
+/// A service's secrets as `(variable, ARN)`: external ones, named by an ARN, or by the path of an SSM parameter.
+fn secrets(doc: &Document, at: &At<'_>) -> Result<Vec<(String, String)>> {
+    let one = |item: &At<'_>| {
+        let source = if item.value().is_object() { item.key("source").ok_or_else(|| item.wrong("a secret without source"))? } else { item.clone() };
+        let name = source.text()?;
+        let variable = item.key("target").map_or(Ok(name), |at| at.text())?.rsplit('/').next().unwrap_or(name).to_owned();
+        let top = doc.root().key("secrets").and_then(|all| all.key(name)).ok_or_else(|| source.wrong(format!("there is no secret {name:?} at the top level")))?;
+        if !top.key("external").is_some_and(|external| external.value().as_bool() == Some(true)) {
+            return Err(top.wrong("a secret's value does not belong into the document: put it into Secrets Manager or SSM and name it here (external: true, name: its ARN)"));
+        }
+        let arn = top.key("name").map_or(Ok(name), |at| at.text())?;
+        if arn.starts_with("arn:") || arn.starts_with('/') {
+            return Ok((variable, arn.to_owned()));
+        }
+        Err(top.wrong(format!("{arn:?} is neither an ARN of Secrets Manager or SSM nor the path of an SSM parameter (/…)")))
+    };
+    at.list()?.iter().map(one).collect()
+}
+
+fn cpu(at: &At<'_>) -> Result<i32> {
+    let limits = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("limits"));
+    let Some(cpus) = limits.and_then(|at| at.key("cpus")).or_else(|| at.key("cpus")) else { return Ok(CPU) };
+    // 192 vCPUs is what the largest instance has. Truncated: 1024 units a vCPU, far below i32's end.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 192 * 1024")]
+    Ok((cpus.number(0.001..=192.0)? * 1024.0).round() as i32)
+}
+
+fn memory(at: &At<'_>) -> Result<i32> {
+    let limits = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("limits"));
+    limits.and_then(|at| at.key("memory")).or_else(|| at.key("mem_limit")).map_or(Ok(MEMORY), |at| mib(&at))
+}
+
+/// Bytes, or a number with a unit (`512m`), in MiB.
+/// <https://github.com/compose-spec/compose-spec/blob/main/11-extension.md#specifying-byte-values>
+fn mib(at: &At<'_>) -> Result<i32> {
+    let text = at.scalar()?.to_lowercase();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit.trim_end_matches('b') {
+        "" => 1.0,
+        "k" => 1024.0,
+        "m" => 1024.0 * 1024.0,
+        "g" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(at.expected("bytes, or a number with b, k, m or g")),
+    };
+    let bytes: f64 = number.parse().map_err(|_| at.expected("bytes, or a number with b, k, m or g"))?;
+    let mib = bytes * factor / 1024.0 / 1024.0;
+    // Docker refuses less than 6 MiB; 24 TiB is what the largest instance has.
+    if !(6.0..=25_165_824.0).contains(&mib) {
+        return Err(at.wrong(format!("{mib} MiB: a container has 6 MiB at least, and a task 24 TiB at most")));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "checked above")]
+    Ok(mib.ceil() as i32)
+}
+
+fn seconds(at: &At<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u64> {
+    let time = humantime::parse_duration(&at.scalar()?).map_err(|error| at.wrong(format!("not a duration: {error}")))?;
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    if range.contains(&seconds) { Ok(seconds) } else { Err(at.expected(&format!("{} to {} seconds, which is what ECS takes", range.start(), range.end()))) }
+}

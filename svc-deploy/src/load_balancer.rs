@@ -1,0 +1,184 @@
+//! The load balancer, when a service is published.
+
+use aws_sdk_elasticloadbalancingv2::Client;
+use aws_sdk_elasticloadbalancingv2::types::{
+    Listener, LoadBalancer, LoadBalancerAttribute, LoadBalancerSchemeEnum, LoadBalancerStateEnum, LoadBalancerTypeEnum, Rule, Tag,
+};
+use futures_util::future::try_join_all;
+use futures_util::try_join;
+use shared::error::{given, if_found};
+use shared::wait::until;
+use shared::{Diff, Error, Result, Run, Tried};
+
+use crate::SvcDeploy;
+use crate::wish::Wanted;
+
+pub type Found = Option<FoundBalancer>;
+
+pub struct FoundBalancer {
+    balancer: LoadBalancer,
+    ours: bool,
+    attributes: Vec<LoadBalancerAttribute>,
+    /// With their rules.
+    pub listeners: Vec<(Listener, Vec<Rule>)>,
+}
+
+pub async fn find(elb: &Client, run: &Run) -> Result<Found> {
+    let said = if_found(elb.describe_load_balancers().names(&run.app).send().await.tried(format!("look for the load balancer {}", run.app)))?;
+    let Some(balancer) = said.and_then(|said| said.load_balancers().first().cloned()) else { return Ok(None) };
+    let arn = given(balancer.load_balancer_arn(), "the load balancer's ARN")?;
+    let tags = async { elb.describe_tags().resource_arns(&arn).send().await.tried(format!("read the tags of {arn}")) };
+    let attributes = async { elb.describe_load_balancer_attributes().load_balancer_arn(&arn).send().await.tried(format!("read the attributes of {arn}")) };
+    let (tags, attributes, listeners) = try_join!(tags, attributes, listeners(elb, &arn))?;
+    let ours = tags.tag_descriptions().iter().any(|one| run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))));
+    Ok(Some(FoundBalancer { balancer, ours, attributes: attributes.attributes().to_vec(), listeners }))
+}
+
+async fn listeners(elb: &Client, arn: &str) -> Result<Vec<(Listener, Vec<Rule>)>> {
+    let items = elb.describe_listeners().load_balancer_arn(arn).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let listeners = items.tried(format!("look for the listeners of {arn}"))?;
+    try_join_all(listeners.into_iter().map(async |listener| {
+        let arn = given(listener.listener_arn(), "the listener's ARN")?;
+        let rules = elb.describe_rules().listener_arn(&arn).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        Ok((listener, rules.tried(format!("look for the rules of {arn}"))?))
+    }))
+    .await
+}
+
+pub fn tags(run: &Run, name: &str) -> Vec<Tag> {
+    run.tags(name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+impl SvcDeploy {
+    pub async fn balancer_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        if wanted.published().next().is_none() {
+            return Ok(());
+        }
+        let found = self.found.balancer.as_ref();
+        if found.is_some_and(|found| !found.ours) {
+            return Err(run.foreign("load balancer", &run.app));
+        }
+        let arn = match found.and_then(|found| found.balancer.load_balancer_arn()) {
+            Some(arn) => {
+                run.found("load balancer", arn);
+                Some(arn.to_owned())
+            }
+            None => run.create("load balancer", &run.app, self.create_balancer(run, wanted)).await?,
+        };
+        {
+            let mut svc = self.svc.borrow_mut();
+            svc.load_balancer_arn.clone_from(&arn);
+            svc.load_balancer_name = Some(run.app.clone());
+        }
+        if let Some(found) = found {
+            self.settle_balancer(run, wanted, &found.balancer).await?;
+            self.record_url(wanted, &found.balancer);
+        }
+        self.settle_attributes(run, wanted, arn).await
+    }
+
+    fn record_url(&self, wanted: &Wanted, balancer: &LoadBalancer) {
+        let scheme = if wanted.certificate.is_some() { "https" } else { "http" };
+        self.svc.borrow_mut().url = balancer.dns_name().map(|name| format!("{scheme}://{name}"));
+    }
+
+    async fn create_balancer(&self, run: &Run, wanted: &Wanted) -> Result<String> {
+        let call = self.elb.create_load_balancer().name(&run.app).r#type(LoadBalancerTypeEnum::Application).scheme(scheme(wanted));
+        let call = call.set_subnets(Some(subnets(wanted))).set_security_groups(wanted.net.lb_security_group_id.clone().map(|id| vec![id]));
+        let made = call.set_tags(Some(tags(run, "load-balancer"))).send().await.tried(format!("create the load balancer {}", run.app))?;
+        let balancer = made.load_balancers().first();
+        balancer.into_iter().for_each(|balancer| self.record_url(wanted, balancer));
+        given(balancer.and_then(LoadBalancer::load_balancer_arn), "the new load balancer's ARN")
+    }
+
+    async fn settle_balancer(&self, run: &Run, wanted: &Wanted, found: &LoadBalancer) -> Result<()> {
+        let arn = given(found.load_balancer_arn(), "the load balancer's ARN")?;
+        if found.scheme() != Some(&scheme(wanted)) {
+            return Err(Error::document("x-svc.internal", format!("the load balancer of {} can't be moved in or out of the internet: take the services down first", run.app)));
+        }
+        let groups: Vec<String> = wanted.net.lb_security_group_id.iter().cloned().collect();
+        let diff = Diff::new().field("securityGroups", found.security_groups(), &groups);
+        run.change("load balancer", &run.app, &diff, async {
+            self.elb.set_security_groups().load_balancer_arn(&arn).set_security_groups(Some(groups.clone())).send().await.tried(format!("change the security groups of {arn}")).map(drop)
+        })
+        .await?;
+        let (mut was, mut ids): (Vec<String>, Vec<String>) = (found.availability_zones().iter().filter_map(|zone| zone.subnet_id().map(str::to_owned)).collect(), subnets(wanted));
+        was.sort();
+        ids.sort();
+        let diff = Diff::new().field("subnets", &was, &ids);
+        run.change("load balancer", &run.app, &diff, async {
+            self.elb.set_subnets().load_balancer_arn(&arn).set_subnets(Some(ids.clone())).send().await.tried(format!("change the subnets of {arn}")).map(drop)
+        })
+        .await
+    }
+
+    async fn settle_attributes(&self, run: &Run, wanted: &Wanted, arn: Option<String>) -> Result<()> {
+        // In a plan of a new load balancer there is nothing to compare.
+        let Some(arn) = arn else { return Ok(()) };
+        let found = self.found.balancer.as_ref();
+        let was = |key: &str| found.and_then(|found| found.attributes.iter().find(|one| one.key() == Some(key))).and_then(LoadBalancerAttribute::value);
+        let attributes = attributes(run, wanted);
+        let diff = attributes.iter().fold(Diff::new(), |diff, (key, value)| diff.field(key, was(key), Some(value.as_str())));
+        run.change("load balancer", &run.app, &diff, async {
+            let attributes = attributes.iter().map(|(key, value)| LoadBalancerAttribute::builder().key(*key).value(value).build()).collect();
+            self.elb.modify_load_balancer_attributes().load_balancer_arn(&arn).set_attributes(Some(attributes)).send().await.tried(format!("change the attributes of {arn}")).map(drop)
+        })
+        .await
+    }
+
+    /// A load balancer starts in two to three minutes.
+    pub async fn balancer_ready(&self, run: &Run) -> Result<()> {
+        let Some(arn) = self.svc.borrow().load_balancer_arn.clone() else { return Ok(()) };
+        let active = |balancer: &LoadBalancer| balancer.state().and_then(|state| state.code()) == Some(&LoadBalancerStateEnum::Active);
+        if self.found.balancer.as_ref().is_some_and(|found| active(&found.balancer)) {
+            return Ok(());
+        }
+        until(run, "the load balancer", async || {
+            let said = self.elb.describe_load_balancers().load_balancer_arns(&arn).send().await.tried(format!("look at {arn}"))?;
+            match said.load_balancers().first() {
+                Some(balancer) if balancer.state().and_then(|state| state.code()) == Some(&LoadBalancerStateEnum::Failed) => {
+                    let why = balancer.state().and_then(|state| state.reason()).unwrap_or("no reason given");
+                    Err(Error::Failed(format!("AWS could not start the load balancer {arn}: {why}. Take the services down (svc-deploy --down --app {}) and deploy again", run.app)))
+                }
+                balancer => Ok(balancer.is_some_and(active).then_some(())),
+            }
+        })
+        .await
+    }
+
+    /// Waits until it is gone: until then it holds its target groups, subnets and security group.
+    pub async fn balancer_down(&self, run: &Run) -> Result<()> {
+        let Some(found) = self.found.balancer.as_ref().filter(|found| found.ours) else { return Ok(()) };
+        let arn = given(found.balancer.load_balancer_arn(), "the load balancer's ARN")?;
+        let delete = async {
+            self.elb.delete_load_balancer().load_balancer_arn(&arn).send().await.tried(format!("delete the load balancer {arn}"))?;
+            until(run, "the load balancer to be deleted", async || {
+                let left = if_found(self.elb.describe_load_balancers().load_balancer_arns(&arn).send().await.tried(format!("look at {arn}")))?;
+                Ok(left.is_none_or(|left| left.load_balancers().is_empty()).then_some(()))
+            })
+            .await
+        };
+        run.delete("load balancer", &run.app, delete).await
+    }
+}
+
+fn scheme(wanted: &Wanted) -> LoadBalancerSchemeEnum {
+    if wanted.internal { LoadBalancerSchemeEnum::Internal } else { LoadBalancerSchemeEnum::InternetFacing }
+}
+
+fn subnets(wanted: &Wanted) -> Vec<String> {
+    let ids = if wanted.internal { &wanted.net.private_subnet_ids } else { &wanted.net.public_subnet_ids };
+    ids.iter().flatten().cloned().collect()
+}
+
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html>
+fn attributes(run: &Run, wanted: &Wanted) -> Vec<(&'static str, String)> {
+    // Requests that a server and the load balancer might read differently are a way to smuggle one past the other.
+    let mut attributes = vec![("routing.http.drop_invalid_header_fields.enabled", "true".to_owned())];
+    if let Some(bucket) = &wanted.access_logs {
+        attributes.push(("access_logs.s3.enabled", "true".to_owned()));
+        attributes.push(("access_logs.s3.bucket", bucket.clone()));
+        attributes.push(("access_logs.s3.prefix", run.app.clone()));
+    }
+    attributes
+}

@@ -1,0 +1,251 @@
+//! Runs the services of an app on ECS, behind a load balancer.
+
+mod compose;
+mod container;
+mod deployment;
+mod listener;
+mod load_balancer;
+mod log_group;
+mod role;
+mod rule;
+mod service;
+mod target_group;
+mod task_definition;
+mod wish;
+
+use std::cell::RefCell;
+use std::process::ExitCode;
+
+use futures_util::try_join;
+use schemars::JsonSchema;
+use serde_json::Value;
+use shared::doc::Svc;
+use shared::policy::Grant;
+use shared::{Document, Error, Result, Run, Stage};
+
+use wish::{Flags, Wanted};
+
+fn main() -> ExitCode {
+    shared::main::<SvcDeploy>()
+}
+
+struct SvcDeploy {
+    ecs: aws_sdk_ecs::Client,
+    iam: aws_sdk_iam::Client,
+    elb: aws_sdk_elasticloadbalancingv2::Client,
+    logs: aws_sdk_cloudwatchlogs::Client,
+    found: Found,
+    /// The section as it grows.
+    svc: RefCell<Svc>,
+}
+
+/// What there was before the walk began.
+struct Found {
+    log_groups: log_group::Found,
+    roles: role::Found,
+    balancer: load_balancer::Found,
+    target_groups: target_group::Found,
+    task_definitions: task_definition::Found,
+    services: service::Found,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    LogGroups,
+    Roles,
+    LoadBalancer,
+    TargetGroups,
+    TaskDefinitions,
+    Listeners,
+    Rules,
+    Services,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Part {
+    #[schemars(rename = "x-svc")]
+    x_svc: Flags,
+    svc: Svc,
+}
+
+impl Stage for SvcDeploy {
+    const TOOL: &'static str = "svc-deploy";
+    const SECTION: &'static str = "svc";
+    const ABOUT: &'static str = "Runs the services of an app on ECS, behind a load balancer";
+    const DETAILS: &'static str = "Reads the document on stdin: the sections `net`, `cluster` and (for services that are built) `img`, the Compose \
+        `services`, and wishes from `x-svc` (top level and per service). Makes log groups, roles, task definitions, a load balancer with a target group \
+        and rule for every published service, and the ECS services; waits until their deployments are complete, and says why when one fails. Writes \
+        the document with the section `svc`, with the URL in `.svc.url`.\n\n\
+        Example:\n  net-up --app shop | cluster-up | svc-deploy --service web --image nginx:1.27 --port 80 | jq -r .svc.url";
+    const NEEDS: &'static [(&'static str, &'static str)] = &[("net", "net-up"), ("cluster", "cluster-up")];
+    const GRANTS: &'static [Grant] = GRANTS;
+    const WAITS: bool = true;
+    const WAVES: &'static [&'static [Step]] = &[
+        &[Step::LogGroups, Step::Roles, Step::LoadBalancer, Step::TargetGroups],
+        &[Step::TaskDefinitions, Step::Listeners],
+        // A service can only have a target group that a listener leads to.
+        &[Step::Rules],
+        &[Step::Services],
+    ];
+    type Step = Step;
+    type Flags = Flags;
+    type Wanted = Wanted;
+    type Part = Part;
+
+    fn wanted(doc: &Document, flags: &Flags) -> Result<Wanted> {
+        Wanted::read(doc, flags)
+    }
+
+    async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+        wanted.into_iter().flat_map(|wanted| &wanted.warnings).for_each(|warning| run.warn(warning));
+        let (ecs, iam) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_iam, run));
+        let (elb, logs) = (shared::client!(aws_sdk_elasticloadbalancingv2, run), shared::client!(aws_sdk_cloudwatchlogs, run));
+        let (log_groups, roles, balancer, target_groups, task_definitions, services) = try_join!(
+            log_group::find(&logs, run),
+            role::find(&iam, run),
+            load_balancer::find(&elb, run),
+            target_group::find(&elb, run, wanted),
+            task_definition::find(&ecs, run, wanted),
+            service::find(&ecs, run, wanted),
+        )?;
+        let found = Found { log_groups, roles, balancer, target_groups, task_definitions, services };
+        Ok(Self { ecs, iam, elb, logs, found, svc: RefCell::default() })
+    }
+
+    async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
+        match step {
+            Step::LogGroups => self.log_groups_up(run, wanted).await,
+            Step::Roles => self.roles_up(run, wanted).await,
+            Step::LoadBalancer => self.balancer_up(run, wanted).await,
+            Step::TargetGroups => self.target_groups_up(run, wanted).await,
+            Step::TaskDefinitions => self.task_definitions_up(run, wanted).await,
+            Step::Listeners => self.listeners_up(run, wanted).await,
+            Step::Rules => self.rules_up(run, wanted).await,
+            Step::Services => self.services_up(run, wanted).await,
+        }
+    }
+
+    async fn ready(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        self.deployments_ready(run, wanted, &wanted.services).await?;
+        self.balancer_ready(run).await
+    }
+
+    async fn down(&self, run: &Run, step: Step) -> Result<()> {
+        match step {
+            Step::LogGroups => self.log_groups_down(run).await,
+            Step::Roles => self.roles_down(run).await,
+            Step::LoadBalancer => self.balancer_down(run).await,
+            Step::TargetGroups => self.target_groups_down(run).await,
+            Step::TaskDefinitions => self.task_definitions_down(run).await,
+            Step::Listeners => self.listeners_down(run).await,
+            // Rules go with their listener.
+            Step::Rules => Ok(()),
+            Step::Services => self.services_down(run).await,
+        }
+    }
+
+    fn section(&self) -> Result<Value> {
+        serde_json::to_value(&*self.svc.borrow()).map_err(|error| Error::Failed(error.to_string()))
+    }
+}
+
+impl SvcDeploy {
+    /// Writes into a service's record in the section.
+    fn record(&self, service: &str, write: impl FnOnce(&mut shared::doc::ServiceRecord)) {
+        write(self.svc.borrow_mut().services.entry(service.to_owned()).or_default());
+    }
+}
+
+const GRANTS: &[Grant] = &[
+    Grant {
+        sid: "Look",
+        actions: &[
+            "ecs:DescribeTaskDefinition",
+            "ecs:ListTaskDefinitionFamilies",
+            "ecs:ListTaskDefinitions",
+            "elasticloadbalancing:DescribeListeners",
+            "elasticloadbalancing:DescribeLoadBalancerAttributes",
+            "elasticloadbalancing:DescribeLoadBalancers",
+            "elasticloadbalancing:DescribeRules",
+            "elasticloadbalancing:DescribeTags",
+            "elasticloadbalancing:DescribeTargetGroupAttributes",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "elasticloadbalancing:DescribeTargetHealth",
+            "iam:ListRoles",
+            "logs:DescribeLogGroups",
+        ],
+        on: &["*"],
+    },
+    Grant {
+        sid: "Services",
+        actions: &[
+            "ecs:CreateService",
+            "ecs:DeleteService",
+            "ecs:DescribeServices",
+            "ecs:DescribeTasks",
+            "ecs:ListServices",
+            "ecs:ListTasks",
+            "ecs:TagResource",
+            "ecs:UpdateService",
+        ],
+        on: &["arn:*:ecs:*:*:service/{app}/*", "arn:*:ecs:*:*:task/{app}/*", "arn:*:ecs:*:*:container-instance/{app}/*", "arn:*:ecs:*:*:cluster/{app}"],
+    },
+    Grant {
+        sid: "TaskDefinitions",
+        // DeregisterTaskDefinition knows no resources.
+        // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+        actions: &["ecs:DeleteTaskDefinitions", "ecs:DeregisterTaskDefinition", "ecs:RegisterTaskDefinition", "ecs:TagResource"],
+        on: &["*"],
+    },
+    Grant {
+        sid: "LoadBalancer",
+        actions: &[
+            "elasticloadbalancing:AddTags",
+            "elasticloadbalancing:CreateListener",
+            "elasticloadbalancing:CreateLoadBalancer",
+            "elasticloadbalancing:CreateRule",
+            "elasticloadbalancing:CreateTargetGroup",
+            "elasticloadbalancing:DeleteListener",
+            "elasticloadbalancing:DeleteLoadBalancer",
+            "elasticloadbalancing:DeleteRule",
+            "elasticloadbalancing:DeleteTargetGroup",
+            "elasticloadbalancing:ModifyListener",
+            "elasticloadbalancing:ModifyLoadBalancerAttributes",
+            "elasticloadbalancing:ModifyRule",
+            "elasticloadbalancing:ModifyTargetGroup",
+            "elasticloadbalancing:ModifyTargetGroupAttributes",
+            "elasticloadbalancing:SetRulePriorities",
+            "elasticloadbalancing:SetSecurityGroups",
+            "elasticloadbalancing:SetSubnets",
+        ],
+        on: &[
+            "arn:*:elasticloadbalancing:*:*:loadbalancer/app/{app}/*",
+            "arn:*:elasticloadbalancing:*:*:listener/app/{app}/*",
+            "arn:*:elasticloadbalancing:*:*:listener-rule/app/{app}/*",
+            "arn:*:elasticloadbalancing:*:*:targetgroup/{app}-*",
+        ],
+    },
+    Grant {
+        sid: "Roles",
+        actions: &[
+            "iam:AttachRolePolicy",
+            "iam:CreateRole",
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:DetachRolePolicy",
+            "iam:GetRolePolicy",
+            "iam:ListAttachedRolePolicies",
+            "iam:PassRole",
+            "iam:PutRolePolicy",
+            "iam:TagRole",
+        ],
+        on: &["arn:*:iam::*:role/ecs-pipe/{app}/*"],
+    },
+    Grant { sid: "ServiceRoles", actions: &["iam:CreateServiceLinkedRole"], on: &["arn:*:iam::*:role/aws-service-role/*"] },
+    Grant {
+        sid: "Logs",
+        actions: &["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:GetLogEvents", "logs:PutRetentionPolicy", "logs:TagResource"],
+        on: &["arn:*:logs:*:*:log-group:/ecs-pipe/{app}/*"],
+    },
+];

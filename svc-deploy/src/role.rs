@@ -1,0 +1,232 @@
+//! The roles: one with which ECS starts the app's tasks (the task execution role), and one a service, with which its code acts (the task role).
+//! <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html>
+
+use std::collections::BTreeMap;
+
+use aws_sdk_iam::Client;
+use aws_sdk_iam::types::{AttachedPolicy, Role, Tag};
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use shared::doc::Caller;
+use shared::error::{given, if_found};
+use shared::step::each;
+use shared::wait::while_not_yet;
+use shared::{Diff, Error, Result, Run, Tried};
+
+use crate::compose::Service;
+use crate::wish::Wanted;
+use crate::{SvcDeploy, log_group};
+
+/// By name. The path `/ecs-pipe/<app>/` says whose they are.
+pub type Found = BTreeMap<String, FoundRole>;
+
+pub struct FoundRole {
+    role: Role,
+    /// The execution role's inline policy.
+    inline: Option<Value>,
+    attached: Vec<String>,
+}
+
+/// The name of the execution role's inline policy.
+const POLICY: &str = "start-tasks";
+/// IAM's limit for the name of a role.
+const LONGEST: usize = 64;
+
+fn path(run: &Run) -> String {
+    format!("/ecs-pipe/{}/", run.app)
+}
+
+/// IAM names are the account's, not the region's, so the region is part of them.
+pub fn execution_name(run: &Run) -> String {
+    run.named(&format!("execution-{}", run.session.region()))
+}
+
+fn task_name(run: &Run, service: &str) -> String {
+    shared::name::fit(&[&run.app, service, "task", run.session.region()], LONGEST)
+}
+
+fn arn(run: &Run, name: &str) -> Result<String> {
+    let Caller { account, partition, .. } = run.caller()?;
+    Ok(format!("arn:{partition}:iam::{account}:role{}{name}", path(run)))
+}
+
+pub async fn find(iam: &Client, run: &Run) -> Result<Found> {
+    let items = iam.list_roles().path_prefix(path(run)).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let roles = items.tried(format!("look for the roles {}*", path(run)))?.into_iter();
+    // Another region's roles of the same app are another deployment's.
+    let here = roles.filter(|role| role.path() == path(run) && is_of_region(role.role_name(), run.session.region()));
+    let found = try_join_all(here.map(|role| one(iam, run, role))).await?;
+    Ok(found.into_iter().map(|found| (found.role.role_name().to_owned(), found)).collect())
+}
+
+/// A fitted name may have lost its region to the hash at its end; the description, which IAM lists, keeps it.
+fn is_of_region(name: &str, region: &str) -> bool {
+    name.ends_with(region) || !name.contains("-task-")
+}
+
+async fn one(iam: &Client, run: &Run, role: Role) -> Result<FoundRole> {
+    let name = role.role_name().to_owned();
+    if name == execution_name(run) {
+        let said = if_found(iam.get_role_policy().role_name(&name).policy_name(POLICY).send().await.tried(format!("read the policy of the role {name}")))?;
+        return Ok(FoundRole { role, inline: said.and_then(|said| decoded(said.policy_document())), attached: Vec::new() });
+    }
+    let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let attached = items.tried(format!("look at the policies of the role {name}"))?.iter().filter_map(AttachedPolicy::policy_arn).map(str::to_owned).collect();
+    Ok(FoundRole { role, inline: None, attached })
+}
+
+/// IAM gives policies percent-encoded (RFC 3986).
+fn decoded(text: &str) -> Option<Value> {
+    let decoded = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+    serde_json::from_str(&decoded).ok()
+}
+
+impl SvcDeploy {
+    pub async fn roles_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let (execution, tasks) = futures_util::join!(self.execution_up(run, wanted), each(&wanted.services, async |service| self.task_role_up(run, service).await));
+        execution.and(tasks.map(drop))
+    }
+
+    async fn execution_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let name = execution_name(run);
+        self.svc.borrow_mut().execution_role_arn = self.role_up(run, &name, "Starts the tasks").await?;
+        let policy = execution_policy(run, wanted)?;
+        let was = self.found.roles.get(&name).and_then(|found| found.inline.clone());
+        if was.is_none() && run.is_planning() {
+            return Ok(());
+        }
+        let diff = Diff::new().field(POLICY, was.map(|was| was.to_string()), Some(policy.to_string()));
+        // The role, made a moment ago, is not known everywhere yet.
+        let put = while_not_yet(run, "the role to be visible", Error::is_gone, async || {
+            let call = self.iam.put_role_policy().role_name(&name).policy_name(POLICY).policy_document(policy.to_string());
+            call.send().await.tried(format!("put the policy {POLICY} into the role {name}")).map(drop)
+        });
+        run.change("role", &name, &diff, put).await
+    }
+
+    async fn task_role_up(&self, run: &Run, service: &Service) -> Result<()> {
+        let name = task_name(run, &service.name);
+        let arn = self.role_up(run, &name, &format!("What {} may do", service.name)).await?;
+        self.record(&service.name, |record| record.task_role_arn = arn);
+        let found = self.found.roles.get(&name);
+        if found.is_none() && run.is_planning() {
+            return Ok(());
+        }
+        let was: Vec<&String> = found.iter().flat_map(|found| &found.attached).collect();
+        let (mut a, mut b): (Vec<&String>, Vec<&String>) = (was.clone(), service.policies.iter().collect());
+        a.sort();
+        b.sort();
+        let diff = Diff::new().field("policies", &a, &b);
+        run.change("role", &name, &diff, async {
+            for policy in b.iter().filter(|policy| !was.contains(policy)) {
+                // The role, made a moment ago, is not known everywhere yet.
+                while_not_yet(run, "the role to be visible", Error::is_gone, async || {
+                    self.iam.attach_role_policy().role_name(&name).policy_arn(*policy).send().await.tried(format!("attach {policy} to {name}")).map(drop)
+                })
+                .await?;
+            }
+            for policy in was.iter().filter(|policy| !b.contains(policy)) {
+                self.iam.detach_role_policy().role_name(&name).policy_arn(*policy).send().await.tried(format!("detach {policy} from {name}"))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn role_up(&self, run: &Run, name: &str, purpose: &str) -> Result<Option<String>> {
+        match self.found.roles.get(name) {
+            Some(found) => {
+                run.found("role", name);
+                Ok(Some(found.role.arn().to_owned()))
+            }
+            None => match run.create("role", name, self.create_role(run, name, purpose)).await? {
+                Some(name) => arn(run, &name).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    async fn create_role(&self, run: &Run, name: &str, purpose: &str) -> Result<String> {
+        // Only tasks of this account may take the role (the "confused deputy").
+        // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
+        let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+            "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"aws:SourceAccount": run.caller()?.account}}}]});
+        let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
+        let tags = run.tags(name).into_iter().map(tag).collect::<Result<Vec<_>>>()?;
+        let call = self.iam.create_role().role_name(name).path(path(run)).description(purpose).assume_role_policy_document(trust.to_string());
+        let made = call.set_tags(Some(tags)).send().await.tried(format!("create the role {name}"))?;
+        given(made.role().map(Role::role_name), "the new role's name")
+    }
+
+    pub async fn roles_down(&self, run: &Run) -> Result<()> {
+        each(&self.found.roles, async |(name, found)| {
+            let delete = async {
+                if found.inline.is_some() {
+                    if_found(self.iam.delete_role_policy().role_name(name).policy_name(POLICY).send().await.tried(format!("delete the policy of the role {name}")))?;
+                }
+                for policy in &found.attached {
+                    if_found(self.iam.detach_role_policy().role_name(name).policy_arn(policy).send().await.tried(format!("detach {policy} from {name}")))?;
+                }
+                self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop)
+            };
+            run.delete("role", name, delete).await
+        })
+        .await
+        .map(drop)
+    }
+}
+
+/// Pulls just these repositories, writes just these log groups, reads just these secrets.
+fn execution_policy(run: &Run, wanted: &Wanted) -> Result<Value> {
+    let Caller { account, region, partition } = run.caller()?;
+    let mut logs: Vec<String> = wanted.services.iter().map(|service| format!("{}:*", log_group::name(run, &service.name))).collect();
+    logs.sort();
+    let logs = logs.iter().map(|group| run.arn("logs", &format!("log-group:{group}"))).collect::<Result<Vec<_>>>()?;
+    let mut statements = vec![json!({"Sid": "Log", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": logs})];
+    let mut repositories: Vec<String> = wanted.services.iter().flat_map(|service| &service.containers).filter_map(|container| repository(container["image"].as_str()?)).collect();
+    repositories.sort();
+    repositories.dedup();
+    if !repositories.is_empty() {
+        let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
+        let on: Vec<String> = repositories.iter().map(|resource| format!("arn:{partition}:ecr:{resource}")).collect();
+        statements.push(json!({"Sid": "LogIn", "Effect": "Allow", "Action": ["ecr:GetAuthorizationToken"], "Resource": "*"}));
+        statements.push(json!({"Sid": "Pull", "Effect": "Allow", "Action": pull, "Resource": on}));
+    }
+    let mut secrets: Vec<String> = wanted.services.iter().flat_map(|service| &service.secrets).cloned().collect();
+    secrets.sort();
+    secrets.dedup();
+    let of_ssm = |arn: &String| arn.starts_with('/') || arn.contains(":ssm:");
+    let (parameters, secrets): (Vec<String>, Vec<String>) = secrets.into_iter().partition(of_ssm);
+    if !parameters.is_empty() {
+        let on: Vec<String> = parameters.iter().map(|name| if name.starts_with('/') { format!("arn:{partition}:ssm:{region}:{account}:parameter{name}") } else { name.clone() }).collect();
+        statements.push(json!({"Sid": "Parameters", "Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": on}));
+    }
+    if !secrets.is_empty() {
+        statements.push(json!({"Sid": "Secrets", "Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": secrets}));
+    }
+    Ok(json!({"Version": "2012-10-17", "Statement": statements}))
+}
+
+/// `region:account:repository/name` of an image in ECR: `<account>.dkr.ecr.<region>.<dns suffix>/<name>@…`.
+fn repository(image: &str) -> Option<String> {
+    let (host, rest) = image.split_once('/')?;
+    let mut labels = host.split('.');
+    let (account, dkr, ecr, region) = (labels.next()?, labels.next()?, labels.next()?, labels.next()?);
+    let name = rest.split(['@', ':']).next()?;
+    (dkr == "dkr" && ecr == "ecr").then(|| format!("{region}:{account}:repository/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::repository;
+
+    #[test]
+    fn only_images_of_ecr_have_a_repository() {
+        assert_eq!(
+            repository("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/shop/web@sha256:0").as_deref(),
+            Some("cn-north-1:123456789012:repository/shop/web")
+        );
+        assert_eq!(repository("nginx:1.27"), None);
+        assert_eq!(repository("ghcr.io/a/b:1"), None);
+    }
+}

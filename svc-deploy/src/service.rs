@@ -1,0 +1,273 @@
+//! The ECS services.
+//! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html>
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ecs::Client;
+use aws_sdk_ecs::types::{DeploymentConfiguration, PropagateTags, Service as EcsService, ServiceField};
+use aws_smithy_types::body::SdkBody;
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use shared::doc::LaunchType;
+use shared::error::{given, if_found};
+use shared::step::each;
+use shared::wait::{until, while_not_yet};
+use shared::{Diff, Error, Result, Run, Tried};
+
+use crate::SvcDeploy;
+use crate::compose::{NetworkMode, Service};
+use crate::wish::Wanted;
+
+/// By name; those that are gone for good are not among them.
+pub type Found = BTreeMap<String, EcsService>;
+
+/// How many one call of `DescribeServices` takes.
+const AT_ONCE: usize = 10;
+/// The tag that says which patch a service has: what a patch sets need not be a field that can be read back.
+const PATCH: &str = "ecs-pipe:patch";
+
+/// Building up, those of the document; taking down, all of the cluster's.
+pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
+    let names = match wanted {
+        Some(wanted) => wanted.services.iter().map(|service| service.name.clone()).collect(),
+        None => {
+            let listed = ecs.list_services().cluster(&run.app).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+            if_found(listed.tried(format!("list the services of the cluster {}", run.app)))?.unwrap_or_default()
+        }
+    };
+    let found = try_join_all(names.chunks(AT_ONCE).map(|some| described(ecs, run, some.to_vec()))).await?;
+    let there = found.into_iter().flatten().filter(|service| service.status() != Some("INACTIVE"));
+    Ok(there.map(|service| (service.service_name().unwrap_or_default().to_owned(), service)).collect())
+}
+
+pub async fn described(ecs: &Client, run: &Run, names: Vec<String>) -> Result<Vec<EcsService>> {
+    let call = ecs.describe_services().cluster(&run.app).set_services(Some(names)).include(ServiceField::Tags);
+    let said = if_found(call.send().await.tried(format!("look at the services of the cluster {}", run.app)))?;
+    Ok(said.map(|said| said.services().to_vec()).unwrap_or_default())
+}
+
+/// Sends this JSON instead of what the SDK made of the call.
+pub fn say(http: &mut aws_smithy_runtime_api::client::orchestrator::HttpRequest, request: &Value) {
+    let text = request.to_string();
+    http.headers_mut().insert("content-length", text.len().to_string());
+    *http.body_mut() = SdkBody::from(text);
+}
+
+impl SvcDeploy {
+    /// In the order of `depends_on`: a service that waits for healthy ones is deployed when they are.
+    pub async fn services_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let mut done: Vec<&Service> = Vec::new();
+        let mut left: Vec<&Service> = wanted.services.iter().collect();
+        while !left.is_empty() {
+            let names: Vec<String> = left.iter().map(|service| service.name.clone()).collect();
+            let (later, now): (Vec<&Service>, Vec<&Service>) = left.into_iter().partition(|service| service.after.iter().any(|name| names.contains(name)));
+            let awaited: Vec<&Service> = done.iter().copied().filter(|one| now.iter().any(|service| service.after.contains(&one.name))).collect();
+            if !run.is_planning() && !awaited.is_empty() {
+                self.deployments_ready(run, wanted, awaited).await?;
+            }
+            each(&now, async |service| self.service_up(run, wanted, service).await).await?;
+            done.extend(now);
+            left = later;
+        }
+        Ok(())
+    }
+
+    async fn service_up(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<()> {
+        let found = self.found.services.get(&service.name).filter(|found| found.status() == Some("ACTIVE"));
+        let arn = match found {
+            Some(found) => self.settle_service(run, wanted, service, found).await?,
+            None => run.create("service", &service.name, self.create_service(run, wanted, service)).await?,
+        };
+        self.record(&service.name, |record| {
+            record.arn = arn;
+            record.name.clone_from(&service.name);
+        });
+        Ok(())
+    }
+
+    async fn create_service(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<String> {
+        let request = self.create_request(run, wanted, service)?;
+        // A name is free again when the service of that name has drained.
+        if self.found.services.contains_key(&service.name) {
+            self.service_gone(run, &service.name).await?;
+        }
+        // Roles made a moment ago can't be used at once, and a new cluster, task definition or target group is not known everywhere yet.
+        let not_yet = |error: &Error| {
+            ["Unable to assume", "unable to assume", "does not have an associated load balancer", "service linked role", "Please verify that the ECS service role"].iter().any(|words| error.says(words)) || error.is_gone()
+        };
+        let made = while_not_yet(run, "what the service needs to be visible", not_yet, async || {
+            let request = request.clone();
+            let call = self.ecs.create_service().service_name(&service.name).customize().mutate_request(move |http| say(http, &request));
+            call.send().await.tried(format!("create the service {}", service.name))
+        })
+        .await?;
+        given(made.service().and_then(EcsService::service_arn), "the new service's ARN")
+    }
+
+    fn create_request(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<Value> {
+        let mut request = self.shape(wanted, service)?;
+        let mut tags: Vec<Value> = run.tags(&service.name).into_iter().chain(service.labels.clone()).map(|(key, value)| json!({"key": key, "value": value})).collect();
+        tags.push(json!({"key": PATCH, "value": patch_print(service)}));
+        let more = json!({
+            "cluster": run.app,
+            "serviceName": service.name,
+            "desiredCount": service.desired,
+            "capacityProviderStrategy": strategy(wanted),
+            "tags": tags,
+        });
+        json_patch::merge(&mut request, &more);
+        Ok(self.patched(request, service))
+    }
+
+    /// What creating and updating have in common.
+    fn shape(&self, wanted: &Wanted, service: &Service) -> Result<Value> {
+        let svc = self.svc.borrow();
+        let record = svc.services.get(&service.name).cloned().unwrap_or_default();
+        let (least, most) = service.healthy_percent;
+        let mut shape = json!({
+            "taskDefinition": given(record.task_definition_arn.as_deref(), "the task definition's ARN")?,
+            "deploymentConfiguration": {
+                "minimumHealthyPercent": least,
+                "maximumPercent": most,
+                "deploymentCircuitBreaker": {"enable": service.breaker.enable, "rollback": service.breaker.rollback},
+            },
+            "propagateTags": "SERVICE",
+            "enableECSManagedTags": true,
+            "availabilityZoneRebalancing": if most > 100 { "ENABLED" } else { "DISABLED" },
+        });
+        if wanted.cluster.launch_type == LaunchType::Ec2 {
+            // Over the zones first, then over the instances of each.
+            shape["placementStrategy"] = json!([{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"}]);
+        }
+        if let Some(published) = &service.published {
+            let target_group = given(record.target_group_arn.as_deref(), "the target group's ARN")?;
+            shape["loadBalancers"] = json!([{"targetGroupArn": target_group, "containerName": service.name, "containerPort": published.port}]);
+            shape["healthCheckGracePeriodSeconds"] = json!(published.grace);
+        }
+        if service.network_mode == NetworkMode::Awsvpc {
+            shape["networkConfiguration"] = json!({"awsvpcConfiguration": {
+                "subnets": wanted.net.private_subnet_ids,
+                "securityGroups": [wanted.net.task_security_group_id],
+                "assignPublicIp": "DISABLED",
+            }});
+        }
+        Ok(shape)
+    }
+
+    fn patched(&self, mut request: Value, service: &Service) -> Value {
+        if let Some(patch) = &service.patch.service {
+            json_patch::merge(&mut request, patch);
+        }
+        request
+    }
+
+    /// Never the count of tasks: that is `scale-set`'s.
+    async fn settle_service(&self, run: &Run, wanted: &Wanted, service: &Service, found: &EcsService) -> Result<Option<String>> {
+        if !run.is_ours(found.tags().iter().map(|tag| (tag.key(), tag.value()))) {
+            return Err(run.foreign("service", &service.name));
+        }
+        run.found("service", &service.name);
+        let (diff, patch) = (self.diff(wanted, service, found), patch_print(service));
+        let repatched = found.tags().iter().find(|tag| tag.key() == Some(PATCH)).and_then(|tag| tag.value()).unwrap_or_default() != patch;
+        let diff = diff.field("patch", repatched, false);
+        run.change("service", &service.name, &diff, async {
+            let mut request = self.shape(wanted, service)?;
+            request["cluster"] = json!(run.app);
+            request["service"] = json!(service.name);
+            if strategy_text(found) != wanted_strategy_text(wanted) {
+                request["capacityProviderStrategy"] = strategy(wanted);
+                request["forceNewDeployment"] = json!(true);
+            }
+            let request = self.patched(request, service);
+            let call = self.ecs.update_service().service(&service.name).customize().mutate_request(move |http| say(http, &request));
+            call.send().await.tried(format!("update the service {}", service.name))?;
+            if repatched {
+                let tag = aws_sdk_ecs::types::Tag::builder().key(PATCH).value(patch).build();
+                self.ecs.tag_resource().set_resource_arn(found.service_arn().map(str::to_owned)).tags(tag).send().await.tried(format!("tag the service {}", service.name))?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(found.service_arn().map(str::to_owned))
+    }
+
+    fn diff(&self, wanted: &Wanted, service: &Service, found: &EcsService) -> Diff {
+        let config = found.deployment_configuration();
+        let breaker = config.and_then(DeploymentConfiguration::deployment_circuit_breaker);
+        let (least, most) = service.healthy_percent;
+        let mut diff = self
+            .revision_diff(Diff::new(), &service.name, found.task_definition())
+            .field("minimumHealthyPercent", config.and_then(DeploymentConfiguration::minimum_healthy_percent), Some(least))
+            .field("maximumPercent", config.and_then(DeploymentConfiguration::maximum_percent), Some(most))
+            .field("circuitBreaker", breaker.map(|breaker| (breaker.enable(), breaker.rollback())), Some((service.breaker.enable, service.breaker.rollback)))
+            .field("propagateTags", found.propagate_tags(), Some(&PropagateTags::Service))
+            .field("capacityProviderStrategy", strategy_text(found), wanted_strategy_text(wanted));
+        let target = |one: &aws_sdk_ecs::types::LoadBalancer| format!("{} {}", one.target_group_arn().unwrap_or_default(), one.container_port().unwrap_or_default());
+        let behind: Vec<String> = found.load_balancers().iter().map(target).collect();
+        let svc = self.svc.borrow();
+        let group = svc.services.get(&service.name).and_then(|record| record.target_group_arn.clone());
+        let wished: Vec<String> = service.published.iter().map(|published| format!("{} {}", group.as_deref().unwrap_or_default(), published.port)).collect();
+        diff = diff.field("loadBalancers", behind, wished);
+        if let Some(published) = &service.published {
+            diff = diff.field("healthCheckGracePeriodSeconds", found.health_check_grace_period_seconds(), Some(published.grace));
+        }
+        if service.network_mode == NetworkMode::Awsvpc {
+            let network = found.network_configuration().and_then(|network| network.awsvpc_configuration());
+            let sorted = |ids: &[String]| {
+                let mut ids = ids.to_vec();
+                ids.sort();
+                ids
+            };
+            let wished: Vec<String> = wanted.net.private_subnet_ids.iter().flatten().cloned().collect();
+            diff = diff.field("subnets", network.map(|network| sorted(network.subnets())), Some(sorted(&wished)));
+            let groups: Vec<String> = wanted.net.task_security_group_id.iter().cloned().collect();
+            diff = diff.field("securityGroups", network.map(|network| network.security_groups().to_vec()), Some(groups));
+        }
+        diff
+    }
+
+    /// Told to stop first, then waited for together: draining takes as long as the slowest.
+    pub async fn services_down(&self, run: &Run) -> Result<()> {
+        let ours = self.found.services.values().filter(|found| run.is_ours(found.tags().iter().map(|tag| (tag.key(), tag.value()))));
+        each(ours.filter_map(EcsService::service_name), async |name| {
+            let delete = async {
+                if self.found.services.get(name).is_some_and(|found| found.status() == Some("ACTIVE")) {
+                    if_found(self.ecs.update_service().cluster(&run.app).service(name).desired_count(0).send().await.tried(format!("stop the tasks of the service {name}")))?;
+                    if_found(self.ecs.delete_service().cluster(&run.app).service(name).force(true).send().await.tried(format!("delete the service {name}")))?;
+                }
+                self.service_gone(run, name).await
+            };
+            run.delete("service", name, delete).await
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn service_gone(&self, run: &Run, name: &str) -> Result<()> {
+        until(run, &format!("the tasks of the service {name} to stop"), async || {
+            let left = described(&self.ecs, run, vec![name.to_owned()]).await?;
+            Ok(left.iter().all(|service| service.status() == Some("INACTIVE")).then_some(()))
+        })
+        .await
+    }
+}
+
+fn strategy(wanted: &Wanted) -> Value {
+    wanted.cluster.capacity_provider_strategy.iter().map(|share| json!({"capacityProvider": share.capacity_provider, "weight": share.weight, "base": share.base})).collect()
+}
+
+fn wanted_strategy_text(wanted: &Wanted) -> Vec<String> {
+    let mut texts: Vec<String> = wanted.cluster.capacity_provider_strategy.iter().map(|share| format!("{} {} {}", share.capacity_provider, share.weight, share.base)).collect();
+    texts.sort();
+    texts
+}
+
+fn strategy_text(found: &EcsService) -> Vec<String> {
+    let mut texts: Vec<String> = found.capacity_provider_strategy().iter().map(|share| format!("{} {} {}", share.capacity_provider(), share.weight(), share.base())).collect();
+    texts.sort();
+    texts
+}
+
+fn patch_print(service: &Service) -> String {
+    service.patch.service.as_ref().map(|patch| shared::name::fingerprint(&patch.to_string())).unwrap_or_default()
+}

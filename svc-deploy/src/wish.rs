@@ -1,0 +1,152 @@
+//! What is asked of the services: `x-svc`, its flags, and the selection.
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use shared::doc::{Cluster, Img, LaunchType, Net, Selection};
+use shared::{Document, Error, Result};
+
+use crate::compose::{self, Service};
+
+/// `x-svc` at the top level
+#[derive(Debug, Clone, Args, Serialize, Deserialize, JsonSchema)]
+pub struct Flags {
+    /// Certificate of the load balancer (ACM): HTTPS on 443, and 80 leads there
+    #[arg(long, value_name = "ARN")]
+    certificate: Option<String>,
+    /// TLS policy of the load balancer [default: ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09]
+    #[arg(long)]
+    ssl_policy: Option<String>,
+    /// Put the load balancer into the private subnets, out of the internet's reach
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    internal: Option<bool>,
+    /// S3 bucket for the load balancer's access logs
+    #[arg(long, value_name = "BUCKET")]
+    access_logs: Option<String>,
+    /// Days that log lines are kept, one of those that CloudWatch Logs knows [default: 30]
+    #[arg(long, value_name = "DAYS")]
+    retention: Option<i32>,
+    #[command(flatten)]
+    #[serde(skip)]
+    #[schemars(skip)]
+    selection: Selection,
+    #[command(flatten)]
+    #[serde(skip)]
+    #[schemars(skip)]
+    one: One,
+}
+
+/// One service from flags alone, without a document's `services`
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "One service without a document")]
+struct One {
+    /// Name of the service; with the flags below it needs no document
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Its image
+    #[arg(long, requires = "service")]
+    image: Option<String>,
+    /// Its port behind the load balancer
+    #[arg(long, requires = "service")]
+    port: Option<u16>,
+    /// Its share of CPUs, as 0.5
+    #[arg(long, requires = "service")]
+    cpus: Option<f64>,
+    /// Its memory, as 512m
+    #[arg(long, requires = "service")]
+    memory: Option<String>,
+    /// A variable of its environment (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", requires = "service")]
+    env: Vec<String>,
+    /// A path that it answers, as /api/* (repeatable)
+    #[arg(long, requires = "service")]
+    path: Vec<String>,
+    /// The path by which the load balancer sees that it is well [default: /]
+    #[arg(long, requires = "service")]
+    health_path: Option<String>,
+}
+
+/// The wishes, checked.
+pub struct Wanted {
+    pub net: Net,
+    pub cluster: Cluster,
+    pub certificate: Option<String>,
+    pub ssl_policy: String,
+    pub internal: bool,
+    pub access_logs: Option<String>,
+    pub retention: i32,
+    pub services: Vec<Service>,
+    /// What Compose says and ECS has no use for.
+    pub warnings: Vec<String>,
+}
+
+/// TLS 1.2 and 1.3 with forward secrecy and post-quantum key exchange, AWS's own recommendation.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html>
+const SSL_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09";
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>
+const RETENTIONS: &[i32] = &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+
+impl Wanted {
+    pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
+        let (net, cluster): (Net, Cluster) = (doc.need("net", "net-up")?, doc.need("cluster", "cluster-up")?);
+        let img: Option<Img> = doc.view("img")?;
+        let doc = &flags.one.into_document(doc)?;
+        if let Some(at) = doc.root().key("x-svc").and_then(|at| at.key("alb")) {
+            return Err(at.wrong("svc-deploy can't adopt a load balancer yet: take this out to have it make one"));
+        }
+        let wish = doc.wish("x-svc", flags)?;
+        let retention = wish.retention.unwrap_or(30);
+        if !RETENTIONS.contains(&retention) {
+            return Err(Error::document("x-svc.retention", format!("{retention} days: CloudWatch Logs knows {RETENTIONS:?}")));
+        }
+        let mut warnings = Vec::new();
+        let fargate = cluster.launch_type == LaunchType::Fargate;
+        let services = compose::services(doc, &flags.selection, img.as_ref(), fargate, &mut warnings)?;
+        if services.iter().any(|service| service.published.is_some()) && doc.name()?.starts_with("internal-") {
+            return Err(Error::document("name", "a load balancer's name can't begin with \"internal-\": give the app another name"));
+        }
+        Ok(Self {
+            net,
+            cluster,
+            certificate: wish.certificate,
+            ssl_policy: wish.ssl_policy.unwrap_or_else(|| SSL_POLICY.to_owned()),
+            internal: wish.internal.unwrap_or(false),
+            access_logs: wish.access_logs,
+            retention,
+            services,
+            warnings,
+        })
+    }
+
+    pub fn published(&self) -> impl Iterator<Item = (&Service, &compose::Published)> {
+        self.services.iter().filter_map(|service| service.published.as_ref().map(|published| (service, published)))
+    }
+}
+
+impl One {
+    /// The document with this service in it: flag over document, so only what is given replaces what stands there.
+    fn into_document(&self, doc: &Document) -> Result<Document> {
+        let Some(name) = &self.service else { return Ok(doc.clone()) };
+        let mut doc = doc.clone();
+        let mut services = match doc.root().key("services") {
+            Some(at) => at.value().as_object().cloned().ok_or_else(|| at.expected("an object"))?,
+            None => Map::new(),
+        };
+        let mut patch = Map::new();
+        let mut put = |key: &str, value: Option<Value>| patch.extend(value.map(|value| (key.to_owned(), value)));
+        put("image", self.image.as_ref().map(|image| json!(image)));
+        put("ports", self.port.map(|port| json!([port])));
+        put("environment", (!self.env.is_empty()).then(|| json!(self.env)));
+        let limits = json!({"cpus": self.cpus, "memory": self.memory});
+        put("deploy", (self.cpus.is_some() || self.memory.is_some()).then(|| json!({"resources": {"limits": limits}})));
+        let health = self.health_path.as_ref().map(|path| json!({"path": path}));
+        let x_svc = json!({"path": (!self.path.is_empty()).then_some(&self.path), "health": health});
+        put("x-svc", (health.is_some() || !self.path.is_empty()).then_some(x_svc));
+        let service = services.entry(name).or_insert_with(|| json!({}));
+        json_patch::merge(service, &Value::Object(patch));
+        doc.put("services", Value::Object(services));
+        Ok(doc)
+    }
+}
