@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import urllib.parse
-from functools import partial
+from functools import cache, partial
 
 KIND, PORT = sys.argv[1], int(sys.argv[2])
 os.environ.update(BIND_HOST="127.0.0.1", GATEWAY_PORT=str(PORT), SFTP_ENABLED="0", IOT_MTLS_ENABLED="0")
@@ -35,7 +35,7 @@ class Call:
         credential = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", headers.get("authorization", ""))
         self.form = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"))) if not target else {}
         self.service = credential[1] if credential else ""
-        self.operation = target.rsplit(".", 1)[-1] or self.form.get("Action", "")
+        self.operation = target.rsplit(".", 1)[-1] or scope["path"].partition("/operation/")[2] or self.form.get("Action", "")
 
     def like(self, **form):
         """The same call with another form: same caller, same region."""
@@ -74,6 +74,10 @@ async def from_moto(_, call):
     return await ask(MOTO, call)
 
 
+async def from_ministack(_, call):
+    return await ask(ministack_app(), call)
+
+
 async def nothing_to_do(_, call):
     return xml(call)
 
@@ -90,12 +94,15 @@ async def with_group_tags(app, call):
 
 # What ministack lacks, by (service, operation).
 MINISTACK_LACKS = {
+    ("application-autoscaling", "*"): from_moto,
     ("ec2", "DescribeInstanceTypeOfferings"): from_moto,
     ("ec2", "CreateSecurityGroup"): with_group_tags,
     # ministack's groups protect no instance, so there is nothing to take away.
     ("autoscaling", "SetInstanceProtection"): nothing_to_do,
 }
 MOTO_LACKS = {
+    # moto's CloudWatch does not speak the protocol that the SDK speaks (CBOR).
+    ("monitoring", "*"): from_ministack,
     ("ec2", "CreateSecurityGroup"): with_group_tags,
 }
 
@@ -112,7 +119,7 @@ def local_aws(app, lacks):
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         call = Call(scope, body)
-        handle = from_moto if call.service == "application-autoscaling" else lacks.get((call.service, call.operation))
+        handle = lacks.get((call.service, call.operation)) or lacks.get((call.service, "*"))
         status, headers, answer = await (handle(app, call) if handle else ask(app, call))
         headers = [(k, v) for k, v in headers if k.lower() != b"content-length"]
         await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", str(len(answer)).encode())]})
@@ -121,29 +128,22 @@ def local_aws(app, lacks):
     return serve_one
 
 
-def ministack():
+@cache
+def ministack_app():
+    """ministack, mended where it is wrong and nothing can be put in front of it."""
+    from moto.applicationautoscaling.exceptions import AWSValidationException
     from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
     from ministack.app import app
-    from ministack.services import ecs
+    from ministack.services import cloudwatch, ecs
 
     # A task's image is named by ECR's host, which resolves to AWS; here the registry is this port.
-    run = ecs._run_docker_container
+    run_container = ecs._run_docker_container
 
     def run_from_here(client, container, kwargs, **more):
         image = re.sub(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/", f"127.0.0.1:{PORT}/", container["image"])
-        return run(client, {**container, "image": image}, kwargs, **more)
+        return run_container(client, {**container, "image": image}, kwargs, **more)
 
     ecs._run_docker_container = run_from_here
-
-    # Application Auto Scaling is moto's, but the ECS services are ministack's.
-    def exists(_, resource_id):
-        _, cluster, service = resource_id.split("/")
-        if f"{cluster}/{service}" in ecs._services:
-            return True
-        from moto.applicationautoscaling.exceptions import AWSValidationException
-        raise AWSValidationException(f"ECS service doesn't exist: {resource_id}")
-
-    ApplicationAutoscalingBackend._ecs_service_exists_for_target = exists
 
     # ministack forgets managedDraining, which AWS gives back.
     def keep_draining(act, data):
@@ -155,7 +155,27 @@ def ministack():
 
     change_operation(ecs, "CreateCapacityProvider", keep_draining)
     change_operation(ecs, "UpdateCapacityProvider", keep_draining)
-    return local_aws(app, MINISTACK_LACKS)
+
+    # ministack's alarms forget their metric math.
+    put_alarm = cloudwatch._put_metric_alarm
+
+    def keep_metrics(params, data, *more):
+        answer = put_alarm(params, data, *more)
+        if data and data.get("Metrics") and (alarm := cloudwatch._alarms.get(data.get("AlarmName"))):
+            alarm["Metrics"] = data["Metrics"]
+        return answer
+
+    cloudwatch._put_metric_alarm = keep_metrics
+
+    # Application Auto Scaling is moto's, but the ECS services are ministack's.
+    def exists(_, resource_id):
+        if resource_id.removeprefix("service/") not in ecs._services:
+            raise AWSValidationException(f"ECS service doesn't exist: {resource_id}")
+        return True
+
+    if KIND == "ministack":
+        ApplicationAutoscalingBackend._ecs_service_exists_for_target = exists
+    return app
 
 
 def change_operation(module, name, change):
@@ -169,7 +189,7 @@ def main():
     config.bind = [f"127.0.0.1:{PORT}"]
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
-    asyncio.run(serve(ministack() if KIND == "ministack" else local_aws(MOTO, MOTO_LACKS), config))
+    asyncio.run(serve(local_aws(ministack_app(), MINISTACK_LACKS) if KIND == "ministack" else local_aws(MOTO, MOTO_LACKS), config))
 
 
 if __name__ == "__main__":

@@ -54,19 +54,24 @@ async fn one(ecr: &Client, run: &Run, build: &Build) -> Result<Option<FoundRepos
         let id = ImageIdentifier::builder().image_tag(&build.tag).build();
         if_found(ecr.describe_images().repository_name(name).image_ids(id).send().await.tried(format!("look for the image {name}:{}", build.tag)))
     };
-    let (repository, lifecycle, image) = try_join!(repository, lifecycle, image)?;
+    let (repository, ours, lifecycle, image) = try_join!(repository, is_ours(ecr, run, name), lifecycle, image)?;
     let Some(repository) = repository.and_then(|said| said.repositories().first().cloned()) else { return Ok(None) };
-    let mut found = with_tags(ecr, run, repository).await?;
-    found.lifecycle = lifecycle.and_then(|said| serde_json::from_str(said.lifecycle_policy_text().unwrap_or_default()).ok());
-    found.digest = image.and_then(|said| said.image_details().first().and_then(ImageDetail::image_digest).map(str::to_owned));
-    Ok(Some(found))
+    let lifecycle = lifecycle.and_then(|said| serde_json::from_str(said.lifecycle_policy_text().unwrap_or_default()).ok());
+    let digest = image.and_then(|said| said.image_details().first().and_then(ImageDetail::image_digest).map(str::to_owned));
+    Ok(Some(FoundRepository { repository, ours, lifecycle, digest }))
 }
 
 async fn with_tags(ecr: &Client, run: &Run, repository: Repository) -> Result<FoundRepository> {
-    let arn = given(repository.repository_arn(), "the repository's ARN")?;
-    let said = ecr.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}"))?;
-    let ours = run.is_ours(said.tags().iter().map(|tag| (Some(tag.key()), Some(tag.value()))));
+    let ours = is_ours(ecr, run, repository.repository_name().unwrap_or_default()).await?;
     Ok(FoundRepository { repository, ours, lifecycle: None, digest: None })
+}
+
+/// Asked by the ARN that the name gives, so that it need not wait for the repository to be found.
+async fn is_ours(ecr: &Client, run: &Run, name: &str) -> Result<bool> {
+    run.ask_caller().await?;
+    let arn = run.arn("ecr", &format!("repository/{name}"))?;
+    let said = if_found(ecr.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}")))?;
+    Ok(said.is_some_and(|said| run.is_ours(said.tags().iter().map(|tag| (Some(tag.key()), Some(tag.value()))))))
 }
 
 impl ImgPush {

@@ -148,11 +148,11 @@ where
         SdkError::ServiceError(said) => {
             let status = said.raw().status().as_u16();
             let code = said.err().code().map_or_else(|| format!("HTTP {status}"), str::to_owned);
-            (code, said.err().message().unwrap_or("AWS gave no message").to_owned(), status)
+            (code, said.err().message().map_or_else(|| DisplayErrorContext(said.err()).to_string(), str::to_owned), status)
         }
         SdkError::ResponseError(said) => {
             let status = said.raw().status().as_u16();
-            (format!("HTTP {status}"), "the answer could not be read".to_owned(), status)
+            (format!("HTTP {status}"), format!("the answer could not be read: {}", DisplayErrorContext(error)), status)
         }
         other => return unanswered(&DisplayErrorContext(other).to_string(), &doing),
     };

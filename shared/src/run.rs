@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::aws::Session;
 use crate::diff::Diff;
@@ -24,7 +24,7 @@ pub struct Run {
     pub(crate) tool: &'static str,
     pub(crate) planning: bool,
     pub(crate) user_tags: Vec<(String, String)>,
-    pub(crate) caller: RefCell<Option<Caller>>,
+    pub(crate) caller: OnceCell<Caller>,
     pub(crate) stop: watch::Sender<Option<i32>>,
     pub(crate) made: RefCell<Vec<String>>,
     pub(crate) in_flight: RefCell<Vec<String>>,
@@ -77,12 +77,20 @@ impl Run {
         if name.is_empty() { self.app.clone() } else { format!("{}-{name}", self.app) }
     }
 
+    /// Who is calling: as the document says, or asked of AWS once. For looking; once the walk has begun, [`Run::caller`] knows.
+    ///
+    /// # Errors
+    /// That AWS does not know the credentials.
+    pub async fn ask_caller(&self) -> Result<Caller> {
+        self.caller.get_or_try_init(|| self.session.caller()).await.cloned()
+    }
+
     /// Who is calling. Known once the walk has begun.
     ///
     /// # Errors
     /// Only before that, which is a mistake of ours.
     pub fn caller(&self) -> Result<Caller> {
-        self.caller.borrow().clone().ok_or_else(|| Error::Failed("the caller's account is not known yet".to_owned()))
+        self.caller.get().cloned().ok_or_else(|| Error::Failed("the caller's account is not known yet".to_owned()))
     }
 
     /// An ARN in the caller's partition, account and region, as in `arn:aws:ecs:eu-central-1:123456789012:cluster/shop`.

@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use schemars::JsonSchema;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::aws::Session;
 use crate::doc::{Caller, Document};
@@ -184,7 +184,7 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
         tool: S::TOOL,
         planning: common.plan,
         user_tags: doc.tags(&common.tags)?,
-        caller: RefCell::new(None),
+        caller: OnceCell::new_with(known.clone()),
         stop: watch::Sender::new(None),
         made: RefCell::default(),
         in_flight: RefCell::default(),
@@ -205,12 +205,8 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
 }
 
 async fn look_and_walk<S: Stage>(run: &Run, doc: &Document, flags: &S::Flags, wanted: Option<&S::Wanted>, known: Option<Caller>) -> Result<S> {
-    let (caller, stage) = futures_util::future::join(run.session.caller(), S::look(run, doc, flags, wanted)).await;
-    let caller = caller?;
-    if let Some(known) = known.filter(|known| *known != caller) {
-        return Err(Error::document("aws.account", format!("the document is of account {}, but the credentials are of account {}", known.account, caller.account)));
-    }
-    *run.caller.borrow_mut() = Some(caller);
+    let (checked, stage) = futures_util::join!(check_caller(run, known), S::look(run, doc, flags, wanted));
+    checked?;
     let stage = stage?;
     if let Some(wanted) = wanted {
         walk(run, S::WAVES.iter(), async |step| stage.up(run, wanted, step).await).await?;
@@ -221,6 +217,16 @@ async fn look_and_walk<S: Stage>(run: &Run, doc: &Document, flags: &S::Flags, wa
         walk(run, S::WAVES.iter().rev(), async |step| stage.down(run, step).await).await?;
     }
     Ok(stage)
+}
+
+/// The credentials must be of the account that the document is of. Looking goes on meanwhile: it changes nothing.
+async fn check_caller(run: &Run, known: Option<Caller>) -> Result<()> {
+    let Some(known) = known else { return run.ask_caller().await.map(drop) };
+    let caller = run.session.caller().await?;
+    if caller == known {
+        return Ok(());
+    }
+    Err(Error::document("aws.account", format!("the document is of account {}, but the credentials are of account {}", known.account, caller.account)))
 }
 
 /// Comes back after SIGINT or SIGTERM, when what was under way has had its time to end.

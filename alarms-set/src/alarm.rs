@@ -1,0 +1,223 @@
+//! The alarms. Setting one overwrites all of it and forgets its state, so an alarm that is as wanted is not set again.
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html>
+
+use std::collections::BTreeMap;
+
+use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::types::{AlarmType, ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, Statistic, Tag};
+use futures_util::future::try_join_all;
+use shared::step::each;
+use shared::{Diff, Error, Result, Run, Tried};
+
+use crate::AlarmsSet;
+use crate::wish::Wanted;
+
+/// Those whose names begin with the app's, by name.
+pub type Found = BTreeMap<String, FoundAlarm>;
+
+pub struct FoundAlarm {
+    alarm: MetricAlarm,
+    /// Asked only when the alarm might be changed or deleted.
+    ours: bool,
+}
+
+/// Seconds that one data point covers.
+const PERIOD: i32 = 60;
+/// Data points that must be over the threshold: one bad minute wakes nobody.
+const POINTS: i32 = 3;
+/// How many one call of `DeleteAlarms` takes.
+const AT_ONCE: usize = 100;
+
+/// One alarm that there is to be.
+#[derive(Debug, Clone, PartialEq)]
+struct Wish {
+    name: String,
+    what: String,
+    metric: Watched,
+    threshold: f64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Watched {
+    /// Namespace, metric, statistic (a name, or a percentile as p99), dimensions.
+    One { namespace: &'static str, metric: &'static str, statistic: &'static str, dimensions: Vec<(&'static str, String)> },
+    /// 5xx answers of targets and of the load balancer itself, as a share of all requests.
+    Errors { balancer: String },
+}
+
+/// All of the app's alarms; which of them are ours is asked of those that are not as wanted.
+pub async fn find(cloudwatch: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
+    let prefix = format!("{}/", run.app);
+    let call = cloudwatch.describe_alarms().alarm_name_prefix(&prefix).alarm_types(AlarmType::MetricAlarm);
+    let pages = call.into_paginator().send().collect::<Result<Vec<_>, _>>().await.tried("look for the alarms")?;
+    let alarms: Vec<MetricAlarm> = pages.into_iter().flat_map(|page| page.metric_alarms.unwrap_or_default()).collect();
+    let wishes = wanted.map(|wanted| wishes(run, wanted)).unwrap_or_default();
+    let found = try_join_all(alarms.into_iter().map(async |alarm| {
+        let name = alarm.alarm_name().unwrap_or_default().to_owned();
+        let same = wishes.iter().any(|wish| wish.name == name && wish.shape() == shape(&alarm));
+        let ours = same || is_ours(cloudwatch, run, &alarm).await?;
+        Ok::<_, Error>((name, FoundAlarm { alarm, ours }))
+    }))
+    .await?;
+    Ok(found.into_iter().collect())
+}
+
+async fn is_ours(cloudwatch: &Client, run: &Run, alarm: &MetricAlarm) -> Result<bool> {
+    let arn = alarm.alarm_arn().unwrap_or_default();
+    let said = cloudwatch.list_tags_for_resource().resource_arn(arn).send().await.tried(format!("read the tags of {arn}"))?;
+    Ok(run.is_ours(said.tags().iter().map(|tag| (tag.key(), tag.value()))))
+}
+
+fn wishes(run: &Run, wanted: &Wanted) -> Vec<Wish> {
+    let mut wishes = Vec::new();
+    let mut wish = |name: &str, what: String, threshold: f64, metric: Watched| wishes.push(Wish { name: format!("{}/{name}", run.app), what, metric, threshold });
+    let balancer = wanted.svc.load_balancer_arn.as_deref().and_then(|arn| arn.split_once(":loadbalancer/")).map(|(_, end)| end.to_owned());
+    for (service, record) in &wanted.svc.services {
+        let of_service = || vec![("ClusterName", wanted.cluster.name.clone()), ("ServiceName", service.clone())];
+        for (metric, threshold, word) in [("CPUUtilization", wanted.cpu, "cpu"), ("MemoryUtilization", wanted.memory, "memory")] {
+            let watched = Watched::One { namespace: "AWS/ECS", metric, statistic: "Average", dimensions: of_service() };
+            wish(&format!("{service}/{word}"), format!("{service}: {word} above {threshold} %"), threshold, watched);
+        }
+        let group = record.target_group_arn.as_deref().and_then(|arn| arn.rsplit(':').next());
+        if let Some((group, balancer)) = group.zip(balancer.as_ref()) {
+            let dimensions = vec![("LoadBalancer", balancer.clone()), ("TargetGroup", group.to_owned())];
+            let watched = Watched::One { namespace: "AWS/ApplicationELB", metric: "UnHealthyHostCount", statistic: "Maximum", dimensions };
+            wish(&format!("{service}/unhealthy-targets"), format!("{service}: tasks that the load balancer finds unhealthy"), 0.0, watched);
+        }
+    }
+    if let Some(balancer) = balancer {
+        wish("5xx", format!("more than {} % of the answers are 5xx", wanted.percent_5xx), wanted.percent_5xx, Watched::Errors { balancer: balancer.clone() });
+        if let Some(seconds) = wanted.latency_p99 {
+            let dimensions = vec![("LoadBalancer", balancer)];
+            let watched = Watched::One { namespace: "AWS/ApplicationELB", metric: "TargetResponseTime", statistic: "p99", dimensions };
+            wish("latency-p99", format!("1 of 100 requests takes longer than {seconds} s"), seconds, watched);
+        }
+    }
+    if let Some(group) = &wanted.cluster.auto_scaling_group {
+        let dimensions = vec![("AutoScalingGroupName", group.clone())];
+        let watched = Watched::One { namespace: "AWS/EC2", metric: "StatusCheckFailed", statistic: "Maximum", dimensions };
+        wish("instances/status-check", "an instance fails its status checks".to_owned(), 0.0, watched);
+    }
+    wishes
+}
+
+impl AlarmsSet {
+    pub async fn alarms_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let wishes = wishes(run, wanted);
+        let topic = self.alarms.borrow().topic_arn.clone();
+        let actions: Vec<String> = topic.into_iter().chain(wanted.topics.iter().cloned()).collect();
+        self.alarms.borrow_mut().alarm_names = wishes.iter().map(|wish| wish.name.clone()).collect();
+        each(&wishes, async |wish| self.alarm_up(run, wish, &actions, !wanted.emails.is_empty()).await).await?;
+        let extra: Vec<String> = self.found.alarms.iter().filter(|(name, found)| found.ours && !wishes.iter().any(|wish| wish.name == **name)).map(|(name, _)| name.clone()).collect();
+        if wanted.partial { Ok(()) } else { self.delete(run, &extra).await }
+    }
+
+    async fn alarm_up(&self, run: &Run, wish: &Wish, actions: &[String], tells_topic: bool) -> Result<()> {
+        let Some(found) = self.found.alarms.get(&wish.name) else {
+            return run.create("alarm", &wish.name, async { self.put(run, wish, actions).await.map(|()| wish.name.clone()) }).await.map(drop);
+        };
+        let mut diff = Diff::new().field("watches", shape(&found.alarm), wish.shape());
+        // In a plan of a new topic its ARN is not known yet.
+        if !(run.is_planning() && tells_topic && self.alarms.borrow().topic_arn.is_none()) {
+            let mut was = found.alarm.alarm_actions().to_vec();
+            let mut now = actions.to_vec();
+            was.sort();
+            now.sort();
+            diff = diff.field("actions", was, now);
+        }
+        if diff.is_empty() {
+            run.found("alarm", &wish.name);
+            return Ok(());
+        }
+        if !found.ours {
+            return Err(run.foreign("alarm", &wish.name));
+        }
+        run.change("alarm", &wish.name, &diff, self.put(run, wish, actions)).await
+    }
+
+    async fn put(&self, run: &Run, wish: &Wish, actions: &[String]) -> Result<()> {
+        let tags = run.tags(&wish.name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        let call = self.cloudwatch.put_metric_alarm().alarm_name(&wish.name).alarm_description(&wish.what).set_tags(Some(tags));
+        let call = call.comparison_operator(ComparisonOperator::GreaterThanThreshold).threshold(wish.threshold);
+        let call = call.evaluation_periods(POINTS).datapoints_to_alarm(POINTS).treat_missing_data("notBreaching");
+        let call = call.set_alarm_actions(Some(actions.to_vec())).set_ok_actions(Some(actions.to_vec()));
+        let call = match &wish.metric {
+            Watched::One { namespace, metric, statistic, dimensions } => {
+                let call = call.namespace(*namespace).metric_name(*metric).period(PERIOD).set_dimensions(Some(dimensions.iter().map(dimension).collect()));
+                if statistic.starts_with('p') { call.extended_statistic(*statistic) } else { call.statistic(Statistic::from(*statistic)) }
+            }
+            Watched::Errors { balancer } => call.set_metrics(Some(errors(balancer))),
+        };
+        call.send().await.tried(format!("set the alarm {}", wish.name)).map(drop)
+    }
+
+    pub async fn alarms_down(&self, run: &Run) -> Result<()> {
+        let ours: Vec<String> = self.found.alarms.iter().filter(|(_, found)| found.ours).map(|(name, _)| name.clone()).collect();
+        self.delete(run, &ours).await
+    }
+
+    async fn delete(&self, run: &Run, names: &[String]) -> Result<()> {
+        for some in names.chunks(AT_ONCE) {
+            let delete = async { self.cloudwatch.delete_alarms().set_alarm_names(Some(some.to_vec())).send().await.tried("delete the alarms").map(drop) };
+            run.delete("alarms", &some.join(", "), delete).await?;
+        }
+        Ok(())
+    }
+}
+
+fn dimension((name, value): &(&'static str, String)) -> Dimension {
+    Dimension::builder().name(*name).value(value).build()
+}
+
+/// 100 * (5xx of targets + 5xx of the load balancer) / requests.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html>
+fn errors(balancer: &str) -> Vec<MetricDataQuery> {
+    let counted = |id: &str, name: &str| {
+        let metric = Metric::builder().namespace("AWS/ApplicationELB").metric_name(name).dimensions(Dimension::builder().name("LoadBalancer").value(balancer).build()).build();
+        let stat = MetricStat::builder().metric(metric).period(PERIOD).stat("Sum").build();
+        MetricDataQuery::builder().id(id).metric_stat(stat).return_data(false).build()
+    };
+    // Where nothing went wrong there is no data point of errors, which is 0, not unknown.
+    let share = MetricDataQuery::builder().id("share").expression(SHARE).label("5xx in percent").return_data(true).build();
+    vec![counted("target", "HTTPCode_Target_5XX_Count"), counted("elb", "HTTPCode_ELB_5XX_Count"), counted("requests", "RequestCount"), share]
+}
+
+const SHARE: &str = "100 * (FILL(target, 0) + FILL(elb, 0)) / requests";
+
+impl Wish {
+    /// All that must be the same, in words.
+    fn shape(&self) -> String {
+        let watched = match &self.metric {
+            Watched::One { namespace, metric, statistic, dimensions } => {
+                let dimensions: Vec<Dimension> = dimensions.iter().map(dimension).collect();
+                format!("{namespace} {metric} {statistic} {} {PERIOD}", texts(&dimensions))
+            }
+            Watched::Errors { balancer } => format!("{SHARE} of {balancer}"),
+        };
+        format!("{watched} > {} in {POINTS} of {POINTS}, {}", self.threshold, self.what)
+    }
+}
+
+/// As [`Wish::shape`], of what was found.
+fn shape(alarm: &MetricAlarm) -> String {
+    let watched = if alarm.metrics().is_empty() {
+        let statistic = alarm.extended_statistic().or(alarm.statistic().map(Statistic::as_str)).unwrap_or_default();
+        let period = alarm.period().unwrap_or_default();
+        format!("{} {} {statistic} {} {period}", alarm.namespace().unwrap_or_default(), alarm.metric_name().unwrap_or_default(), texts(alarm.dimensions()))
+    } else {
+        let expression = alarm.metrics().iter().find_map(MetricDataQuery::expression).unwrap_or_default();
+        let metrics = alarm.metrics().iter().filter_map(|query| query.metric_stat()?.metric());
+        let mut balancers: Vec<&str> = metrics.flat_map(Metric::dimensions).filter_map(Dimension::value).collect();
+        balancers.dedup();
+        format!("{expression} of {}", balancers.join(" "))
+    };
+    let sign = if alarm.comparison_operator() == Some(&ComparisonOperator::GreaterThanThreshold) { ">" } else { "?" };
+    let (points, of) = (alarm.datapoints_to_alarm().unwrap_or_default(), alarm.evaluation_periods().unwrap_or_default());
+    format!("{watched} {sign} {} in {points} of {of}, {}", alarm.threshold().unwrap_or_default(), alarm.alarm_description().unwrap_or_default())
+}
+
+fn texts(dimensions: &[Dimension]) -> String {
+    let mut texts: Vec<String> = dimensions.iter().map(|one| format!("{}={}", one.name().unwrap_or_default(), one.value().unwrap_or_default())).collect();
+    texts.sort();
+    texts.join(" ")
+}

@@ -1,0 +1,94 @@
+//! The scaling policies of the services: which metric is held at which value. The alarms that they make for themselves (`TargetTracking-…`) are
+//! theirs. <https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScalingPolicy.html>
+
+use std::collections::BTreeMap;
+
+use aws_sdk_applicationautoscaling::Client;
+use aws_sdk_applicationautoscaling::types::{
+    MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalingPolicy, ServiceNamespace, TargetTrackingScalingPolicyConfiguration,
+};
+use futures_util::future::try_join_all;
+use shared::step::each;
+use shared::{Diff, Error, Result, Run, Tried};
+
+use crate::ScaleSet;
+use crate::wish::{Metric, Target, Tasks, Wanted};
+
+/// By resource id.
+pub type Found = BTreeMap<String, Vec<ScalingPolicy>>;
+
+/// Seconds after a scale-out until the next: a new task needs about that long to take its share.
+const SCALE_OUT: i32 = 60;
+/// Seconds after a scale-in until the next, AWS's own default: going slowly costs less than going back.
+const SCALE_IN: i32 = 300;
+
+fn name(metric: Metric) -> String {
+    format!("ecs-pipe-{}", metric.name())
+}
+
+pub async fn find(application: &Client, wanted: Option<&Wanted>) -> Result<Found> {
+    let ids = wanted.into_iter().flat_map(|wanted| &wanted.tasks).map(|tasks| tasks.resource_id.clone());
+    let found = try_join_all(ids.map(async |id| {
+        let call = application.describe_scaling_policies().service_namespace(ServiceNamespace::Ecs).resource_id(&id);
+        let items = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        Ok::<_, Error>((id.clone(), items.tried(format!("look for the scaling policies of {id}"))?))
+    }))
+    .await?;
+    Ok(found.into_iter().collect())
+}
+
+impl ScaleSet {
+    pub async fn policies_up(&self, run: &Run, tasks: &Tasks) -> Result<()> {
+        let found = self.found.policies.get(&tasks.resource_id).map(Vec::as_slice).unwrap_or_default();
+        let arns = each(&tasks.targets, async |target| self.policy_up(run, tasks, target, found).await).await?;
+        if let Some(record) = self.scale.borrow_mut().services.get_mut(&tasks.service) {
+            record.policy_arns = tasks.targets.iter().map(|target| target.metric.name().to_owned()).zip(arns).collect();
+        }
+        // A metric that is no longer held; policies with other names are somebody else's.
+        let left = [Metric::Cpu, Metric::Memory, Metric::Requests].into_iter().filter(|metric| !tasks.targets.iter().any(|target| target.metric == *metric));
+        let extra = left.map(name).filter(|name| found.iter().any(|policy| policy.policy_name() == name));
+        each(extra, async |name| {
+            let delete = async {
+                let call = self.application.delete_scaling_policy().policy_name(&name).service_namespace(ServiceNamespace::Ecs).resource_id(&tasks.resource_id);
+                call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount).send().await.tried(format!("delete the scaling policy {name} of {}", tasks.resource_id)).map(drop)
+            };
+            run.delete("scaling policy", &format!("{} {name}", tasks.resource_id), delete).await
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn policy_up(&self, run: &Run, tasks: &Tasks, target: &Target, found: &[ScalingPolicy]) -> Result<Option<String>> {
+        let (name, what) = (name(target.metric), format!("{} {}", tasks.resource_id, name(target.metric)));
+        let Some(policy) = found.iter().find(|policy| policy.policy_name() == name) else {
+            return run.create("scaling policy", &what, self.put(tasks, target)).await;
+        };
+        run.found("scaling policy", &what);
+        let config = policy.target_tracking_scaling_policy_configuration();
+        let metric = config.and_then(|config| config.predefined_metric_specification());
+        let diff = Diff::new()
+            .field(target.metric.name(), config.map(TargetTrackingScalingPolicyConfiguration::target_value), Some(target.value))
+            .field("resourceLabel", metric.and_then(|metric| metric.resource_label()), target.label.as_deref())
+            .field("scaleOutCooldown", config.and_then(|config| config.scale_out_cooldown()), Some(SCALE_OUT))
+            .field("scaleInCooldown", config.and_then(|config| config.scale_in_cooldown()), Some(SCALE_IN));
+        run.change("scaling policy", &what, &diff, async { self.put(tasks, target).await.map(drop) }).await?;
+        Ok(Some(policy.policy_arn().to_owned()))
+    }
+
+    async fn put(&self, tasks: &Tasks, target: &Target) -> Result<String> {
+        let impossible = |error: aws_sdk_applicationautoscaling::error::BuildError| Error::Failed(error.to_string());
+        let metric = match target.metric {
+            Metric::Cpu => MetricType::EcsServiceAverageCpuUtilization,
+            Metric::Memory => MetricType::EcsServiceAverageMemoryUtilization,
+            Metric::Requests => MetricType::AlbRequestCountPerTarget,
+        };
+        let metric = PredefinedMetricSpecification::builder().predefined_metric_type(metric).set_resource_label(target.label.clone()).build().map_err(impossible)?;
+        let config = TargetTrackingScalingPolicyConfiguration::builder().target_value(target.value).predefined_metric_specification(metric);
+        let config = config.scale_out_cooldown(SCALE_OUT).scale_in_cooldown(SCALE_IN).build().map_err(impossible)?;
+        let call = self.application.put_scaling_policy().policy_name(name(target.metric)).service_namespace(ServiceNamespace::Ecs);
+        let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+        let call = call.policy_type(PolicyType::TargetTrackingScaling).target_tracking_scaling_policy_configuration(config);
+        let made = call.send().await.tried(format!("put the scaling policy {} of {}", name(target.metric), tasks.resource_id))?;
+        Ok(made.policy_arn().to_owned())
+    }
+}

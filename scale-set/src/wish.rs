@@ -1,0 +1,169 @@
+//! What is asked of scaling: `x-scale` at the top level (the instances) and of each service (its tasks), and the flags.
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shared::doc::{At, Cluster, LaunchType, Selection, Svc};
+use shared::{Document, Error, Result};
+
+/// `x-scale` at the top level: the instances
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Flags {
+    /// Instances at least [default: as cluster-up was asked]
+    #[arg(id = "instances_min", long = "instances-min", value_name = "MIN")]
+    min: Option<i32>,
+    /// Instances at most [default: as cluster-up was asked]
+    #[arg(id = "instances_max", long = "instances-max", value_name = "MAX")]
+    max: Option<i32>,
+    /// Hold the instances' CPU at this percentage, beside ECS's managed scaling [default: off]
+    #[arg(id = "instances_cpu", long = "instances-cpu", value_name = "CPU")]
+    cpu: Option<f64>,
+    #[command(flatten)]
+    #[serde(skip)]
+    tasks: TaskFlags,
+    #[command(flatten)]
+    #[serde(skip)]
+    #[schemars(skip)]
+    selection: Selection,
+}
+
+/// `x-scale` of a service: its tasks
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TaskFlags {
+    /// Tasks at least, of each service [default: 2]
+    #[arg(long)]
+    min: Option<i32>,
+    /// Tasks at most, of each service [default: 10]
+    #[arg(long)]
+    max: Option<i32>,
+    /// Hold the tasks' CPU at this percentage [default: 70]
+    #[arg(long)]
+    cpu: Option<f64>,
+    /// Hold the tasks' memory at this percentage [default: off]
+    #[arg(long)]
+    memory: Option<f64>,
+    /// Hold the requests at this many a minute and task, for published services [default: off]
+    #[arg(long)]
+    requests: Option<f64>,
+}
+
+/// The wishes, checked.
+pub struct Wanted {
+    pub tasks: Vec<Tasks>,
+    /// `None` on Fargate.
+    pub instances: Option<Instances>,
+}
+
+#[derive(Debug)]
+pub struct Tasks {
+    pub service: String,
+    /// As Application Auto Scaling names an ECS service: `service/<cluster>/<service>`.
+    pub resource_id: String,
+    pub min: i32,
+    pub max: i32,
+    pub targets: Vec<Target>,
+}
+
+/// A metric that is held at a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    pub metric: Metric,
+    pub value: f64,
+    /// Of the load balancer and target group whose requests are counted.
+    pub label: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    Cpu,
+    Memory,
+    Requests,
+}
+
+impl Metric {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Requests => "requests",
+        }
+    }
+}
+
+pub struct Instances {
+    pub group: String,
+    pub min: i32,
+    pub max: i32,
+    pub cpu: Option<f64>,
+}
+
+impl Wanted {
+    pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
+        let (cluster, svc): (Cluster, Svc) = (doc.need("cluster", "cluster-up")?, doc.need("svc", "svc-deploy")?);
+        let services = doc.services(&Selection::default())?;
+        let selected = svc.services.iter().filter(|(name, _)| flags.selection.takes(name));
+        let tasks = selected.map(|(name, record)| {
+            let at = services.iter().find(|(service, _)| service == name).map(|(_, at)| at);
+            tasks(&cluster, &svc, name, record.target_group_arn.as_deref(), at, &flags.tasks)
+        });
+        Ok(Self { tasks: tasks.collect::<Result<_>>()?, instances: instances(doc, flags, &cluster)? })
+    }
+}
+
+fn tasks(cluster: &Cluster, svc: &Svc, name: &str, target_group: Option<&str>, at: Option<&At<'_>>, flags: &TaskFlags) -> Result<Tasks> {
+    let wish = at.map_or_else(|| Ok(flags.clone()), |at| at.wish("x-scale", flags))?;
+    let place = |key: &str| format!("services.{name}.x-scale.{key}");
+    if let Some(schedule) = at.and_then(|at| at.key("x-scale")).and_then(|at| at.key("schedule")).filter(|at| at.value().as_array().is_none_or(|list| !list.is_empty())) {
+        return Err(schedule.wrong("scale-set can't scale by the clock yet: take it out"));
+    }
+    let (min, max) = (wish.min.unwrap_or(2), wish.max.unwrap_or(10.max(wish.min.unwrap_or(2))));
+    check_bounds(min, max, &place("min"))?;
+    let percent = |key: &str, value: Option<f64>| check(value, 1.0, 100.0, &place(key));
+    let mut targets = vec![Target { metric: Metric::Cpu, value: percent("cpu", wish.cpu)?.unwrap_or(70.0), label: None }];
+    targets.extend(percent("memory", wish.memory)?.map(|value| Target { metric: Metric::Memory, value, label: None }));
+    if let Some(value) = check(wish.requests, 1.0, 1e9, &place("requests"))? {
+        let Some(label) = label(svc.load_balancer_arn.as_deref(), target_group) else {
+            return Err(Error::document(place("requests"), "only a published service has requests to count"));
+        };
+        targets.push(Target { metric: Metric::Requests, value, label: Some(label) });
+    }
+    Ok(Tasks { service: name.to_owned(), resource_id: format!("service/{}/{name}", cluster.name), min, max, targets })
+}
+
+fn instances(doc: &Document, flags: &Flags, cluster: &Cluster) -> Result<Option<Instances>> {
+    let wish = doc.wish("x-scale", flags)?;
+    let group = match &cluster.auto_scaling_group {
+        Some(group) if cluster.launch_type == LaunchType::Ec2 => group.clone(),
+        _ if wish.min.is_some() || wish.max.is_some() || wish.cpu.is_some() => {
+            return Err(Error::document("x-scale", "is about instances, and Fargate has none: take it out"));
+        }
+        _ => return Ok(None),
+    };
+    let (min, max) = (wish.min.unwrap_or(cluster.min), wish.max.unwrap_or(cluster.max));
+    check_bounds(min, max, "x-scale.min")?;
+    Ok(Some(Instances { group, min, max, cpu: check(wish.cpu, 1.0, 100.0, "x-scale.cpu")? }))
+}
+
+fn check_bounds(min: i32, max: i32, path: &str) -> Result<()> {
+    if min < 0 || max < 1 || max > 5000 {
+        return Err(Error::document(path, format!("{min} to {max}: 0 to 5000 are possible")));
+    }
+    if min > max { Err(Error::document(path, format!("{min} at least, but {max} at most"))) } else { Ok(()) }
+}
+
+fn check(value: Option<f64>, least: f64, most: f64, path: &str) -> Result<Option<f64>> {
+    match value {
+        Some(value) if !(least..=most).contains(&value) => Err(Error::document(path, format!("{value} is not from {least} to {most}"))),
+        value => Ok(value),
+    }
+}
+
+/// `app/<name>/<id>/targetgroup/<name>/<id>`, the ends of both ARNs.
+/// <https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PredefinedMetricSpecification.html>
+fn label(balancer: Option<&str>, target_group: Option<&str>) -> Option<String> {
+    let balancer = balancer?.split_once(":loadbalancer/")?.1;
+    let group = target_group?.rsplit(':').next()?;
+    Some(format!("{balancer}/{group}"))
+}
