@@ -136,6 +136,20 @@ def ministack_app():
     from ministack.app import app
     from ministack.services import cloudwatch, ecs
 
+    # ministack calls a new service's first deployment complete before it has begun; on AWS it is in progress.
+    make_deployment = ecs._make_deployment
+
+    def begin(task_definition, desired, status="PRIMARY"):
+        deployment = make_deployment(task_definition, desired, status)
+        if desired:
+            deployment.update(rolloutState="IN_PROGRESS", rolloutStateReason="ECS deployment in progress.")
+        return deployment
+
+    ecs._make_deployment = begin
+
+    # A task that ends within this many seconds counts as failed; with the one second that it has, a busy machine notices too late.
+    ecs._ECS_DEPLOYMENT_STEADY_DELAY = 2.0
+
     # A task's image is named by ECR's host, which resolves to AWS; here the registry is this port.
     run_container = ecs._run_docker_container
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_cloudwatch::Client;
-use aws_sdk_cloudwatch::types::{AlarmType, ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, Statistic, Tag};
+use aws_sdk_cloudwatch::types::{
+    AlarmType, ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, Statistic, Tag,
+};
 use futures_util::future::try_join_all;
 use shared::step::each;
 use shared::{Diff, Error, Result, Run, Tried};
@@ -70,23 +72,33 @@ async fn is_ours(cloudwatch: &Client, run: &Run, alarm: &MetricAlarm) -> Result<
 
 fn wishes(run: &Run, wanted: &Wanted) -> Vec<Wish> {
     let mut wishes = Vec::new();
-    let mut wish = |name: &str, what: String, threshold: f64, metric: Watched| wishes.push(Wish { name: format!("{}/{name}", run.app), what, metric, threshold });
-    let balancer = wanted.svc.load_balancer_arn.as_deref().and_then(|arn| arn.split_once(":loadbalancer/")).map(|(_, end)| end.to_owned());
+    let mut wish = |name: &str, what: String, threshold: f64, metric: Watched| {
+        wishes.push(Wish { name: format!("{}/{name}", run.app), what, metric, threshold })
+    };
+    // In a plan of a new load balancer the dimensions are not known yet, but the alarms' names are.
+    let end = |arn: Option<&str>, start: &str| arn.and_then(|arn| arn.split_once(start)).map(|(_, end)| end.to_owned()).unwrap_or_default();
+    let published = wanted.svc.services.values().any(|record| record.published);
+    let balancer = end(wanted.svc.load_balancer_arn.as_deref(), ":loadbalancer/");
     for (service, record) in &wanted.svc.services {
         let of_service = || vec![("ClusterName", wanted.cluster.name.clone()), ("ServiceName", service.clone())];
         for (metric, threshold, word) in [("CPUUtilization", wanted.cpu, "cpu"), ("MemoryUtilization", wanted.memory, "memory")] {
             let watched = Watched::One { namespace: "AWS/ECS", metric, statistic: "Average", dimensions: of_service() };
             wish(&format!("{service}/{word}"), format!("{service}: {word} above {threshold} %"), threshold, watched);
         }
-        let group = record.target_group_arn.as_deref().and_then(|arn| arn.rsplit(':').next());
-        if let Some((group, balancer)) = group.zip(balancer.as_ref()) {
-            let dimensions = vec![("LoadBalancer", balancer.clone()), ("TargetGroup", group.to_owned())];
+        if record.published {
+            let group = format!("targetgroup/{}", end(record.target_group_arn.as_deref(), ":targetgroup/"));
+            let dimensions = vec![("LoadBalancer", balancer.clone()), ("TargetGroup", group)];
             let watched = Watched::One { namespace: "AWS/ApplicationELB", metric: "UnHealthyHostCount", statistic: "Maximum", dimensions };
             wish(&format!("{service}/unhealthy-targets"), format!("{service}: tasks that the load balancer finds unhealthy"), 0.0, watched);
         }
     }
-    if let Some(balancer) = balancer {
-        wish("5xx", format!("more than {} % of the answers are 5xx", wanted.percent_5xx), wanted.percent_5xx, Watched::Errors { balancer: balancer.clone() });
+    if published {
+        wish(
+            "5xx",
+            format!("more than {} % of the answers are 5xx", wanted.percent_5xx),
+            wanted.percent_5xx,
+            Watched::Errors { balancer: balancer.clone() },
+        );
         if let Some(seconds) = wanted.latency_p99 {
             let dimensions = vec![("LoadBalancer", balancer)];
             let watched = Watched::One { namespace: "AWS/ApplicationELB", metric: "TargetResponseTime", statistic: "p99", dimensions };
@@ -108,13 +120,22 @@ impl AlarmsSet {
         let actions: Vec<String> = topic.into_iter().chain(wanted.topics.iter().cloned()).collect();
         self.alarms.borrow_mut().alarm_names = wishes.iter().map(|wish| wish.name.clone()).collect();
         each(&wishes, async |wish| self.alarm_up(run, wish, &actions, !wanted.emails.is_empty()).await).await?;
-        let extra: Vec<String> = self.found.alarms.iter().filter(|(name, found)| found.ours && !wishes.iter().any(|wish| wish.name == **name)).map(|(name, _)| name.clone()).collect();
+        let extra: Vec<String> = self
+            .found
+            .alarms
+            .iter()
+            .filter(|(name, found)| found.ours && !wishes.iter().any(|wish| wish.name == **name))
+            .map(|(name, _)| name.clone())
+            .collect();
         if wanted.partial { Ok(()) } else { self.delete(run, &extra).await }
     }
 
     async fn alarm_up(&self, run: &Run, wish: &Wish, actions: &[String], tells_topic: bool) -> Result<()> {
         let Some(found) = self.found.alarms.get(&wish.name) else {
-            return run.create("alarm", &wish.name, async { self.put(run, wish, actions).await.map(|()| wish.name.clone()) }).await.map(drop);
+            return run
+                .create("alarm", &wish.name, async { self.put(run, wish, actions).await.map(|()| wish.name.clone()) })
+                .await
+                .map(drop);
         };
         let mut diff = Diff::new().field("watches", shape(&found.alarm), wish.shape());
         // In a plan of a new topic its ARN is not known yet.
@@ -143,7 +164,11 @@ impl AlarmsSet {
         let call = call.set_alarm_actions(Some(actions.to_vec())).set_ok_actions(Some(actions.to_vec()));
         let call = match &wish.metric {
             Watched::One { namespace, metric, statistic, dimensions } => {
-                let call = call.namespace(*namespace).metric_name(*metric).period(PERIOD).set_dimensions(Some(dimensions.iter().map(dimension).collect()));
+                let call = call
+                    .namespace(*namespace)
+                    .metric_name(*metric)
+                    .period(PERIOD)
+                    .set_dimensions(Some(dimensions.iter().map(dimension).collect()));
                 if statistic.starts_with('p') { call.extended_statistic(*statistic) } else { call.statistic(Statistic::from(*statistic)) }
             }
             Watched::Errors { balancer } => call.set_metrics(Some(errors(balancer))),
@@ -158,7 +183,9 @@ impl AlarmsSet {
 
     async fn delete(&self, run: &Run, names: &[String]) -> Result<()> {
         for some in names.chunks(AT_ONCE) {
-            let delete = async { self.cloudwatch.delete_alarms().set_alarm_names(Some(some.to_vec())).send().await.tried("delete the alarms").map(drop) };
+            let delete = async {
+                self.cloudwatch.delete_alarms().set_alarm_names(Some(some.to_vec())).send().await.tried("delete the alarms").map(drop)
+            };
             run.delete("alarms", &some.join(", "), delete).await?;
         }
         Ok(())
@@ -173,13 +200,22 @@ fn dimension((name, value): &(&'static str, String)) -> Dimension {
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html>
 fn errors(balancer: &str) -> Vec<MetricDataQuery> {
     let counted = |id: &str, name: &str| {
-        let metric = Metric::builder().namespace("AWS/ApplicationELB").metric_name(name).dimensions(Dimension::builder().name("LoadBalancer").value(balancer).build()).build();
+        let metric = Metric::builder()
+            .namespace("AWS/ApplicationELB")
+            .metric_name(name)
+            .dimensions(Dimension::builder().name("LoadBalancer").value(balancer).build())
+            .build();
         let stat = MetricStat::builder().metric(metric).period(PERIOD).stat("Sum").build();
         MetricDataQuery::builder().id(id).metric_stat(stat).return_data(false).build()
     };
     // Where nothing went wrong there is no data point of errors, which is 0, not unknown.
     let share = MetricDataQuery::builder().id("share").expression(SHARE).label("5xx in percent").return_data(true).build();
-    vec![counted("target", "HTTPCode_Target_5XX_Count"), counted("elb", "HTTPCode_ELB_5XX_Count"), counted("requests", "RequestCount"), share]
+    vec![
+        counted("target", "HTTPCode_Target_5XX_Count"),
+        counted("elb", "HTTPCode_ELB_5XX_Count"),
+        counted("requests", "RequestCount"),
+        share,
+    ]
 }
 
 const SHARE: &str = "100 * (FILL(target, 0) + FILL(elb, 0)) / requests";
@@ -203,7 +239,12 @@ fn shape(alarm: &MetricAlarm) -> String {
     let watched = if alarm.metrics().is_empty() {
         let statistic = alarm.extended_statistic().or(alarm.statistic().map(Statistic::as_str)).unwrap_or_default();
         let period = alarm.period().unwrap_or_default();
-        format!("{} {} {statistic} {} {period}", alarm.namespace().unwrap_or_default(), alarm.metric_name().unwrap_or_default(), texts(alarm.dimensions()))
+        format!(
+            "{} {} {statistic} {} {period}",
+            alarm.namespace().unwrap_or_default(),
+            alarm.metric_name().unwrap_or_default(),
+            texts(alarm.dimensions())
+        )
     } else {
         let expression = alarm.metrics().iter().find_map(MetricDataQuery::expression).unwrap_or_default();
         let metrics = alarm.metrics().iter().filter_map(|query| query.metric_stat()?.metric());
@@ -213,11 +254,16 @@ fn shape(alarm: &MetricAlarm) -> String {
     };
     let sign = if alarm.comparison_operator() == Some(&ComparisonOperator::GreaterThanThreshold) { ">" } else { "?" };
     let (points, of) = (alarm.datapoints_to_alarm().unwrap_or_default(), alarm.evaluation_periods().unwrap_or_default());
-    format!("{watched} {sign} {} in {points} of {of}, {}", alarm.threshold().unwrap_or_default(), alarm.alarm_description().unwrap_or_default())
+    format!(
+        "{watched} {sign} {} in {points} of {of}, {}",
+        alarm.threshold().unwrap_or_default(),
+        alarm.alarm_description().unwrap_or_default()
+    )
 }
 
 fn texts(dimensions: &[Dimension]) -> String {
-    let mut texts: Vec<String> = dimensions.iter().map(|one| format!("{}={}", one.name().unwrap_or_default(), one.value().unwrap_or_default())).collect();
+    let mut texts: Vec<String> =
+        dimensions.iter().map(|one| format!("{}={}", one.name().unwrap_or_default(), one.value().unwrap_or_default())).collect();
     texts.sort();
     texts.join(" ")
 }

@@ -115,7 +115,16 @@ const GRANTS: &[Grant] = &[
     },
     Grant {
         sid: "Topic",
-        actions: &["sns:CreateTopic", "sns:DeleteTopic", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource", "sns:Subscribe", "sns:TagResource", "sns:Unsubscribe"],
+        actions: &[
+            "sns:CreateTopic",
+            "sns:DeleteTopic",
+            "sns:GetTopicAttributes",
+            "sns:ListSubscriptionsByTopic",
+            "sns:ListTagsForResource",
+            "sns:Subscribe",
+            "sns:TagResource",
+            "sns:Unsubscribe",
+        ],
         on: &["arn:*:sns:*:*:{app}-alarms"],
     },
 ];

@@ -55,17 +55,23 @@ impl AlarmsSet {
             None => run.create("topic", &name(run), self.create_topic(run)).await?,
         };
         self.alarms.borrow_mut().topic_arn.clone_from(&arn);
-        let subscribed = |email: &str| found.subscriptions.iter().any(|one| one.protocol() == Some("email") && one.endpoint() == Some(email));
+        let subscribed =
+            |email: &str| found.subscriptions.iter().any(|one| one.protocol() == Some("email") && one.endpoint() == Some(email));
         each(wanted.emails.iter().filter(|email| !subscribed(email)), async |email| {
             run.create("subscription", email, self.subscribe(run, arn.clone(), email)).await.map(drop)
         })
         .await?;
         // One that is not confirmed yet has no ARN and can't be taken away; it goes by itself after two days.
-        let extra = found.subscriptions.iter().filter(|one| one.protocol() == Some("email") && !wanted.emails.iter().any(|email| one.endpoint() == Some(email)));
+        let extra = found
+            .subscriptions
+            .iter()
+            .filter(|one| one.protocol() == Some("email") && !wanted.emails.iter().any(|email| one.endpoint() == Some(email)));
         let extra = extra.filter(|one| one.subscription_arn().is_some_and(|arn| arn.starts_with("arn:")));
         each(extra, async |one| {
             let (arn, email) = (one.subscription_arn().unwrap_or_default(), one.endpoint().unwrap_or_default());
-            let delete = async { self.sns.unsubscribe().subscription_arn(arn).send().await.tried(format!("take the subscription of {email} away")).map(drop) };
+            let delete = async {
+                self.sns.unsubscribe().subscription_arn(arn).send().await.tried(format!("take the subscription of {email} away")).map(drop)
+            };
             run.delete("subscription", email, delete).await
         })
         .await
@@ -73,9 +79,11 @@ impl AlarmsSet {
     }
 
     async fn create_topic(&self, run: &Run) -> Result<String> {
-        let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
+        let tag =
+            |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
         let tags = run.tags("alarms").into_iter().map(tag).collect::<Result<Vec<_>>>()?;
-        let made = self.sns.create_topic().name(name(run)).set_tags(Some(tags)).send().await.tried(format!("create the topic {}", name(run)))?;
+        let made =
+            self.sns.create_topic().name(name(run)).set_tags(Some(tags)).send().await.tried(format!("create the topic {}", name(run)))?;
         given(made.topic_arn(), "the new topic's ARN")
     }
 

@@ -68,7 +68,10 @@ impl Wanted {
             } else if whom.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.')) {
                 this.emails.push(whom);
             } else {
-                return Err(Error::document(format!("x-alarms.notify[{i}]"), format!("{whom:?} is neither an e-mail address nor an SNS topic's ARN")));
+                return Err(Error::document(
+                    format!("x-alarms.notify[{i}]"),
+                    format!("{whom:?} is neither an e-mail address nor an SNS topic's ARN"),
+                ));
             }
         }
         Ok(this)
@@ -76,5 +79,9 @@ impl Wanted {
 }
 
 fn within(key: &str, value: f64, most: f64) -> Result<f64> {
-    if value > 0.0 && value <= most { Ok(value) } else { Err(Error::document(format!("x-alarms.{key}"), format!("{value} is not above 0 and at most {most}"))) }
+    if value > 0.0 && value <= most {
+        Ok(value)
+    } else {
+        Err(Error::document(format!("x-alarms.{key}"), format!("{value} is not above 0 and at most {most}")))
+    }
 }

@@ -28,7 +28,10 @@ impl ClusterUp {
     pub async fn group_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(instances) = &wanted.instances else {
             return match &self.found.group {
-                Some(_) => Err(Error::document("x-cluster.launch_type", format!("{} runs on EC2, and tasks can't be moved to Fargate in place: take the app down first", run.app))),
+                Some(_) => Err(Error::document(
+                    "x-cluster.launch_type",
+                    format!("{} runs on EC2, and tasks can't be moved to Fargate in place: take the app down first", run.app),
+                )),
                 None => Ok(()),
             };
         };
@@ -55,7 +58,12 @@ impl ClusterUp {
         // An instance profile made a moment ago is not known to Auto Scaling yet (up to two minutes).
         let not_yet = |error: &Error| error.is_code("ValidationError") && error.says("Invalid IAM Instance Profile");
         let created = while_not_yet(run, "the instance profile to be visible", not_yet, async || {
-            let call = self.autoscaling.create_auto_scaling_group().auto_scaling_group_name(&run.app).min_size(instances.min).max_size(instances.max);
+            let call = self
+                .autoscaling
+                .create_auto_scaling_group()
+                .auto_scaling_group_name(&run.app)
+                .min_size(instances.min)
+                .max_size(instances.max);
             // ECS's managed termination protection needs it, and takes it away only from empty instances.
             let call = call.vpc_zone_identifier(subnets(instances)).new_instances_protected_from_scale_in(true).set_tags(Some(tags(run)?));
             let call = match source(run, wanted, instances)? {
@@ -78,14 +86,16 @@ impl ClusterUp {
             return Err(run.foreign("Auto Scaling group", &run.app));
         }
         run.found("Auto Scaling group", &run.app);
-        let mut diff = Diff::new().field("new instances protected from scale-in", found.new_instances_protected_from_scale_in(), Some(true));
+        let mut diff =
+            Diff::new().field("new instances protected from scale-in", found.new_instances_protected_from_scale_in(), Some(true));
         if instances.subnets.iter().all(Option::is_some) {
             diff = diff.field("subnets", sorted(found.vpc_zone_identifier().unwrap_or_default()), sorted(&subnets(instances)));
         }
         let source = source(run, wanted, instances)?;
         diff = diff.field("instances", of_found(found), of_wanted(&source));
         let update = async {
-            let call = self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(&run.app).vpc_zone_identifier(subnets(instances));
+            let call =
+                self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(&run.app).vpc_zone_identifier(subnets(instances));
             let call = call.new_instances_protected_from_scale_in(true);
             let call = match source {
                 Source::One(template) => call.launch_template(template),
@@ -103,8 +113,12 @@ impl ClusterUp {
         }
         until(run, "the instances to be in service", async || {
             let group = find(&self.autoscaling, run).await?;
-            let serving = |group: &AutoScalingGroup| group.instances().iter().filter(|instance| instance.lifecycle_state() == Some(&LifecycleState::InService)).count();
-            Ok(group.is_some_and(|group| serving(&group) >= usize::try_from(group.desired_capacity().unwrap_or(0)).unwrap_or(0)).then_some(()))
+            let serving = |group: &AutoScalingGroup| {
+                group.instances().iter().filter(|instance| instance.lifecycle_state() == Some(&LifecycleState::InService)).count()
+            };
+            Ok(group
+                .is_some_and(|group| serving(&group) >= usize::try_from(group.desired_capacity().unwrap_or(0)).unwrap_or(0))
+                .then_some(()))
         })
         .await
     }
@@ -116,10 +130,20 @@ impl ClusterUp {
             return Ok(());
         }
         let delete = async {
-            let guarded: Vec<&str> = group.instances().iter().filter(|one| one.protected_from_scale_in() == Some(true)).filter_map(|one| one.instance_id()).collect();
+            let guarded: Vec<&str> = group
+                .instances()
+                .iter()
+                .filter(|one| one.protected_from_scale_in() == Some(true))
+                .filter_map(|one| one.instance_id())
+                .collect();
             for ids in guarded.chunks(AT_ONCE) {
                 let ids = ids.iter().map(|id| (*id).to_owned()).collect();
-                let call = self.autoscaling.set_instance_protection().auto_scaling_group_name(&run.app).protected_from_scale_in(false).set_instance_ids(Some(ids));
+                let call = self
+                    .autoscaling
+                    .set_instance_protection()
+                    .auto_scaling_group_name(&run.app)
+                    .protected_from_scale_in(false)
+                    .set_instance_ids(Some(ids));
                 call.send().await.tried(format!("take the protection from the instances of {}", run.app))?;
             }
             let deleted = self.autoscaling.delete_auto_scaling_group().auto_scaling_group_name(&run.app).force_delete(true).send().await;
@@ -171,7 +195,8 @@ fn of_template(template: &LaunchTemplateSpecification) -> String {
 
 fn of_policy(policy: &MixedInstancesPolicy) -> String {
     let template = policy.launch_template();
-    let types: Vec<&str> = template.map(LaunchTemplate::overrides).unwrap_or_default().iter().filter_map(|one| one.instance_type()).collect();
+    let types: Vec<&str> =
+        template.map(LaunchTemplate::overrides).unwrap_or_default().iter().filter_map(|one| one.instance_type()).collect();
     let on_demand = policy.instances_distribution().and_then(InstancesDistribution::on_demand_percentage_above_base_capacity);
     let name = template.and_then(LaunchTemplate::launch_template_specification).map(of_template).unwrap_or_default();
     format!("{name} {} {}% on demand", types.join(" "), on_demand.unwrap_or(100))

@@ -2,8 +2,8 @@
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::{
-    AutoScalingGroupProvider, AutoScalingGroupProviderUpdate, CapacityProvider, CapacityProviderField, CapacityProviderStatus, CapacityProviderUpdateStatus,
-    ManagedDraining, ManagedScaling, ManagedScalingStatus, ManagedTerminationProtection, Tag,
+    AutoScalingGroupProvider, AutoScalingGroupProviderUpdate, CapacityProvider, CapacityProviderField, CapacityProviderStatus,
+    CapacityProviderUpdateStatus, ManagedDraining, ManagedScaling, ManagedScalingStatus, ManagedTerminationProtection, Tag,
 };
 use shared::error::{given, if_found};
 use shared::wait::{until, while_not_yet};
@@ -43,7 +43,11 @@ impl ClusterUp {
         let diff = Diff::new()
             .field("managedScaling", managed.and_then(ManagedScaling::status), Some(&ManagedScalingStatus::Enabled))
             .field("targetCapacity", managed.and_then(ManagedScaling::target_capacity), Some(instances.target_capacity))
-            .field("managedTerminationProtection", group.and_then(AutoScalingGroupProvider::managed_termination_protection), Some(&ManagedTerminationProtection::Enabled))
+            .field(
+                "managedTerminationProtection",
+                group.and_then(AutoScalingGroupProvider::managed_termination_protection),
+                Some(&ManagedTerminationProtection::Enabled),
+            )
             .field("managedDraining", group.and_then(AutoScalingGroupProvider::managed_draining), Some(&ManagedDraining::Enabled));
         run.change("capacity provider", &name, &diff, self.update_provider(run, &name, scaling)).await
     }
@@ -72,7 +76,14 @@ impl ClusterUp {
         // One change at a time.
         let busy = |error: &Error| error.is_code("UpdateInProgressException");
         while_not_yet(run, "the capacity provider's last change", busy, async || {
-            self.ecs.update_capacity_provider().name(name).auto_scaling_group_provider(provider.clone()).send().await.tried(format!("change the capacity provider {name}")).map(drop)
+            self.ecs
+                .update_capacity_provider()
+                .name(name)
+                .auto_scaling_group_provider(provider.clone())
+                .send()
+                .await
+                .tried(format!("change the capacity provider {name}"))
+                .map(drop)
         })
         .await
     }
@@ -87,7 +98,13 @@ impl ClusterUp {
             // A cluster lets go of it a moment after it was told to.
             let held = |error: &Error| error.is_code("ResourceInUseException") || error.says("in use") || error.says("associated with");
             while_not_yet(run, "the cluster to let go of the capacity provider", held, async || {
-                self.ecs.delete_capacity_provider().capacity_provider(&name).send().await.tried(format!("delete the capacity provider {name}")).map(drop)
+                self.ecs
+                    .delete_capacity_provider()
+                    .capacity_provider(&name)
+                    .send()
+                    .await
+                    .tried(format!("delete the capacity provider {name}"))
+                    .map(drop)
             })
             .await?;
             until(run, &format!("the capacity provider {name} to be deleted"), async || {

@@ -36,7 +36,14 @@ impl ClusterUp {
         let not_yet = |error: &Error| error.says("service linked role");
         let made = while_not_yet(run, "ECS's service-linked role to be usable", not_yet, async || {
             let tags = run.tags("cluster").into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-            self.ecs.create_cluster().cluster_name(&run.app).settings(insights.clone()).set_tags(Some(tags)).send().await.tried(format!("create the cluster {}", run.app))
+            self.ecs
+                .create_cluster()
+                .cluster_name(&run.app)
+                .settings(insights.clone())
+                .set_tags(Some(tags))
+                .send()
+                .await
+                .tried(format!("create the cluster {}", run.app))
         })
         .await?;
         given(made.cluster().and_then(Cluster::cluster_arn), "the new cluster's ARN")
@@ -47,9 +54,22 @@ impl ClusterUp {
             return Err(run.foreign("cluster", &run.app));
         }
         run.found("cluster", &run.app);
-        let was = found.settings().iter().find(|setting| setting.name() == Some(&ClusterSettingName::ContainerInsights)).and_then(ClusterSetting::value);
+        let was = found
+            .settings()
+            .iter()
+            .find(|setting| setting.name() == Some(&ClusterSettingName::ContainerInsights))
+            .and_then(ClusterSetting::value);
         let diff = Diff::new().field("containerInsights", was, Some(wanted.insights.value()));
-        let update = async { self.ecs.update_cluster_settings().cluster(&run.app).settings(insights).send().await.tried(format!("change the settings of the cluster {}", run.app)).map(drop) };
+        let update = async {
+            self.ecs
+                .update_cluster_settings()
+                .cluster(&run.app)
+                .settings(insights)
+                .send()
+                .await
+                .tried(format!("change the settings of the cluster {}", run.app))
+                .map(drop)
+        };
         run.change("cluster", &run.app, &diff, update).await?;
         Ok(found.cluster_arn().map(str::to_owned))
     }
@@ -66,7 +86,11 @@ impl ClusterUp {
         }
         let was = found.map(Cluster::capacity_providers).unwrap_or_default();
         let followed = found.map(Cluster::default_capacity_provider_strategy).unwrap_or_default();
-        let diff = Diff::new().field("capacityProviders", sorted(was), sorted(&names)).field("defaultCapacityProviderStrategy", texts(followed), texts(&strategy));
+        let diff = Diff::new().field("capacityProviders", sorted(was), sorted(&names)).field(
+            "defaultCapacityProviderStrategy",
+            texts(followed),
+            texts(&strategy),
+        );
         let put = self.put_providers(run, names, strategy);
         run.change("cluster", &run.app, &diff, put).await
     }
@@ -76,7 +100,11 @@ impl ClusterUp {
         let busy = |error: &Error| error.is_code("UpdateInProgressException") || error.says("does not exist");
         while_not_yet(run, "the cluster's capacity providers", busy, async || {
             let call = self.ecs.put_cluster_capacity_providers().cluster(&run.app).set_capacity_providers(Some(names.clone()));
-            call.set_default_capacity_provider_strategy(Some(strategy.clone())).send().await.tried(format!("give the cluster {} its capacity providers", run.app)).map(drop)
+            call.set_default_capacity_provider_strategy(Some(strategy.clone()))
+                .send()
+                .await
+                .tried(format!("give the cluster {} its capacity providers", run.app))
+                .map(drop)
         })
         .await
     }
@@ -86,7 +114,10 @@ impl ClusterUp {
         // Taking instances away under running services would stop them one by one.
         if found.active_services_count() > 0 {
             let count = found.active_services_count();
-            return Err(Error::Failed(format!("{count} services still run on the cluster {0}: take them down first (svc-deploy --down --app {0}); nothing was deleted", run.app)));
+            return Err(Error::Failed(format!(
+                "{count} services still run on the cluster {0}: take them down first (svc-deploy --down --app {0}); nothing was deleted",
+                run.app
+            )));
         }
         if found.capacity_providers().is_empty() {
             return Ok(());
@@ -100,7 +131,16 @@ impl ClusterUp {
             return Ok(());
         }
         // Instances leave the cluster a minute or two after they are told to stop.
-        let still_used = |error: &Error| ["ClusterContainsContainerInstancesException", "ClusterContainsTasksException", "ClusterContainsCapacityProviderException", "UpdateInProgressException"].iter().any(|code| error.is_code(code));
+        let still_used = |error: &Error| {
+            [
+                "ClusterContainsContainerInstancesException",
+                "ClusterContainsTasksException",
+                "ClusterContainsCapacityProviderException",
+                "UpdateInProgressException",
+            ]
+            .iter()
+            .any(|code| error.is_code(code))
+        };
         let delete = while_not_yet(run, "the instances to leave the cluster", still_used, async || {
             self.ecs.delete_cluster().cluster(&run.app).send().await.tried(format!("delete the cluster {}", run.app)).map(drop)
         });
@@ -134,7 +174,8 @@ fn sorted(names: &[String]) -> String {
 }
 
 fn texts(strategy: &[CapacityProviderStrategyItem]) -> String {
-    let mut texts: Vec<String> = strategy.iter().map(|item| format!("{} weight {} base {}", item.capacity_provider(), item.weight(), item.base())).collect();
+    let mut texts: Vec<String> =
+        strategy.iter().map(|item| format!("{} weight {} base {}", item.capacity_provider(), item.weight(), item.base())).collect();
     texts.sort_unstable();
     texts.join("; ")
 }

@@ -33,9 +33,17 @@ pub async fn find(iam: &Client, run: &Run) -> Result<Found> {
         let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
         if_found(items.tried(format!("look at the policies of the role {name}")))
     };
-    let profile = async { if_found(iam.get_instance_profile().instance_profile_name(&name).send().await.tried(format!("look for the instance profile {name}"))) };
+    let profile = async {
+        if_found(
+            iam.get_instance_profile().instance_profile_name(&name).send().await.tried(format!("look for the instance profile {name}")),
+        )
+    };
     let (role, policies, profile) = try_join!(role, policies, profile)?;
-    Ok(Found { role: role.and_then(|said| said.role), policies: policies.unwrap_or_default(), profile: profile.and_then(|said| said.instance_profile) })
+    Ok(Found {
+        role: role.and_then(|said| said.role),
+        policies: policies.unwrap_or_default(),
+        profile: profile.and_then(|said| said.instance_profile),
+    })
 }
 
 impl ClusterUp {
@@ -71,12 +79,22 @@ impl ClusterUp {
         let trust = json!({"Version": "2012-10-17", "Statement": [
             {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
         let call = self.iam.create_role().role_name(name).assume_role_policy_document(trust.to_string()).set_tags(Some(tags(run)?));
-        let made = call.description(format!("The ECS agent on the instances of {}", run.app)).send().await.tried(format!("create the role {name}"))?;
+        let made = call
+            .description(format!("The ECS agent on the instances of {}", run.app))
+            .send()
+            .await
+            .tried(format!("create the role {name}"))?;
         given(made.role().map(Role::arn), "the new role's ARN")
     }
 
     async fn create_profile(&self, run: &Run, name: &str) -> Result<String> {
-        self.iam.create_instance_profile().instance_profile_name(name).set_tags(Some(tags(run)?)).send().await.tried(format!("create the instance profile {name}"))?;
+        self.iam
+            .create_instance_profile()
+            .instance_profile_name(name)
+            .set_tags(Some(tags(run)?))
+            .send()
+            .await
+            .tried(format!("create the instance profile {name}"))?;
         Ok(name.to_owned())
     }
 
@@ -92,12 +110,25 @@ impl ClusterUp {
             if !attached.contains(&wanted.as_str()) {
                 // The role, made a moment ago, is not known everywhere yet.
                 while_not_yet(run, "the role to be visible", Error::is_gone, async || {
-                    self.iam.attach_role_policy().role_name(name).policy_arn(&wanted).send().await.tried(format!("attach {wanted} to {name}")).map(drop)
+                    self.iam
+                        .attach_role_policy()
+                        .role_name(name)
+                        .policy_arn(&wanted)
+                        .send()
+                        .await
+                        .tried(format!("attach {wanted} to {name}"))
+                        .map(drop)
                 })
                 .await?;
             }
             for extra in attached.iter().filter(|arn| **arn != wanted) {
-                self.iam.detach_role_policy().role_name(name).policy_arn(*extra).send().await.tried(format!("detach {extra} from {name}"))?;
+                self.iam
+                    .detach_role_policy()
+                    .role_name(name)
+                    .policy_arn(*extra)
+                    .send()
+                    .await
+                    .tried(format!("detach {extra} from {name}"))?;
             }
             Ok(())
         })
@@ -112,7 +143,14 @@ impl ClusterUp {
         let diff = Diff::new().field("role", carried, Some(name));
         // Role and profile, made a moment ago, are not known everywhere yet.
         let add = while_not_yet(run, "the instance profile to be visible", Error::is_gone, async || {
-            self.iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send().await.tried(format!("put the role {name} into its profile")).map(drop)
+            self.iam
+                .add_role_to_instance_profile()
+                .instance_profile_name(name)
+                .role_name(name)
+                .send()
+                .await
+                .tried(format!("put the role {name} into its profile"))
+                .map(drop)
         });
         run.change("instance profile", name, &diff, add).await
     }
@@ -126,7 +164,13 @@ impl ClusterUp {
                     let taken = self.iam.remove_role_from_instance_profile().instance_profile_name(&name).role_name(role).send().await;
                     if_found(taken.tried(format!("take the role {role} out of its profile")))?;
                 }
-                self.iam.delete_instance_profile().instance_profile_name(&name).send().await.tried(format!("delete the instance profile {name}")).map(drop)
+                self.iam
+                    .delete_instance_profile()
+                    .instance_profile_name(&name)
+                    .send()
+                    .await
+                    .tried(format!("delete the instance profile {name}"))
+                    .map(drop)
             };
             run.delete("instance profile", &name, delete).await?;
         }
@@ -136,7 +180,15 @@ impl ClusterUp {
         }
         let delete = async {
             for policy in found.policies.iter().filter_map(AttachedPolicy::policy_arn) {
-                if_found(self.iam.detach_role_policy().role_name(&name).policy_arn(policy).send().await.tried(format!("detach {policy} from {name}")))?;
+                if_found(
+                    self.iam
+                        .detach_role_policy()
+                        .role_name(&name)
+                        .policy_arn(policy)
+                        .send()
+                        .await
+                        .tried(format!("detach {policy} from {name}")),
+                )?;
             }
             self.iam.delete_role().role_name(&name).send().await.tried(format!("delete the role {name}")).map(drop)
         };
@@ -145,7 +197,8 @@ impl ClusterUp {
 }
 
 fn tags(run: &Run) -> Result<Vec<Tag>> {
-    let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
+    let tag =
+        |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
     run.tags("instance").into_iter().map(tag).collect()
 }
 

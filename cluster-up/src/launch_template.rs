@@ -3,8 +3,9 @@
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
     Filter, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
-    LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataOptionsRequest, LaunchTemplateTagSpecificationRequest,
-    LaunchTemplateVersion, LocationType, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification, VolumeType,
+    LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataOptionsRequest,
+    LaunchTemplateTagSpecificationRequest, LaunchTemplateVersion, LocationType, RequestLaunchTemplateData, ResourceType, Tag,
+    TagSpecification, VolumeType,
 };
 use shared::error::{given, if_found};
 use shared::{Diff, Error, Result, Run, Tried};
@@ -26,10 +27,14 @@ pub async fn check_offered(ec2: &Client, wanted: Option<&Wanted>) -> Result<()> 
     let Some(instances) = wanted.and_then(|wanted| wanted.instances.as_ref()) else { return Ok(()) };
     let filter = Filter::builder().name("instance-type").set_values(Some(instances.types.clone())).build();
     let call = ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone).filters(filter);
-    let offered = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look which zones have the instance types")?;
+    let offered =
+        call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look which zones have the instance types")?;
     for zone in &instances.zones {
         if !offered.iter().any(|offering| offering.location() == Some(zone)) {
-            return Err(Error::document("x-cluster.instance_types", format!("the zone {zone} has none of {}: add a type that it has", instances.types.join(", "))));
+            return Err(Error::document(
+                "x-cluster.instance_types",
+                format!("the zone {zone} has none of {}: add a type that it has", instances.types.join(", ")),
+            ));
         }
     }
     Ok(())
@@ -58,16 +63,28 @@ impl ClusterUp {
     async fn create_template(&self, run: &Run, data: RequestLaunchTemplateData, fingerprint: &str) -> Result<String> {
         let tags = TagSpecification::builder().resource_type(ResourceType::LaunchTemplate).set_tags(Some(tags(run))).build();
         let call = self.ec2.create_launch_template().launch_template_name(&run.app).version_description(fingerprint);
-        let made = call.launch_template_data(data).tag_specifications(tags).send().await.tried(format!("create the launch template {}", run.app))?;
+        let made = call
+            .launch_template_data(data)
+            .tag_specifications(tags)
+            .send()
+            .await
+            .tried(format!("create the launch template {}", run.app))?;
         given(made.launch_template().and_then(|template| template.launch_template_id()), "the new launch template's id")
     }
 
     async fn new_version(&self, run: &Run, id: &str, data: RequestLaunchTemplateData, fingerprint: &str) -> Result<()> {
-        let call = self.ec2.create_launch_template_version().launch_template_id(id).version_description(fingerprint).launch_template_data(data);
+        let call =
+            self.ec2.create_launch_template_version().launch_template_id(id).version_description(fingerprint).launch_template_data(data);
         let made = call.send().await.tried(format!("create a version of the launch template {}", run.app))?;
         let number = made.launch_template_version().and_then(LaunchTemplateVersion::version_number).map(|number| number.to_string());
         let number = given(number.as_deref(), "the new version's number")?;
-        self.ec2.modify_launch_template().launch_template_id(id).default_version(number).send().await.tried(format!("make the new version of {} the default", run.app))?;
+        self.ec2
+            .modify_launch_template()
+            .launch_template_id(id)
+            .default_version(number)
+            .send()
+            .await
+            .tried(format!("make the new version of {} the default", run.app))?;
         run.note(&format!(
             "new instances will be of the new version; those that run stay as they are. To replace them: aws autoscaling start-instance-refresh --auto-scaling-group-name {}",
             run.app
@@ -77,7 +94,15 @@ impl ClusterUp {
 
     pub async fn template_down(&self, run: &Run) -> Result<()> {
         let Some(id) = self.found.template.as_ref().and_then(LaunchTemplateVersion::launch_template_id) else { return Ok(()) };
-        let delete = async { self.ec2.delete_launch_template().launch_template_id(id).send().await.tried(format!("delete the launch template {id}")).map(drop) };
+        let delete = async {
+            self.ec2
+                .delete_launch_template()
+                .launch_template_id(id)
+                .send()
+                .await
+                .tried(format!("delete the launch template {id}"))
+                .map(drop)
+        };
         run.delete("launch template", &run.app, delete).await
     }
 }
@@ -90,8 +115,14 @@ fn tags(run: &Run) -> Vec<Tag> {
 fn data(run: &Run, instances: &Instances) -> RequestLaunchTemplateData {
     let of_instance = |kind| LaunchTemplateTagSpecificationRequest::builder().resource_type(kind).set_tags(Some(tags(run))).build();
     // One hop: the agent on the instance reaches the instance's credentials, containers behind the bridge do not.
-    let metadata = LaunchTemplateInstanceMetadataOptionsRequest::builder().http_tokens(LaunchTemplateHttpTokensState::Required).http_put_response_hop_limit(1);
-    let volume = LaunchTemplateEbsBlockDeviceRequest::builder().volume_type(VolumeType::Gp3).volume_size(instances.volume_gib).encrypted(true).delete_on_termination(true);
+    let metadata = LaunchTemplateInstanceMetadataOptionsRequest::builder()
+        .http_tokens(LaunchTemplateHttpTokensState::Required)
+        .http_put_response_hop_limit(1);
+    let volume = LaunchTemplateEbsBlockDeviceRequest::builder()
+        .volume_type(VolumeType::Gp3)
+        .volume_size(instances.volume_gib)
+        .encrypted(true)
+        .delete_on_termination(true);
     // Bottlerocket keeps itself on xvda and containers on xvdb.
     let device = if instances.ami == Ami::Bottlerocket { "/dev/xvdb" } else { "/dev/xvda" };
     RequestLaunchTemplateData::builder()

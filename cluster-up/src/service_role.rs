@@ -13,7 +13,8 @@ pub type Found = bool;
 const SERVICE: &str = "ecs.amazonaws.com";
 
 pub async fn find(iam: &Client) -> Result<Found> {
-    let said = iam.list_roles().path_prefix(format!("/aws-service-role/{SERVICE}/")).send().await.tried("look for ECS's service-linked role")?;
+    let said =
+        iam.list_roles().path_prefix(format!("/aws-service-role/{SERVICE}/")).send().await.tried("look for ECS's service-linked role")?;
     Ok(!said.roles().is_empty())
 }
 
@@ -25,7 +26,9 @@ impl ClusterUp {
         let create = async {
             match self.iam.create_service_linked_role().aws_service_name(SERVICE).send().await.tried("create ECS's service-linked role") {
                 // Somebody else was quicker.
-                Err(error) if error.is_code("InvalidInput") && error.says("has been taken") => Ok(SERVICE.to_owned()),
+                Err(error) if (error.is_code("InvalidInput") && error.says("has been taken")) || error.is_code("EntityAlreadyExists") => {
+                    Ok(SERVICE.to_owned())
+                }
                 other => other.map(|_| SERVICE.to_owned()),
             }
         };

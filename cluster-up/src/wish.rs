@@ -111,7 +111,12 @@ fn instances(wish: &Flags, net: Net) -> Result<Instances> {
         "al2023-arm64" => Ami::Al2023Arm64,
         "bottlerocket" => Ami::Bottlerocket,
         id if id.starts_with("ami-") => Ami::Id(id.to_owned()),
-        other => return Err(Error::document("x-cluster.ami", format!("{other:?} is none of al2023, al2023-arm64, bottlerocket, and no AMI's id (ami-…)"))),
+        other => {
+            return Err(Error::document(
+                "x-cluster.ami",
+                format!("{other:?} is none of al2023, al2023-arm64, bottlerocket, and no AMI's id (ami-…)"),
+            ));
+        }
     };
     let default_type = if ami == Ami::Al2023Arm64 { "t4g.medium" } else { "t3.medium" };
     let types = wish.instance_types.clone().unwrap_or_else(|| vec![default_type.to_owned()]);
@@ -150,11 +155,18 @@ fn no_instances(wish: &Flags) -> Result<()> {
         ("target_capacity", wish.target_capacity.is_some()),
     ];
     match asked.iter().find(|(_, asked)| *asked) {
-        Some((key, _)) => Err(Error::document(format!("x-cluster.{key}"), "is about instances, and Fargate has none: take it out, or choose launch_type ec2")),
+        Some((key, _)) => Err(Error::document(
+            format!("x-cluster.{key}"),
+            "is about instances, and Fargate has none: take it out, or choose launch_type ec2",
+        )),
         None => Ok(()),
     }
 }
 
 fn within(key: &str, value: i32, least: i32, most: i32) -> Result<i32> {
-    if (least..=most).contains(&value) { Ok(value) } else { Err(Error::document(format!("x-cluster.{key}"), format!("{value} is not from {least} to {most}"))) }
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Error::document(format!("x-cluster.{key}"), format!("{value} is not from {least} to {most}")))
+    }
 }

@@ -123,13 +123,17 @@ impl ImgPush {
             run.found("image", build.local_name());
             return Ok(());
         }
-        run.create("image", &build.local_name(), async { self.engine().await?.build(run, build).await.map(|()| build.local_name()) }).await.map(drop)
+        run.create("image", &build.local_name(), async { self.engine().await?.build(run, build).await.map(|()| build.local_name()) })
+            .await
+            .map(drop)
     }
 
     pub async fn engine(&self) -> Result<Engine> {
         let unreachable = |error: bollard::errors::Error| {
             let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
-            Error::Unavailable(format!("no Docker Engine answers at {host} ({error}): start it, or set DOCKER_HOST, and run the same command again"))
+            Error::Unavailable(format!(
+                "no Docker Engine answers at {host} ({error}): start it, or set DOCKER_HOST, and run the same command again"
+            ))
         };
         let docker = Docker::connect_with_defaults().map_err(unreachable)?;
         docker.ping().await.map_err(unreachable)?;
@@ -146,7 +150,8 @@ impl Engine {
     async fn build(&self, run: &Run, build: &Build) -> Result<()> {
         let map = |pairs: &BTreeMap<String, String>| pairs.clone().into_iter().collect::<HashMap<_, _>>();
         let session = format!("ecs-pipe-{}-{}", std::process::id(), build.local_name().replace(['/', ':'], "-"));
-        let mut options = BuildImageOptionsBuilder::new().dockerfile(DOCKERFILE).t(&build.local_name()).version(BuilderVersion::BuilderBuildKit);
+        let mut options =
+            BuildImageOptionsBuilder::new().dockerfile(DOCKERFILE).t(&build.local_name()).version(BuilderVersion::BuilderBuildKit);
         options = options.session(&session).buildargs(&map(&build.args)).labels(&map(&build.labels)).cachefrom(&build.cache_from);
         options = build.target.iter().fold(options, |options, target| options.target(target));
         options = build.platform.iter().fold(options, |options, platform| options.platform(platform));
@@ -164,7 +169,10 @@ impl Engine {
             if let Some(why) = failed {
                 let tail = log[log.len().saturating_sub(LAST_LINES)..].join("\n  ");
                 let place = build.context.root.display();
-                return Err(Error::Failed(format!("could not build the image of services.{} from {place}: {why}\n  {tail}\nMend the build and run the same command again; nothing was pushed for it", build.service)));
+                return Err(Error::Failed(format!(
+                    "could not build the image of services.{} from {place}: {why}\n  {tail}\nMend the build and run the same command again; nothing was pushed for it",
+                    build.service
+                )));
             }
         }
         Ok(())
@@ -175,8 +183,10 @@ impl Engine {
 fn lines(info: &BuildInfo) -> Vec<String> {
     match &info.aux {
         Some(bollard::models::BuildInfoAux::BuildKit(status)) => {
-            let steps = status.vertexes.iter().filter(|step| step.started.is_some() && step.completed.is_none()).map(|step| step.name.clone());
-            let output = status.logs.iter().flat_map(|log| String::from_utf8_lossy(&log.msg).lines().map(str::to_owned).collect::<Vec<_>>());
+            let steps =
+                status.vertexes.iter().filter(|step| step.started.is_some() && step.completed.is_none()).map(|step| step.name.clone());
+            let output =
+                status.logs.iter().flat_map(|log| String::from_utf8_lossy(&log.msg).lines().map(str::to_owned).collect::<Vec<_>>());
             steps.chain(output).collect()
         }
         _ => info.stream.iter().flat_map(|text| text.lines().map(str::to_owned)).collect(),

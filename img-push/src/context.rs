@@ -39,7 +39,8 @@ impl Context {
         let path = root.join(dockerfile.unwrap_or("Dockerfile"));
         let text = match inline {
             Some(text) => text.to_owned(),
-            None => std::fs::read_to_string(&path).map_err(|error| at.wrong(format!("could not read the Dockerfile {}: {error}", path.display())))?,
+            None => std::fs::read_to_string(&path)
+                .map_err(|error| at.wrong(format!("could not read the Dockerfile {}: {error}", path.display())))?,
         };
         let ignore = ignore_file(&root, &path).map_err(|error| at.wrong(format!("could not read .dockerignore: {error}")))?;
         let ignore = Ignore::parse(&ignore).map_err(|error| at.wrong(format!(".dockerignore: {error}")))?;
@@ -49,7 +50,9 @@ impl Context {
     /// Feeds everything that reaches the Docker Engine: paths, modes and contents, but not times and owners.
     pub fn hash(&self, hash: &mut Sha256) -> Result<()> {
         let mut tar = Archive::new(HashWriter(hash));
-        tar.add_all(self).and_then(|()| tar.finish()).map_err(|error| Error::Failed(format!("could not read the build context {}: {error}", self.root.display())))
+        tar.add_all(self)
+            .and_then(|()| tar.finish())
+            .map_err(|error| Error::Failed(format!("could not read the build context {}: {error}", self.root.display())))
     }
 
     /// The context as the Docker Engine takes it: a tar archive, made while it is sent.

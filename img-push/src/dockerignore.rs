@@ -68,7 +68,10 @@ mod tests {
     /// What Docker's documentation says of each form.
     #[test]
     fn as_docker_does_it() {
-        let ignore = Ignore::parse("# comment\n/node_modules/\n*/temp*\n**/*.log\n!keep.log\ndocs\n!docs/README.md\n*.md\n!README*.md\nREADME-secret.md\n").unwrap();
+        let ignore = Ignore::parse(
+            "# comment\n/node_modules/\n*/temp*\n**/*.log\n!keep.log\ndocs\n!docs/README.md\n*.md\n!README*.md\nREADME-secret.md\n",
+        )
+        .unwrap();
         for (path, ignored) in [
             ("node_modules/a/b.js", true),
             ("sub/node_modules/a", false),

@@ -73,12 +73,16 @@ impl ImgPush {
             None => uri,
         };
         let failed = |error: bollard::errors::Error| {
-            Error::Failed(format!("could not push the image of services.{} to {target}:{}: {error}. It is built; run the same command again to push it", build.service, build.tag))
+            Error::Failed(format!(
+                "could not push the image of services.{} to {target}:{}: {error}. It is built; run the same command again to push it",
+                build.service, build.tag
+            ))
         };
         let names = TagImageOptionsBuilder::new().repo(&target).tag(&build.tag).build();
         engine.0.tag_image(&build.local_name(), Some(names)).await.map_err(failed)?;
         run.note(&format!("pushing {target}:{}", build.tag));
-        let mut stream = std::pin::pin!(engine.0.push_image(&target, Some(PushImageOptionsBuilder::new().tag(&build.tag).build()), Some(login)));
+        let mut stream =
+            std::pin::pin!(engine.0.push_image(&target, Some(PushImageOptionsBuilder::new().tag(&build.tag).build()), Some(login)));
         while let Some(said) = stream.next().await {
             run.check()?;
             said.map_err(failed)?;

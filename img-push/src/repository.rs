@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ecr::Client;
-use aws_sdk_ecr::types::{EncryptionConfiguration, EncryptionType, ImageDetail, ImageIdentifier, ImageScanningConfiguration, ImageTagMutability, Repository, Tag};
+use aws_sdk_ecr::types::{
+    EncryptionConfiguration, EncryptionType, ImageDetail, ImageIdentifier, ImageScanningConfiguration, ImageTagMutability, Repository, Tag,
+};
 use futures_util::future::try_join_all;
 use futures_util::try_join;
 use serde_json::{Value, json};
@@ -45,14 +47,23 @@ async fn all(ecr: &Client, run: &Run) -> Result<Vec<Repository>> {
 
 async fn one(ecr: &Client, run: &Run, build: &Build) -> Result<Option<FoundRepository>> {
     let name = &build.repository;
-    let repository = async { if_found(ecr.describe_repositories().repository_names(name).send().await.tried(format!("look for the repository {name}"))) };
+    let repository = async {
+        if_found(ecr.describe_repositories().repository_names(name).send().await.tried(format!("look for the repository {name}")))
+    };
     let lifecycle = async {
         let said = ecr.get_lifecycle_policy().repository_name(name).send().await;
         if_found(said.tried(format!("look at the lifecycle policy of {name}")))
     };
     let image = async {
         let id = ImageIdentifier::builder().image_tag(&build.tag).build();
-        if_found(ecr.describe_images().repository_name(name).image_ids(id).send().await.tried(format!("look for the image {name}:{}", build.tag)))
+        if_found(
+            ecr.describe_images()
+                .repository_name(name)
+                .image_ids(id)
+                .send()
+                .await
+                .tried(format!("look for the image {name}:{}", build.tag)),
+        )
     };
     let (repository, ours, lifecycle, image) = try_join!(repository, is_ours(ecr, run, name), lifecycle, image)?;
     let Some(repository) = repository.and_then(|said| said.repositories().first().cloned()) else { return Ok(None) };
@@ -99,7 +110,14 @@ impl ImgPush {
         let was = found.and_then(|found| found.lifecycle.clone());
         let diff = Diff::new().field("lifecycle policy", was.map(|was| was.to_string()), Some(policy.to_string()));
         let put = async {
-            self.ecr.put_lifecycle_policy().repository_name(name).lifecycle_policy_text(policy.to_string()).send().await.tried(format!("put the lifecycle policy of {name}")).map(drop)
+            self.ecr
+                .put_lifecycle_policy()
+                .repository_name(name)
+                .lifecycle_policy_text(policy.to_string())
+                .send()
+                .await
+                .tried(format!("put the lifecycle policy of {name}"))
+                .map(drop)
         };
         run.change("repository", name, &diff, put).await
     }
@@ -109,7 +127,9 @@ impl ImgPush {
         let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(failed);
         let tags = run.tags(&build.service).into_iter().map(tag).collect::<Result<Vec<_>>>()?;
         let encryption = match &wanted.kms_key {
-            Some(key) => Some(EncryptionConfiguration::builder().encryption_type(EncryptionType::Kms).kms_key(key).build().map_err(failed)?),
+            Some(key) => {
+                Some(EncryptionConfiguration::builder().encryption_type(EncryptionType::Kms).kms_key(key).build().map_err(failed)?)
+            }
             None => None,
         };
         let call = self.ecr.create_repository().repository_name(&build.repository).image_tag_mutability(mutability(wanted));
@@ -122,13 +142,27 @@ impl ImgPush {
         let name = found.repository.repository_name().unwrap_or_default();
         let diff = Diff::new().field("imageTagMutability", found.repository.image_tag_mutability(), Some(&mutability(wanted)));
         let put = async {
-            self.ecr.put_image_tag_mutability().repository_name(name).image_tag_mutability(mutability(wanted)).send().await.tried(format!("change the tags of {name}")).map(drop)
+            self.ecr
+                .put_image_tag_mutability()
+                .repository_name(name)
+                .image_tag_mutability(mutability(wanted))
+                .send()
+                .await
+                .tried(format!("change the tags of {name}"))
+                .map(drop)
         };
         run.change("repository", name, &diff, put).await?;
         let scans = found.repository.image_scanning_configuration().is_some_and(ImageScanningConfiguration::scan_on_push);
         let diff = Diff::new().field("scanOnPush", scans, wanted.scan);
         let put = async {
-            self.ecr.put_image_scanning_configuration().repository_name(name).image_scanning_configuration(scanning(wanted)).send().await.tried(format!("change the scanning of {name}")).map(drop)
+            self.ecr
+                .put_image_scanning_configuration()
+                .repository_name(name)
+                .image_scanning_configuration(scanning(wanted))
+                .send()
+                .await
+                .tried(format!("change the scanning of {name}"))
+                .map(drop)
         };
         run.change("repository", name, &diff, put).await
     }
@@ -136,7 +170,16 @@ impl ImgPush {
     /// With all their images, which is what `force` says.
     pub async fn repositories_down(&self, run: &Run) -> Result<()> {
         each(self.found.iter().filter(|(_, found)| found.ours), async |(name, _)| {
-            let delete = async { self.ecr.delete_repository().repository_name(name).force(true).send().await.tried(format!("delete the repository {name}")).map(drop) };
+            let delete = async {
+                self.ecr
+                    .delete_repository()
+                    .repository_name(name)
+                    .force(true)
+                    .send()
+                    .await
+                    .tried(format!("delete the repository {name}"))
+                    .map(drop)
+            };
             run.delete("repository", name, delete).await
         })
         .await

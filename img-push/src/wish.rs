@@ -58,7 +58,10 @@ impl Wanted {
         let wish = doc.wish("x-img", flags)?;
         let tag = wish.tag_images.or(wish.tag);
         if let Some(tag) = tag.as_deref().filter(|tag| !is_tag(tag)) {
-            return Err(Error::document("x-img.tag", format!("{tag:?} can't tag an image: 1 to 128 letters, digits, dots, hyphens and underscores, no dot or hyphen first")));
+            return Err(Error::document(
+                "x-img.tag",
+                format!("{tag:?} can't tag an image: 1 to 128 letters, digits, dots, hyphens and underscores, no dot or hyphen first"),
+            ));
         }
         let mut builds = Vec::new();
         for (service, at) in doc.services(&flags.selection)? {

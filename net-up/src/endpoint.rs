@@ -15,7 +15,8 @@ use crate::{NetUp, tag};
 pub type Found = BTreeMap<String, VpcEndpoint>;
 
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
-    let items = ec2.describe_vpc_endpoints().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let items =
+        ec2.describe_vpc_endpoints().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let mut items = items.tried("look for the VPC endpoints")?;
     items.retain(|endpoint| !matches!(endpoint.state(), Some(State::Deleted | State::Deleting)));
     run.by_name("VPC endpoint", items, VpcEndpoint::tags, tag::pair, VpcEndpoint::vpc_endpoint_id)
@@ -53,7 +54,8 @@ impl NetUp {
         let known = |ids: &[Option<String>]| Some(ids.iter().flatten().cloned().collect::<Vec<_>>());
         // The parts of the network, made a moment ago, are not known everywhere yet.
         let made = while_not_yet(run, "the network to be visible", Error::is_gone, async || {
-            let call = self.ec2.create_vpc_endpoint().vpc_id(&vpc).service_name(format!("com.amazonaws.{}.{service}", run.session.region()));
+            let call =
+                self.ec2.create_vpc_endpoint().vpc_id(&vpc).service_name(format!("com.amazonaws.{}.{service}", run.session.region()));
             let call = call.tag_specifications(tag::specification(run, ResourceType::VpcEndpoint, service));
             let call = if service == "s3" {
                 call.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(known(&net.private_route_table_ids))
@@ -71,14 +73,22 @@ impl NetUp {
     pub async fn endpoints_down(&self, run: &Run) -> Result<()> {
         each(self.found.endpoints.values().filter_map(VpcEndpoint::vpc_endpoint_id), async |id| {
             let delete = async {
-                let said = self.ec2.delete_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(format!("delete the VPC endpoint {id}"))?;
+                let said =
+                    self.ec2.delete_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(format!("delete the VPC endpoint {id}"))?;
                 // This call answers 200 and lists what it could not do.
                 if let Some(failed) = said.unsuccessful().iter().filter_map(|item| item.error()).next() {
-                    return Err(Error::Failed(format!("could not delete the VPC endpoint {id}: {}: {}", failed.code().unwrap_or("?"), failed.message().unwrap_or("?"))));
+                    return Err(Error::Failed(format!(
+                        "could not delete the VPC endpoint {id}: {}: {}",
+                        failed.code().unwrap_or("?"),
+                        failed.message().unwrap_or("?")
+                    )));
                 }
                 until(run, &format!("the VPC endpoint {id} to be deleted"), async || {
-                    let left = shared::error::if_found(self.ec2.describe_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(format!("look at the VPC endpoint {id}")))?;
-                    let gone = left.is_none_or(|left| left.vpc_endpoints().iter().all(|endpoint| endpoint.state() == Some(&State::Deleted)));
+                    let left = shared::error::if_found(
+                        self.ec2.describe_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(format!("look at the VPC endpoint {id}")),
+                    )?;
+                    let gone =
+                        left.is_none_or(|left| left.vpc_endpoints().iter().all(|endpoint| endpoint.state() == Some(&State::Deleted)));
                     Ok(gone.then_some(()))
                 })
                 .await

@@ -12,7 +12,14 @@ use crate::{NetUp, tag};
 pub type Found = Option<InternetGateway>;
 
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
-    let items = ec2.describe_internet_gateways().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let items = ec2
+        .describe_internet_gateways()
+        .set_filters(Some(tag::ours(run)))
+        .into_paginator()
+        .items()
+        .send()
+        .collect::<Result<Vec<_>, _>>()
+        .await;
     let items = items.tried("look for the internet gateway")?;
     Ok(run.by_name("internet gateway", items, InternetGateway::tags, tag::pair, InternetGateway::internet_gateway_id)?.remove("internet"))
 }
@@ -40,7 +47,13 @@ impl NetUp {
 
     async fn create_gateway(&self, run: &Run) -> Result<String> {
         let tags = tag::specification(run, ResourceType::InternetGateway, "internet");
-        let made = self.ec2.create_internet_gateway().tag_specifications(tags).send().await.tried(format!("create the internet gateway of {}", run.app))?;
+        let made = self
+            .ec2
+            .create_internet_gateway()
+            .tag_specifications(tags)
+            .send()
+            .await
+            .tried(format!("create the internet gateway of {}", run.app))?;
         given(made.internet_gateway().and_then(InternetGateway::internet_gateway_id), "the new internet gateway's id")
     }
 
@@ -48,7 +61,14 @@ impl NetUp {
         let (id, vpc) = (given(id.as_deref(), "the internet gateway's id")?, self.vpc_id()?);
         // Gateway and VPC, made a moment ago, are not known everywhere yet.
         while_not_yet(run, "the internet gateway to be visible", Error::is_gone, async || {
-            self.ec2.attach_internet_gateway().internet_gateway_id(&id).vpc_id(&vpc).send().await.tried(format!("attach {id} to {vpc}")).map(drop)
+            self.ec2
+                .attach_internet_gateway()
+                .internet_gateway_id(&id)
+                .vpc_id(&vpc)
+                .send()
+                .await
+                .tried(format!("attach {id} to {vpc}"))
+                .map(drop)
         })
         .await
     }
@@ -60,7 +80,13 @@ impl NetUp {
             for vpc in gateway.attachments().iter().filter_map(|to| to.vpc_id()) {
                 self.detach(run, &id, vpc).await?;
             }
-            self.ec2.delete_internet_gateway().internet_gateway_id(&id).send().await.tried(format!("delete the internet gateway {id}")).map(drop)
+            self.ec2
+                .delete_internet_gateway()
+                .internet_gateway_id(&id)
+                .send()
+                .await
+                .tried(format!("delete the internet gateway {id}"))
+                .map(drop)
         };
         run.delete("internet gateway", &id, delete).await
     }
@@ -69,7 +95,14 @@ impl NetUp {
         // The public addresses of a load balancer or NAT gateway outlive it by a minute or two.
         let still_mapped = |error: &Error| error.is_code("DependencyViolation");
         let detached = while_not_yet(run, "public addresses in the VPC to be gone", still_mapped, async || {
-            self.ec2.detach_internet_gateway().internet_gateway_id(id).vpc_id(vpc).send().await.tried(format!("detach {id} from {vpc}")).map(drop)
+            self.ec2
+                .detach_internet_gateway()
+                .internet_gateway_id(id)
+                .vpc_id(vpc)
+                .send()
+                .await
+                .tried(format!("detach {id} from {vpc}"))
+                .map(drop)
         });
         match detached.await {
             // Detached already, by a run that was stopped here.

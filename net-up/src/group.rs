@@ -40,12 +40,14 @@ enum Source {
 }
 
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
-    let (ours, defaults) = futures_util::try_join!(described(ec2, tag::ours(run)), described(ec2, vec![tag::filter("group-name", "default")]))?;
+    let (ours, defaults) =
+        futures_util::try_join!(described(ec2, tag::ours(run)), described(ec2, vec![tag::filter("group-name", "default")]))?;
     Ok(Found { ours: run.by_name("security group", ours, SecurityGroup::tags, tag::pair, SecurityGroup::group_id)?, defaults })
 }
 
 async fn described(ec2: &Client, filters: Vec<aws_sdk_ec2::types::Filter>) -> Result<Vec<SecurityGroup>> {
-    let items = ec2.describe_security_groups().set_filters(Some(filters)).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let items =
+        ec2.describe_security_groups().set_filters(Some(filters)).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     items.tried("look for the security groups")
 }
 
@@ -158,7 +160,11 @@ impl NetUp {
                 None => return Ok(()),
             },
         };
-        let (id, ingress, egress) = (given(group.group_id(), "the default security group's id")?, rules(group.ip_permissions()), rules(group.ip_permissions_egress()));
+        let (id, ingress, egress) = (
+            given(group.group_id(), "the default security group's id")?,
+            rules(group.ip_permissions()),
+            rules(group.ip_permissions_egress()),
+        );
         let diff = Diff::new().field("ingress", texts(&ingress), "").field("egress", texts(&egress), "");
         run.change("default security group", &id, &diff, async {
             if !ingress.is_empty() {

@@ -113,7 +113,13 @@ impl Stage for NetUp {
             group::find(&ec2, run),
             endpoint::find(&ec2, run),
         )?;
-        Ok(Self { ec2, found: Found { vpc, subnets, addresses, gateway, nats, tables, groups, endpoints }, net: RefCell::default(), addresses: RefCell::default(), endpoint_group: RefCell::default() })
+        Ok(Self {
+            ec2,
+            found: Found { vpc, subnets, addresses, gateway, nats, tables, groups, endpoints },
+            net: RefCell::default(),
+            addresses: RefCell::default(),
+            endpoint_group: RefCell::default(),
+        })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {

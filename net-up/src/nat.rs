@@ -27,7 +27,8 @@ pub fn name(i: usize) -> String {
 }
 
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
-    let items = ec2.describe_nat_gateways().set_filter(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let items =
+        ec2.describe_nat_gateways().set_filter(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let (mut alive, mut deleting, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for nat in items.tried("look for the NAT gateways")?.into_iter().filter(|nat| run.is_ours(nat.tags().iter().map(tag::pair))) {
         // Deleted ones stay visible for about an hour.
@@ -46,7 +47,10 @@ impl NetUp {
     pub async fn nats_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(network) = wanted.network() else { return Ok(()) };
         each(&self.found.nats.failed, async |nat| {
-            run.warn(&format!("AWS could not start a NAT gateway: {}; it is made again", nat.failure_message().unwrap_or("no reason given")));
+            run.warn(&format!(
+                "AWS could not start a NAT gateway: {}; it is made again",
+                nat.failure_message().unwrap_or("no reason given")
+            ));
             self.delete_nat(run, nat).await
         })
         .await?;
@@ -73,7 +77,8 @@ impl NetUp {
         // Subnet and address, made a moment ago, are not known everywhere yet.
         let made = while_not_yet(run, "the public subnet to be visible", Error::is_gone, async || {
             let tags = tag::specification(run, ResourceType::Natgateway, name);
-            let call = self.ec2.create_nat_gateway().subnet_id(&subnet).allocation_id(&address).client_token(&token).tag_specifications(tags);
+            let call =
+                self.ec2.create_nat_gateway().subnet_id(&subnet).allocation_id(&address).client_token(&token).tag_specifications(tags);
             call.send().await.tried(format!("create the NAT gateway {} in {subnet}", run.named(name)))
         })
         .await?;
@@ -90,7 +95,9 @@ impl NetUp {
                     Some(NatGatewayState::Available) => Ok(Some(())),
                     Some(NatGatewayState::Failed) => {
                         let why = nat.as_ref().and_then(NatGateway::failure_message).unwrap_or("no reason given");
-                        Err(Error::Failed(format!("AWS could not start the NAT gateway {id}: {why}. Run the same command again: it makes a new one")))
+                        Err(Error::Failed(format!(
+                            "AWS could not start the NAT gateway {id}: {why}. Run the same command again: it makes a new one"
+                        )))
                     }
                     _ => Ok(None),
                 }

@@ -23,7 +23,8 @@ fn private(i: usize) -> String {
 }
 
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
-    let items = ec2.describe_route_tables().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let items =
+        ec2.describe_route_tables().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     run.by_name("route table", items.tried("look for the route tables")?, RouteTable::tags, tag::pair, RouteTable::route_table_id)
 }
 
@@ -66,7 +67,13 @@ impl NetUp {
         // A VPC made a moment ago is not known everywhere yet.
         let made = while_not_yet(run, "the VPC to be visible", Error::is_gone, async || {
             let tags = tag::specification(run, ResourceType::RouteTable, name);
-            self.ec2.create_route_table().vpc_id(&vpc).tag_specifications(tags).send().await.tried(format!("create the route table {}", run.named(name)))
+            self.ec2
+                .create_route_table()
+                .vpc_id(&vpc)
+                .tag_specifications(tags)
+                .send()
+                .await
+                .tried(format!("create the route table {}", run.named(name)))
         })
         .await?;
         given(made.route_table().and_then(RouteTable::route_table_id), "the new route table's id")
@@ -80,7 +87,9 @@ impl NetUp {
         let way = net.internet_gateway_id.as_deref().map(Way::Internet);
         let (routed, associated) = futures_util::join!(
             self.route_up(run, PUBLIC, net.public_route_table_id.as_deref(), way),
-            each(&net.public_subnet_ids, async |subnet| self.associate(run, PUBLIC, net.public_route_table_id.as_deref(), subnet.as_deref()).await),
+            each(&net.public_subnet_ids, async |subnet| self
+                .associate(run, PUBLIC, net.public_route_table_id.as_deref(), subnet.as_deref())
+                .await),
         );
         routed.and(associated.map(drop))
     }
@@ -90,13 +99,14 @@ impl NetUp {
         let net = self.net.borrow().clone();
         each(0..network.private.len(), async |i| {
             let (name, table) = (private(i), net.private_route_table_ids[i].as_deref());
-            let (associated, routed) = futures_util::join!(self.associate(run, &name, table, net.private_subnet_ids[i].as_deref()), async {
-                if network.nats() == 0 {
-                    return Ok(());
-                }
-                let nat = net.nat_gateway_ids.get(i).or(net.nat_gateway_ids.first()).and_then(Option::as_deref);
-                self.route_up(run, &name, table, nat.map(Way::Nat)).await
-            });
+            let (associated, routed) =
+                futures_util::join!(self.associate(run, &name, table, net.private_subnet_ids[i].as_deref()), async {
+                    if network.nats() == 0 {
+                        return Ok(());
+                    }
+                    let nat = net.nat_gateway_ids.get(i).or(net.nat_gateway_ids.first()).and_then(Option::as_deref);
+                    self.route_up(run, &name, table, nat.map(Way::Nat)).await
+                });
             associated.and(routed)
         })
         .await
@@ -141,7 +151,14 @@ impl NetUp {
         let diff = Diff::new().field("subnet", None, Some(subnet));
         // Table and subnet, made a moment ago, are not known everywhere yet.
         let associate = while_not_yet(run, "the subnet to be visible", Error::is_gone, async || {
-            self.ec2.associate_route_table().route_table_id(table).subnet_id(subnet).send().await.tried(format!("give {subnet} the route table {table}")).map(drop)
+            self.ec2
+                .associate_route_table()
+                .route_table_id(table)
+                .subnet_id(subnet)
+                .send()
+                .await
+                .tried(format!("give {subnet} the route table {table}"))
+                .map(drop)
         });
         run.change("route table", &run.named(name), &diff, associate).await
     }
@@ -151,7 +168,15 @@ impl NetUp {
         let tables = self.found.tables.iter().filter(|(name, _)| (name.as_str() == PUBLIC) == public);
         let associations = tables.flat_map(|(_, table)| table.associations()).filter(|association| association.main() != Some(true));
         each(associations.filter_map(|association| association.route_table_association_id()), async |id| {
-            let free = async { self.ec2.disassociate_route_table().association_id(id).send().await.tried(format!("take the route table association {id} away")).map(drop) };
+            let free = async {
+                self.ec2
+                    .disassociate_route_table()
+                    .association_id(id)
+                    .send()
+                    .await
+                    .tried(format!("take the route table association {id} away"))
+                    .map(drop)
+            };
             run.delete("route table association", id, free).await
         })
         .await
@@ -160,7 +185,9 @@ impl NetUp {
 
     pub async fn tables_down(&self, run: &Run) -> Result<()> {
         each(self.found.tables.values().filter_map(RouteTable::route_table_id), async |id| {
-            let delete = async { self.ec2.delete_route_table().route_table_id(id).send().await.tried(format!("delete the route table {id}")).map(drop) };
+            let delete = async {
+                self.ec2.delete_route_table().route_table_id(id).send().await.tried(format!("delete the route table {id}")).map(drop)
+            };
             run.delete("route table", id, delete).await
         })
         .await

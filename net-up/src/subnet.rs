@@ -37,7 +37,8 @@ pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
 }
 
 async fn made(ec2: &Client, run: &Run) -> Result<BTreeMap<String, Subnet>> {
-    let items = ec2.describe_subnets().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let items =
+        ec2.describe_subnets().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     run.by_name("subnet", items.tried("look for the subnets")?, Subnet::tags, tag::pair, Subnet::subnet_id)
 }
 
@@ -52,8 +53,13 @@ async fn adopted(ec2: &Client, vpc: &str, ids: Vec<String>) -> Result<Vec<Subnet
 
 /// Local and wavelength zones, and zones that must be opted into, are left out: not every service is there.
 async fn zones(ec2: &Client) -> Result<Vec<String>> {
-    let filters = [tag::filter("zone-type", "availability-zone"), tag::filter("opt-in-status", "opt-in-not-required"), tag::filter("state", "available")];
-    let said = ec2.describe_availability_zones().set_filters(Some(filters.to_vec())).send().await.tried("list the region's availability zones")?;
+    let filters = [
+        tag::filter("zone-type", "availability-zone"),
+        tag::filter("opt-in-status", "opt-in-not-required"),
+        tag::filter("state", "available"),
+    ];
+    let said =
+        ec2.describe_availability_zones().set_filters(Some(filters.to_vec())).send().await.tried("list the region's availability zones")?;
     let mut zones: Vec<String> = said.availability_zones().iter().filter_map(AvailabilityZone::zone_name).map(str::to_owned).collect();
     zones.sort();
     Ok(zones)
@@ -77,7 +83,9 @@ impl NetUp {
     }
 
     fn adopt_subnets(&self, public: &[String], private: &[String]) -> Result<()> {
-        let zone = |id: &String| self.found.subnets.adopted.iter().find(|subnet| subnet.subnet_id() == Some(id)).and_then(Subnet::availability_zone);
+        let zone = |id: &String| {
+            self.found.subnets.adopted.iter().find(|subnet| subnet.subnet_id() == Some(id)).and_then(Subnet::availability_zone)
+        };
         let mut zones: Vec<String> = public.iter().filter_map(zone).map(str::to_owned).collect();
         zones.sort();
         zones.dedup();
@@ -100,7 +108,9 @@ impl NetUp {
         let known: Vec<Option<String>> = (0..count).map(there).collect();
         let mut free = self.found.subnets.zones.iter().filter(|zone| !known.iter().flatten().any(|taken| taken == *zone));
         let zones: Option<Vec<String>> = known.iter().map(|zone| zone.clone().or_else(|| free.next().cloned())).collect();
-        zones.ok_or_else(|| Error::document("x-net.azs", format!("{count} zones asked for, but the region has {}", self.found.subnets.zones.len())))
+        zones.ok_or_else(|| {
+            Error::document("x-net.azs", format!("{count} zones asked for, but the region has {}", self.found.subnets.zones.len()))
+        })
     }
 
     async fn subnet_up(&self, run: &Run, name: &str, zone: &str, cidr: Ipv4Net) -> Result<Option<String>> {
@@ -110,9 +120,13 @@ impl NetUp {
         };
         run.found("subnet", found.subnet_id().unwrap_or_default());
         match found.cidr_block() {
-            Some(was) if was != cidr => {
-                Err(Error::document("x-net", format!("the subnet {} has {was}, which can't be changed to {cidr}: ask for {was}, or take the app down first", run.named(name))))
-            }
+            Some(was) if was != cidr => Err(Error::document(
+                "x-net",
+                format!(
+                    "the subnet {} has {was}, which can't be changed to {cidr}: ask for {was}, or take the app down first",
+                    run.named(name)
+                ),
+            )),
             _ => Ok(found.subnet_id().map(str::to_owned)),
         }
     }

@@ -23,7 +23,9 @@ pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
         _ => made(ec2, run).await?,
     };
     let Some(id) = vpc.as_ref().and_then(Vpc::vpc_id) else { return Ok(Found { vpc, dns_support: true, dns_hostnames: false }) };
-    let attribute = async |name: VpcAttributeName| ec2.describe_vpc_attribute().vpc_id(id).attribute(name).send().await.tried(format!("read the DNS settings of {id}"));
+    let attribute = async |name: VpcAttributeName| {
+        ec2.describe_vpc_attribute().vpc_id(id).attribute(name).send().await.tried(format!("read the DNS settings of {id}"))
+    };
     let (support, hostnames) = try_join!(attribute(VpcAttributeName::EnableDnsSupport), attribute(VpcAttributeName::EnableDnsHostnames))?;
     let on = |value: Option<&AttributeBooleanValue>| value.and_then(AttributeBooleanValue::value).unwrap_or(false);
     Ok(Found { dns_support: on(support.enable_dns_support()), dns_hostnames: on(hostnames.enable_dns_hostnames()), vpc })
@@ -52,7 +54,10 @@ impl NetUp {
         };
         let cidr = network.cidr.to_string();
         if let Some(was) = found.and_then(Vpc::cidr_block).filter(|was| *was != cidr) {
-            return Err(Error::document("x-net.cidr", format!("the VPC of {} has {was}, which can't be changed to {cidr}: ask for {was}, or take the app down first", run.app)));
+            return Err(Error::document(
+                "x-net.cidr",
+                format!("the VPC of {} has {was}, which can't be changed to {cidr}: ask for {was}, or take the app down first", run.app),
+            ));
         }
         let id = match found.and_then(Vpc::vpc_id) {
             Some(id) => {
@@ -68,7 +73,8 @@ impl NetUp {
 
     async fn create_vpc(&self, run: &Run, cidr: &str) -> Result<String> {
         let tags = tag::specification(run, ResourceType::Vpc, "vpc");
-        let made = self.ec2.create_vpc().cidr_block(cidr).tag_specifications(tags).send().await.tried(format!("create the VPC of {}", run.app))?;
+        let made =
+            self.ec2.create_vpc().cidr_block(cidr).tag_specifications(tags).send().await.tried(format!("create the VPC of {}", run.app))?;
         given(made.vpc().and_then(Vpc::vpc_id), "the new VPC's id")
     }
 
@@ -86,8 +92,14 @@ impl NetUp {
             })
             .await
         };
-        let (support, hostnames) = (Diff::new().field("enableDnsSupport", self.found.vpc.dns_support, true), Diff::new().field("enableDnsHostnames", self.found.vpc.dns_hostnames, true));
-        try_join!(run.change("VPC", &run.app, &support, modify(Some(on.clone()), None)), run.change("VPC", &run.app, &hostnames, modify(None, Some(on.clone()))))?;
+        let (support, hostnames) = (
+            Diff::new().field("enableDnsSupport", self.found.vpc.dns_support, true),
+            Diff::new().field("enableDnsHostnames", self.found.vpc.dns_hostnames, true),
+        );
+        try_join!(
+            run.change("VPC", &run.app, &support, modify(Some(on.clone()), None)),
+            run.change("VPC", &run.app, &hostnames, modify(None, Some(on.clone())))
+        )?;
         Ok(())
     }
 

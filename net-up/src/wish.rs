@@ -114,7 +114,10 @@ fn adopt(vpc: &str, wish: &Flags) -> Result<Wanted> {
     }
     let subnets = |key: &str, ids: &Option<Vec<String>>, least: usize| match ids {
         Some(ids) if ids.len() >= least => Ok(ids.clone()),
-        _ => Err(Error::document(format!("x-net.{key}"), format!("with `vpc`, {least} or more of its subnets must be named (a load balancer needs two zones)"))),
+        _ => Err(Error::document(
+            format!("x-net.{key}"),
+            format!("with `vpc`, {least} or more of its subnets must be named (a load balancer needs two zones)"),
+        )),
     };
     let (public, private) = (subnets("public_subnets", &wish.public_subnets, 2)?, subnets("private_subnets", &wish.private_subnets, 1)?);
     Ok(Wanted::Adopt { vpc: vpc.to_owned(), public, private })
@@ -128,14 +131,18 @@ fn network(wish: &Flags) -> Result<Network> {
     // A VPC has /16 to /28 and so has a subnet; sixteen slices of a /24 are the smallest possible.
     // https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html
     if !(16..=24).contains(&cidr.prefix_len()) || cidr.trunc() != cidr {
-        return Err(Error::document("x-net.cidr", format!("{cidr} can't be a VPC's addresses: /16 to /24 of the network's own address, as in 10.0.0.0/16")));
+        return Err(Error::document(
+            "x-net.cidr",
+            format!("{cidr} can't be a VPC's addresses: /16 to /24 of the network's own address, as in 10.0.0.0/16"),
+        ));
     }
     let azs = usize::from(wish.azs.unwrap_or(2));
     if !(2..=4).contains(&azs) {
         return Err(Error::document("x-net.azs", format!("{azs} zones: 2 to 4 are possible (a load balancer needs two)")));
     }
     // Sixteen slices: the public ones from the first, the private ones from the ninth, so that zones can be added without moving any.
-    let slices: Vec<Ipv4Net> = cidr.subnets(cidr.prefix_len() + 4).map_err(|error| Error::document("x-net.cidr", error.to_string()))?.collect();
+    let slices: Vec<Ipv4Net> =
+        cidr.subnets(cidr.prefix_len() + 4).map_err(|error| Error::document("x-net.cidr", error.to_string()))?.collect();
     let public = cidrs("x-net.public_cidrs", wish.public_cidrs.as_ref(), &slices[..azs])?;
     let private = cidrs("x-net.private_cidrs", wish.private_cidrs.as_ref(), &slices[8..8 + azs])?;
     check_apart(cidr, &public, &private)?;
@@ -153,7 +160,9 @@ fn cidrs(path: &str, wish: Option<&Vec<Ipv4Net>>, slices: &[Ipv4Net]) -> Result<
 
 /// Every subnet lies inside the VPC, and no two overlap.
 fn check_apart(cidr: Ipv4Net, public: &[Ipv4Net], private: &[Ipv4Net]) -> Result<()> {
-    let place = |kind: &str, subnets: &[Ipv4Net]| subnets.iter().enumerate().map(|(i, net)| (format!("x-net.{kind}_cidrs[{i}]"), *net)).collect::<Vec<_>>();
+    let place = |kind: &str, subnets: &[Ipv4Net]| {
+        subnets.iter().enumerate().map(|(i, net)| (format!("x-net.{kind}_cidrs[{i}]"), *net)).collect::<Vec<_>>()
+    };
     let all = [place("public", public), place("private", private)].concat();
     for (i, (path, net)) in all.iter().enumerate() {
         if !cidr.contains(net) {
@@ -172,7 +181,17 @@ mod tests {
 
     fn read(x_net: &str) -> Result<Wanted, String> {
         let doc = Document::parse(format!(r#"{{"name": "shop", "x-net": {x_net}}}"#).as_bytes()).unwrap();
-        let none = Flags { cidr: None, azs: None, nat: None, endpoints: None, public_cidrs: None, private_cidrs: None, vpc: None, public_subnets: None, private_subnets: None };
+        let none = Flags {
+            cidr: None,
+            azs: None,
+            nat: None,
+            endpoints: None,
+            public_cidrs: None,
+            private_cidrs: None,
+            vpc: None,
+            public_subnets: None,
+            private_subnets: None,
+        };
         Wanted::read(&doc, &none).map_err(|error| error.to_string())
     }
 

@@ -21,24 +21,37 @@ pub async fn find(groups: &Client, run: &Run, wanted: Option<&Wanted>) -> Result
     if wanted.is_some_and(|wanted| wanted.instances.is_none()) {
         return Ok(Found::default());
     }
-    let group = async { groups.describe_auto_scaling_groups().auto_scaling_group_names(&run.app).send().await.tried(format!("look for the Auto Scaling group {}", run.app)) };
+    let group = async {
+        groups
+            .describe_auto_scaling_groups()
+            .auto_scaling_group_names(&run.app)
+            .send()
+            .await
+            .tried(format!("look for the Auto Scaling group {}", run.app))
+    };
     let policy = async {
         let said = groups.describe_policies().auto_scaling_group_name(&run.app).policy_names(POLICY).send().await;
         if_found(said.tried(format!("look for the scaling policy of the Auto Scaling group {}", run.app)))
     };
     let (group, policy) = try_join!(group, policy)?;
-    Ok(Found { group: group.auto_scaling_groups().first().cloned(), policy: policy.and_then(|said| said.scaling_policies().first().cloned()) })
+    Ok(Found {
+        group: group.auto_scaling_groups().first().cloned(),
+        policy: policy.and_then(|said| said.scaling_policies().first().cloned()),
+    })
 }
 
 impl ScaleSet {
     pub async fn group_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(instances) = &wanted.instances else { return Ok(()) };
-        self.scale.borrow_mut().instances = Some(ScaledInstances { auto_scaling_group: instances.group.clone(), min: instances.min, max: instances.max });
+        self.scale.borrow_mut().instances =
+            Some(ScaledInstances { auto_scaling_group: instances.group.clone(), min: instances.min, max: instances.max });
         match &self.found.group.group {
             Some(found) => self.settle_bounds(run, instances, found).await?,
             // In a plan it is there as soon as cluster-up has made it.
             None if run.is_planning() => {}
-            None => return Err(Error::Failed(format!("there is no Auto Scaling group {}: cluster-up makes it; run it again", instances.group))),
+            None => {
+                return Err(Error::Failed(format!("there is no Auto Scaling group {}: cluster-up makes it; run it again", instances.group)));
+            }
         }
         self.settle_policy(run, instances).await
     }
@@ -46,7 +59,12 @@ impl ScaleSet {
     async fn settle_bounds(&self, run: &Run, instances: &Instances, found: &AutoScalingGroup) -> Result<()> {
         let diff = Diff::new().field("min", found.min_size(), Some(instances.min)).field("max", found.max_size(), Some(instances.max));
         let update = async {
-            let call = self.groups.update_auto_scaling_group().auto_scaling_group_name(&instances.group).min_size(instances.min).max_size(instances.max);
+            let call = self
+                .groups
+                .update_auto_scaling_group()
+                .auto_scaling_group_name(&instances.group)
+                .min_size(instances.min)
+                .max_size(instances.max);
             call.send().await.tried(format!("set the bounds of the Auto Scaling group {}", instances.group)).map(drop)
         };
         run.change("Auto Scaling group", &instances.group, &diff, update).await
@@ -57,7 +75,9 @@ impl ScaleSet {
         match (instances.cpu, &self.found.group.policy) {
             (None, None) => Ok(()),
             (None, Some(_)) => self.group_down(run).await,
-            (Some(cpu), None) => run.create("scaling policy", &what, async { self.put_policy(instances, cpu).await.map(|()| what.clone()) }).await.map(drop),
+            (Some(cpu), None) => {
+                run.create("scaling policy", &what, async { self.put_policy(instances, cpu).await.map(|()| what.clone()) }).await.map(drop)
+            }
             (Some(cpu), Some(found)) => {
                 let was = found.target_tracking_configuration().and_then(TargetTrackingConfiguration::target_value);
                 run.change("scaling policy", &what, &Diff::new().field("cpu", was, Some(cpu)), self.put_policy(instances, cpu)).await
@@ -68,8 +88,17 @@ impl ScaleSet {
     async fn put_policy(&self, instances: &Instances, cpu: f64) -> Result<()> {
         let metric = PredefinedMetricSpecification::builder().predefined_metric_type(MetricType::AsgAverageCpuUtilization).build();
         let config = TargetTrackingConfiguration::builder().predefined_metric_specification(metric).target_value(cpu).build();
-        let call = self.groups.put_scaling_policy().auto_scaling_group_name(&instances.group).policy_name(POLICY).policy_type("TargetTrackingScaling");
-        call.target_tracking_configuration(config).send().await.tried(format!("put the scaling policy of the Auto Scaling group {}", instances.group)).map(drop)
+        let call = self
+            .groups
+            .put_scaling_policy()
+            .auto_scaling_group_name(&instances.group)
+            .policy_name(POLICY)
+            .policy_type("TargetTrackingScaling");
+        call.target_tracking_configuration(config)
+            .send()
+            .await
+            .tried(format!("put the scaling policy of the Auto Scaling group {}", instances.group))
+            .map(drop)
     }
 
     /// The bounds stay: the group is `cluster-up`'s.
@@ -77,7 +106,16 @@ impl ScaleSet {
         if self.found.group.policy.is_none() {
             return Ok(());
         }
-        let delete = async { self.groups.delete_policy().auto_scaling_group_name(&run.app).policy_name(POLICY).send().await.tried(format!("delete the scaling policy of {}", run.app)).map(drop) };
+        let delete = async {
+            self.groups
+                .delete_policy()
+                .auto_scaling_group_name(&run.app)
+                .policy_name(POLICY)
+                .send()
+                .await
+                .tried(format!("delete the scaling policy of {}", run.app))
+                .map(drop)
+        };
         run.delete("scaling policy", &format!("{} {POLICY}", run.app), delete).await
     }
 }

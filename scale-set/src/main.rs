@@ -166,7 +166,17 @@ const GRANTS: &[Grant] = &[
     },
     // Application Auto Scaling looks at the service and at its alarms in the caller's name.
     // https://docs.aws.amazon.com/autoscaling/application/userguide/security_iam_id-based-policy-examples.html
-    Grant { sid: "TasksInTheCallersName", actions: &["cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm", "ecs:DescribeServices", "ecs:UpdateService"], on: &["*"] },
+    Grant {
+        sid: "TasksInTheCallersName",
+        actions: &[
+            "cloudwatch:DeleteAlarms",
+            "cloudwatch:DescribeAlarms",
+            "cloudwatch:PutMetricAlarm",
+            "ecs:DescribeServices",
+            "ecs:UpdateService",
+        ],
+        on: &["*"],
+    },
     Grant {
         sid: "Instances",
         actions: &["autoscaling:DeletePolicy", "autoscaling:PutScalingPolicy", "autoscaling:UpdateAutoScalingGroup"],

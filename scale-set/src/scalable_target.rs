@@ -16,7 +16,10 @@ use crate::{ScaleSet, ScaledService};
 pub type Found = BTreeMap<String, ScalableTarget>;
 
 pub async fn find(application: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
-    let call = application.describe_scalable_targets().service_namespace(ServiceNamespace::Ecs).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+    let call = application
+        .describe_scalable_targets()
+        .service_namespace(ServiceNamespace::Ecs)
+        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
     let ids: Option<Vec<String>> = wanted.map(|wanted| wanted.tasks.iter().map(|tasks| tasks.resource_id.clone()).collect());
     // No ids would mean all of the account's.
     if ids.as_ref().is_some_and(Vec::is_empty) {
@@ -39,7 +42,12 @@ impl ScaleSet {
                 let diff = Diff::new().field("min", found.min_capacity(), tasks.min).field("max", found.max_capacity(), tasks.max);
                 run.change("scalable target", &tasks.resource_id, &diff, self.register(run, tasks, false)).await
             }
-            None => run.create("scalable target", &tasks.resource_id, async { self.register(run, tasks, true).await.map(|()| tasks.resource_id.clone()) }).await.map(drop),
+            None => run
+                .create("scalable target", &tasks.resource_id, async {
+                    self.register(run, tasks, true).await.map(|()| tasks.resource_id.clone())
+                })
+                .await
+                .map(drop),
         }
     }
 
@@ -49,7 +57,8 @@ impl ScaleSet {
         while_not_yet(run, "the service to be visible", not_yet, async || {
             let call = self.application.register_scalable_target().service_namespace(ServiceNamespace::Ecs);
             let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
-            let call = call.min_capacity(tasks.min).max_capacity(tasks.max).set_tags(new.then(|| run.tags(&tasks.service).into_iter().collect()));
+            let call =
+                call.min_capacity(tasks.min).max_capacity(tasks.max).set_tags(new.then(|| run.tags(&tasks.service).into_iter().collect()));
             call.send().await.tried(format!("set the bounds of {}", tasks.resource_id)).map(drop)
         })
         .await
@@ -59,7 +68,11 @@ impl ScaleSet {
         each(self.found.targets.keys(), async |id| {
             let delete = async {
                 let call = self.application.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs).resource_id(id);
-                call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount).send().await.tried(format!("stop scaling {id}")).map(drop)
+                call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+                    .send()
+                    .await
+                    .tried(format!("stop scaling {id}"))
+                    .map(drop)
             };
             run.delete("scalable target", id, delete).await
         })

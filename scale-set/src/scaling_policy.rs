@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use aws_sdk_applicationautoscaling::Client;
 use aws_sdk_applicationautoscaling::types::{
-    MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalingPolicy, ServiceNamespace, TargetTrackingScalingPolicyConfiguration,
+    MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalingPolicy, ServiceNamespace,
+    TargetTrackingScalingPolicyConfiguration,
 };
 use futures_util::future::try_join_all;
 use shared::step::each;
@@ -45,12 +46,23 @@ impl ScaleSet {
             record.policy_arns = tasks.targets.iter().map(|target| target.metric.name().to_owned()).zip(arns).collect();
         }
         // A metric that is no longer held; policies with other names are somebody else's.
-        let left = [Metric::Cpu, Metric::Memory, Metric::Requests].into_iter().filter(|metric| !tasks.targets.iter().any(|target| target.metric == *metric));
+        let left = [Metric::Cpu, Metric::Memory, Metric::Requests]
+            .into_iter()
+            .filter(|metric| !tasks.targets.iter().any(|target| target.metric == *metric));
         let extra = left.map(name).filter(|name| found.iter().any(|policy| policy.policy_name() == name));
         each(extra, async |name| {
             let delete = async {
-                let call = self.application.delete_scaling_policy().policy_name(&name).service_namespace(ServiceNamespace::Ecs).resource_id(&tasks.resource_id);
-                call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount).send().await.tried(format!("delete the scaling policy {name} of {}", tasks.resource_id)).map(drop)
+                let call = self
+                    .application
+                    .delete_scaling_policy()
+                    .policy_name(&name)
+                    .service_namespace(ServiceNamespace::Ecs)
+                    .resource_id(&tasks.resource_id);
+                call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
+                    .send()
+                    .await
+                    .tried(format!("delete the scaling policy {name} of {}", tasks.resource_id))
+                    .map(drop)
             };
             run.delete("scaling policy", &format!("{} {name}", tasks.resource_id), delete).await
         })
@@ -82,7 +94,11 @@ impl ScaleSet {
             Metric::Memory => MetricType::EcsServiceAverageMemoryUtilization,
             Metric::Requests => MetricType::AlbRequestCountPerTarget,
         };
-        let metric = PredefinedMetricSpecification::builder().predefined_metric_type(metric).set_resource_label(target.label.clone()).build().map_err(impossible)?;
+        let metric = PredefinedMetricSpecification::builder()
+            .predefined_metric_type(metric)
+            .set_resource_label(target.label.clone())
+            .build()
+            .map_err(impossible)?;
         let config = TargetTrackingScalingPolicyConfiguration::builder().target_value(target.value).predefined_metric_specification(metric);
         let config = config.scale_out_cooldown(SCALE_OUT).scale_in_cooldown(SCALE_IN).build().map_err(impossible)?;
         let call = self.application.put_scaling_policy().policy_name(name(target.metric)).service_namespace(ServiceNamespace::Ecs);

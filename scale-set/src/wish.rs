@@ -3,7 +3,7 @@
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::doc::{At, Cluster, LaunchType, Selection, Svc};
+use shared::doc::{At, Cluster, LaunchType, Selection, ServiceRecord, Svc};
 use shared::{Document, Error, Result};
 
 /// `x-scale` at the top level: the instances
@@ -106,16 +106,20 @@ impl Wanted {
         let selected = svc.services.iter().filter(|(name, _)| flags.selection.takes(name));
         let tasks = selected.map(|(name, record)| {
             let at = services.iter().find(|(service, _)| service == name).map(|(_, at)| at);
-            tasks(&cluster, &svc, name, record.target_group_arn.as_deref(), at, &flags.tasks)
+            tasks(&cluster, &svc, name, record, at, &flags.tasks)
         });
         Ok(Self { tasks: tasks.collect::<Result<_>>()?, instances: instances(doc, flags, &cluster)? })
     }
 }
 
-fn tasks(cluster: &Cluster, svc: &Svc, name: &str, target_group: Option<&str>, at: Option<&At<'_>>, flags: &TaskFlags) -> Result<Tasks> {
+fn tasks(cluster: &Cluster, svc: &Svc, name: &str, record: &ServiceRecord, at: Option<&At<'_>>, flags: &TaskFlags) -> Result<Tasks> {
     let wish = at.map_or_else(|| Ok(flags.clone()), |at| at.wish("x-scale", flags))?;
     let place = |key: &str| format!("services.{name}.x-scale.{key}");
-    if let Some(schedule) = at.and_then(|at| at.key("x-scale")).and_then(|at| at.key("schedule")).filter(|at| at.value().as_array().is_none_or(|list| !list.is_empty())) {
+    if let Some(schedule) = at
+        .and_then(|at| at.key("x-scale"))
+        .and_then(|at| at.key("schedule"))
+        .filter(|at| at.value().as_array().is_none_or(|list| !list.is_empty()))
+    {
         return Err(schedule.wrong("scale-set can't scale by the clock yet: take it out"));
     }
     let (min, max) = (wish.min.unwrap_or(2), wish.max.unwrap_or(10.max(wish.min.unwrap_or(2))));
@@ -124,10 +128,12 @@ fn tasks(cluster: &Cluster, svc: &Svc, name: &str, target_group: Option<&str>, a
     let mut targets = vec![Target { metric: Metric::Cpu, value: percent("cpu", wish.cpu)?.unwrap_or(70.0), label: None }];
     targets.extend(percent("memory", wish.memory)?.map(|value| Target { metric: Metric::Memory, value, label: None }));
     if let Some(value) = check(wish.requests, 1.0, 1e9, &place("requests"))? {
-        let Some(label) = label(svc.load_balancer_arn.as_deref(), target_group) else {
+        if !record.published {
             return Err(Error::document(place("requests"), "only a published service has requests to count"));
-        };
-        targets.push(Target { metric: Metric::Requests, value, label: Some(label) });
+        }
+        // In a plan of a new load balancer there is no label yet.
+        let label = label(svc.load_balancer_arn.as_deref(), record.target_group_arn.as_deref());
+        targets.push(Target { metric: Metric::Requests, value, label });
     }
     Ok(Tasks { service: name.to_owned(), resource_id: format!("service/{}/{name}", cluster.name), min, max, targets })
 }

@@ -69,7 +69,10 @@ impl Session {
             .region()
             .map(ToString::to_string)
             .ok_or_else(|| Error::Usage("no AWS region is set: give --region, or set AWS_REGION or the profile's region".to_owned()))?;
-        let guard = SharedInterceptor::new(Guard { planning: common.plan, says: (common.verbose >= 2).then(|| Progress::new(tool, common)).map(Arc::new) });
+        let guard = SharedInterceptor::new(Guard {
+            planning: common.plan,
+            says: (common.verbose >= 2).then(|| Progress::new(tool, common)).map(Arc::new),
+        });
         Ok(Self { config, guard, region })
     }
 
@@ -111,7 +114,12 @@ impl Intercept for Guard {
         "ecs-pipe guard"
     }
 
-    fn read_before_serialization(&self, _: &BeforeSerializationInterceptorContextRef<'_>, _: &RuntimeComponents, cfg: &mut ConfigBag) -> Result<(), BoxError> {
+    fn read_before_serialization(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
         match cfg.load::<Metadata>() {
             Some(call) if self.planning && !reads(call.name()) => Err(format!("{} refused: --plan only reads", call.name()).into()),
             None if self.planning => Err("a call without a name refused: --plan only reads".into()),
@@ -119,11 +127,16 @@ impl Intercept for Guard {
         }
     }
 
-    fn read_after_attempt(&self, context: &FinalizerInterceptorContextRef<'_>, _: &RuntimeComponents, cfg: &mut ConfigBag) -> Result<(), BoxError> {
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
         if let (Some(progress), Some(call)) = (&self.says, cfg.load::<Metadata>()) {
-            let (status, id) = context.response().map_or(("no answer".to_owned(), None), |answer| {
-                (answer.status().as_u16().to_string(), answer.headers().request_id())
-            });
+            let (status, id) = context
+                .response()
+                .map_or(("no answer".to_owned(), None), |answer| (answer.status().as_u16().to_string(), answer.headers().request_id()));
             progress.say(Event::Call, &format!("{} {}: {status}, request id {}", call.service(), call.name(), id.unwrap_or("none")));
         }
         Ok(())

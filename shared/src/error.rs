@@ -25,7 +25,9 @@ pub enum Error {
     Failed(String),
     #[error("{0}")]
     Unavailable(String),
-    #[error("{waiting_for} was not there after {after}. AWS goes on working: run the same command again to go on waiting, or give it longer with --timeout")]
+    #[error(
+        "{waiting_for} was not there after {after}. AWS goes on working: run the same command again to go on waiting, or give it longer with --timeout"
+    )]
     Deadline { waiting_for: String, after: String },
     #[error("interrupted")]
     Interrupted { signal: i32 },
@@ -75,7 +77,8 @@ const DENIED: &[&str] = &[
 ];
 
 /// Each service throttles in its own words: EC2, then ECS/ELB, CloudWatch, IAM, Auto Scaling.
-const THROTTLED: &[&str] = &["RequestLimitExceeded", "ThrottlingException", "Throttling", "ThrottledException", "TooManyRequestsException", "SlowDown"];
+const THROTTLED: &[&str] =
+    &["RequestLimitExceeded", "ThrottlingException", "Throttling", "ThrottledException", "TooManyRequestsException", "SlowDown"];
 
 /// Codes of "not there" that do not contain `NotFound`.
 const GONE: &[&str] = &["NoSuchEntity", "NoSuchEntityException", "ServiceNotActiveException"];
@@ -158,7 +161,9 @@ where
     };
     let kind = kind_of(&code, &message, status);
     let hint = match kind {
-        Kind::Denied => ". The credentials in use may not do this: allow the action named above (--policy prints everything this tool needs), or use other credentials",
+        Kind::Denied => {
+            ". The credentials in use may not do this: allow the action named above (--policy prints everything this tool needs), or use other credentials"
+        }
         Kind::Throttled => ". AWS asks to slow down: run the same command again in a minute",
         Kind::Fault => ". This is a fault on AWS's side: run the same command again",
         Kind::Refused | Kind::Gone => "",
@@ -174,13 +179,17 @@ fn unanswered(context: &str, doing: &str) -> Error {
             doing: doing.to_owned(),
             action: "sts:GetCallerIdentity".to_owned(),
             code: "NoCredentials".to_owned(),
-            message: "no AWS credentials were found: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`".to_owned(),
+            message:
+                "no AWS credentials were found: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`"
+                    .to_owned(),
             request_id: "none".to_owned(),
             kind: Kind::Denied,
             hint: "",
         }));
     }
-    Error::Unavailable(format!("could not {doing}: no answer from AWS ({context}). Check the network, the region and AWS_ENDPOINT_URL, then run the same command again"))
+    Error::Unavailable(format!(
+        "could not {doing}: no answer from AWS ({context}). Check the network, the region and AWS_ENDPOINT_URL, then run the same command again"
+    ))
 }
 
 fn kind_of(code: &str, message: &str, status: u16) -> Kind {
@@ -238,10 +247,7 @@ mod tests {
     #[test]
     fn actions_follow_iam() {
         assert_eq!(action_of("aws_sdk_ec2::operation::create_vpc::CreateVpcError"), "ec2:CreateVpc");
-        assert_eq!(
-            action_of("aws_sdk_elasticloadbalancingv2::operation::create_rule::CreateRuleError"),
-            "elasticloadbalancing:CreateRule"
-        );
+        assert_eq!(action_of("aws_sdk_elasticloadbalancingv2::operation::create_rule::CreateRuleError"), "elasticloadbalancing:CreateRule");
     }
 
     #[test]

@@ -46,14 +46,30 @@ impl Run {
     ///
     /// # Errors
     /// Two things under one name: both ids are named, and nothing is guessed.
-    pub fn by_name<T, G>(&self, kind: &str, items: Vec<T>, tags: fn(&T) -> &[G], pair: fn(&G) -> (Option<&str>, Option<&str>), id: fn(&T) -> Option<&str>) -> Result<BTreeMap<String, T>> {
+    pub fn by_name<T, G>(
+        &self,
+        kind: &str,
+        items: Vec<T>,
+        tags: fn(&T) -> &[G],
+        pair: fn(&G) -> (Option<&str>, Option<&str>),
+        id: fn(&T) -> Option<&str>,
+    ) -> Result<BTreeMap<String, T>> {
         let mut found: BTreeMap<String, T> = BTreeMap::new();
         for item in items.into_iter().filter(|item| self.is_ours(tags(item).iter().map(pair))) {
-            let name = tags(&item).iter().map(pair).find(|(key, _)| *key == Some(name::TAG_NAME)).and_then(|(_, value)| value).unwrap_or_default().to_owned();
+            let name = tags(&item)
+                .iter()
+                .map(pair)
+                .find(|(key, _)| *key == Some(name::TAG_NAME))
+                .and_then(|(_, value)| value)
+                .unwrap_or_default()
+                .to_owned();
             if let Some(other) = found.get(&name) {
                 return Err(Error::Failed(format!(
                     "two of one kind: {kind} {} and {} both carry the tags of {}'s {name:?}. Nothing was guessed: find out which one is in use, delete the other or its {} tag, and run the same command again",
-                    id(other).unwrap_or("?"), id(&item).unwrap_or("?"), self.app, name::TAG_APP
+                    id(other).unwrap_or("?"),
+                    id(&item).unwrap_or("?"),
+                    self.app,
+                    name::TAG_APP
                 )));
             }
             found.insert(name, item);

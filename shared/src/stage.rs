@@ -99,7 +99,11 @@ struct Cli<F: Args> {
 /// The whole program.
 #[must_use]
 pub fn main<S: Stage>() -> ExitCode {
-    let command = Cli::<S::Flags>::command().name(S::TOOL).about(S::ABOUT).long_about(format!("{}\n\n{}", S::ABOUT, S::DETAILS)).version(env!("CARGO_PKG_VERSION"));
+    let command = Cli::<S::Flags>::command()
+        .name(S::TOOL)
+        .about(S::ABOUT)
+        .long_about(format!("{}\n\n{}", S::ABOUT, S::DETAILS))
+        .version(env!("CARGO_PKG_VERSION"));
     let cli = match command.clone().try_get_matches().and_then(|matches| Cli::<S::Flags>::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(said) => {
@@ -129,7 +133,9 @@ fn work<S: Stage>(mut command: clap::Command, cli: Cli<S::Flags>) -> Result<u8> 
         return write(&String::from_utf8_lossy(&script)).map(|()| 0);
     } else if common.man {
         let mut page = Vec::new();
-        clap_mangen::Man::new(command).render(&mut page).map_err(|error| Error::Failed(format!("could not write the manual page: {error}")))?;
+        clap_mangen::Man::new(command)
+            .render(&mut page)
+            .map_err(|error| Error::Failed(format!("could not write the manual page: {error}")))?;
         return write(&String::from_utf8_lossy(&page)).map(|()| 0);
     }
     let doc = read::<S>(&common)?;
@@ -154,7 +160,12 @@ fn read<S: Stage>(common: &Common) -> Result<Document> {
         (Some(_), true) => Document::default(),
         (None, true) => match S::NEEDS.first() {
             Some((section, maker)) if !common.down => return Err(Error::Missing { section, maker }),
-            _ => return Err(Error::document("stdin", "there is no document to read, and no --app to start a new one. If this is the middle of a pipe, the stage before has failed; nothing was touched")),
+            _ => {
+                return Err(Error::document(
+                    "stdin",
+                    "there is no document to read, and no --app to start a new one. If this is the middle of a pipe, the stage before has failed; nothing was touched",
+                ));
+            }
         },
     };
     if let Some(app) = &common.app {
@@ -173,7 +184,10 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
     let session = Session::open(S::TOOL, common).await?;
     let known: Option<Caller> = doc.view("aws")?;
     if let Some(known) = known.as_ref().filter(|known| known.region != session.region()) {
-        return Err(Error::document("aws.region", format!("the document is of {}, but the region in use is {}", known.region, session.region())));
+        return Err(Error::document(
+            "aws.region",
+            format!("the document is of {}, but the region in use is {}", known.region, session.region()),
+        ));
     }
     let run = Run {
         app: doc.name()?.to_owned(),
@@ -204,7 +218,13 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
     Ok((doc, run.changes.get()))
 }
 
-async fn look_and_walk<S: Stage>(run: &Run, doc: &Document, flags: &S::Flags, wanted: Option<&S::Wanted>, known: Option<Caller>) -> Result<S> {
+async fn look_and_walk<S: Stage>(
+    run: &Run,
+    doc: &Document,
+    flags: &S::Flags,
+    wanted: Option<&S::Wanted>,
+    known: Option<Caller>,
+) -> Result<S> {
     let (checked, stage) = futures_util::join!(check_caller(run, known), S::look(run, doc, flags, wanted));
     checked?;
     let stage = stage?;
@@ -226,7 +246,10 @@ async fn check_caller(run: &Run, known: Option<Caller>) -> Result<()> {
     if caller == known {
         return Ok(());
     }
-    Err(Error::document("aws.account", format!("the document is of account {}, but the credentials are of account {}", known.account, caller.account)))
+    Err(Error::document(
+        "aws.account",
+        format!("the document is of account {}, but the credentials are of account {}", known.account, caller.account),
+    ))
 }
 
 /// Comes back after SIGINT or SIGTERM, when what was under way has had its time to end.
@@ -264,7 +287,9 @@ fn pretty(value: &Value) -> String {
 fn write(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Unavailable(format!("could not write to stdout: {error}"))),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Unavailable(format!("could not write to stdout: {error}")))
+        }
         _ => Ok(()),
     }
 }

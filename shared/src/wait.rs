@@ -39,7 +39,12 @@ pub async fn until<T>(run: &Run, what: &str, mut look: impl AsyncFnMut() -> Resu
 ///
 /// # Errors
 /// As [`until`], and every error that `not_yet` does not know.
-pub async fn while_not_yet<T>(run: &Run, what: &str, not_yet: impl Fn(&Error) -> bool, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+pub async fn while_not_yet<T>(
+    run: &Run,
+    what: &str,
+    not_yet: impl Fn(&Error) -> bool,
+    mut attempt: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
     until(run, what, async || match attempt().await {
         Ok(done) => Ok(Some(done)),
         Err(error) if not_yet(&error) => Ok(None),

@@ -86,7 +86,13 @@ pub struct Health {
 }
 
 /// Reads all selected services; sidecars (`network_mode: service:X`) become containers of X's task.
-pub fn services(doc: &Document, selection: &Selection, img: Option<&Img>, fargate: bool, warnings: &mut Vec<String>) -> Result<Vec<Service>> {
+pub fn services(
+    doc: &Document,
+    selection: &Selection,
+    img: Option<&Img>,
+    fargate: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Service>> {
     let all = doc.services(selection)?;
     let hosts_of = |name: &str| all.iter().filter(move |(_, at)| owner(at) == Some(name)).collect::<Vec<_>>();
     let mut services = Vec::new();
@@ -96,7 +102,10 @@ pub fn services(doc: &Document, selection: &Selection, img: Option<&Img>, fargat
     }
     for (name, at) in &all {
         if let Some(owner) = owner(at).filter(|owner| !services.iter().any(|service| service.name == *owner)) {
-            return Err(Error::document(format!("services.{name}.network_mode"), format!("there is no service {owner:?} for this sidecar")));
+            return Err(Error::document(
+                format!("services.{name}.network_mode"),
+                format!("there is no service {owner:?} for this sidecar"),
+            ));
         }
     }
     check_paths(&services)?;
@@ -108,11 +117,20 @@ fn owner<'a>(at: &At<'a>) -> Option<&'a str> {
     at.key("network_mode").and_then(|mode| mode.value().as_str()).and_then(|mode| mode.strip_prefix("service:"))
 }
 
-fn service(doc: &Document, name: &str, at: &At<'_>, sidecars: &[&(&str, At<'_>)], img: Option<&Img>, fargate: bool, warnings: &mut Vec<String>) -> Result<Service> {
+fn service(
+    doc: &Document,
+    name: &str,
+    at: &At<'_>,
+    sidecars: &[&(&str, At<'_>)],
+    img: Option<&Img>,
+    fargate: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Service> {
     let x_svc = at.key("x-svc");
     let wish = |key: &str| x_svc.as_ref().and_then(|at| at.key(key));
     for later in ["strategy", "host_volumes"] {
-        if let Some(place) = wish(later).filter(|place| place.value().as_str() != Some("rolling") && place.value().as_bool() != Some(false)) {
+        if let Some(place) = wish(later).filter(|place| place.value().as_str() != Some("rolling") && place.value().as_bool() != Some(false))
+        {
             return Err(place.wrong("svc-deploy can't do this yet: take it out"));
         }
     }
@@ -163,7 +181,10 @@ fn network_mode(at: &At<'_>, wish: Option<&At<'_>>, fargate: bool, shared: bool)
         None => Ok(NetworkMode::Bridge),
         Some("awsvpc") => Ok(NetworkMode::Awsvpc),
         Some("bridge") if !fargate => Ok(NetworkMode::Bridge),
-        Some(_) => Err(Error::document(wish.map(At::path).unwrap_or_default(), if fargate { "on Fargate only awsvpc is possible" } else { "expected awsvpc or bridge" })),
+        Some(_) => Err(Error::document(
+            wish.map(At::path).unwrap_or_default(),
+            if fargate { "on Fargate only awsvpc is possible" } else { "expected awsvpc or bridge" },
+        )),
     }
 }
 
@@ -207,12 +228,20 @@ fn published(at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32], warnings: &mut 
         },
     };
     if ports.len() > 1 && wish("port").is_none() {
-        warnings.push(format!("{}: only the first, {port}, is behind the load balancer (x-svc.port chooses another)", at.path().to_owned() + ".ports"));
+        warnings.push(format!(
+            "{}: only the first, {port}, is behind the load balancer (x-svc.port chooses another)",
+            at.path().to_owned() + ".ports"
+        ));
     }
     let image = at.key("image").and_then(|image| image.value().as_str()).unwrap_or_default();
-    let known = ["postgres", "mysql", "mariadb", "mongo", "redis", "memcached", "valkey"].iter().find(|name| image.rsplit('/').next().is_some_and(|last| last.starts_with(*name)));
+    let known = ["postgres", "mysql", "mariadb", "mongo", "redis", "memcached", "valkey"]
+        .iter()
+        .find(|name| image.rsplit('/').next().is_some_and(|last| last.starts_with(*name)));
     if let Some(known) = known {
-        warnings.push(format!("{}: {known} does not speak HTTP and would stand open behind the load balancer; x-svc.publish: false keeps it private", at.path()));
+        warnings.push(format!(
+            "{}: {known} does not speak HTTP and would stand open behind the load balancer; x-svc.publish: false keeps it private",
+            at.path()
+        ));
     }
     let health = wish("health");
     let of_health = |key: &str| health.as_ref().and_then(|at| at.key(key));
@@ -226,10 +255,14 @@ fn published(at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32], warnings: &mut 
         healthy: seconds("healthy", 2, 2..=10)?,
         unhealthy: seconds("unhealthy", 3, 2..=10)?,
     };
-    let mut paths = wish("path").map_or(Ok(Vec::new()), |at| check_each(&at, "a path of at most 128 characters that begins with /", |path| path.starts_with('/') && path.len() <= 128))?;
+    let mut paths = wish("path").map_or(Ok(Vec::new()), |at| {
+        check_each(&at, "a path of at most 128 characters that begins with /", |path| path.starts_with('/') && path.len() <= 128)
+    })?;
     // Every path is no path at all.
     paths.retain(|path| path != "/*");
-    let hosts = wish("host").map_or(Ok(Vec::new()), |at| check_each(&at, "a host name of at most 128 characters", |host| !host.is_empty() && host.len() <= 128))?;
+    let hosts = wish("host").map_or(Ok(Vec::new()), |at| {
+        check_each(&at, "a host name of at most 128 characters", |host| !host.is_empty() && host.len() <= 128)
+    })?;
     // ECS itself would wait no time at all; a minute is what a slow starter needs.
     let grace = wish("grace").map_or(Ok(60), |at| at.whole(0..=i32::MAX))?;
     Ok(Some(Published { port, paths, hosts, health, grace, path: at.path().to_owned() }))
@@ -255,7 +288,10 @@ fn check_paths(services: &[Service]) -> Result<()> {
         for claim in hosts.iter().flat_map(|host| paths.iter().map(move |path| format!("{host}{path}"))) {
             if let Some((_, other)) = claims.iter().find(|(taken, _)| *taken == claim) {
                 let what = if claim.is_empty() { "both take every path".to_owned() } else { format!("both claim {claim}") };
-                return Err(Error::document(format!("{}.x-svc.path", published.path), format!("{what}: this one and services.{other}. Give each its own path or host")));
+                return Err(Error::document(
+                    format!("{}.x-svc.path", published.path),
+                    format!("{what}: this one and services.{other}. Give each its own path or host"),
+                ));
             }
             claims.push((claim, &service.name));
         }

@@ -35,13 +35,57 @@ const MEMORY: i32 = 512;
 
 /// Read elsewhere, or of no meaning in ECS without changing what the service does.
 const SILENT: &[&str] = &[
-    "attach", "build", "container_name", "depends_on", "deploy", "develop", "env_file", "image", "network_mode", "networks", "platform", "ports", "profiles", "pull_policy", "restart", "scale", "stdin_open",
+    "attach",
+    "build",
+    "container_name",
+    "depends_on",
+    "deploy",
+    "develop",
+    "env_file",
+    "image",
+    "network_mode",
+    "networks",
+    "platform",
+    "ports",
+    "profiles",
+    "pull_policy",
+    "restart",
+    "scale",
+    "stdin_open",
 ];
 
 /// Compose keys that ECS can't give, each of which would change behaviour if it were left out.
 const IMPOSSIBLE: &[&str] = &[
-    "blkio_config", "cgroup", "cgroup_parent", "configs", "cpu_count", "cpu_rt_period", "cpu_rt_runtime", "cpuset", "credential_spec", "device_cgroup_rules", "devices", "external_links", "gpus", "group_add", "ipc", "isolation", "links", "mac_address", "oom_kill_disable", "oom_score_adj", "pid", "post_start", "pre_stop",
-    "provider", "runtime", "security_opt", "storage_opt", "userns_mode", "uts", "volumes_from",
+    "blkio_config",
+    "cgroup",
+    "cgroup_parent",
+    "configs",
+    "cpu_count",
+    "cpu_rt_period",
+    "cpu_rt_runtime",
+    "cpuset",
+    "credential_spec",
+    "device_cgroup_rules",
+    "devices",
+    "external_links",
+    "gpus",
+    "group_add",
+    "ipc",
+    "isolation",
+    "links",
+    "mac_address",
+    "oom_kill_disable",
+    "oom_score_adj",
+    "pid",
+    "post_start",
+    "pre_stop",
+    "provider",
+    "runtime",
+    "security_opt",
+    "storage_opt",
+    "userns_mode",
+    "uts",
+    "volumes_from",
 ];
 
 /// Keys that only a container on an instance can have, or only one without a network interface of its own.
@@ -51,7 +95,8 @@ const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"]
 pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target, warnings: &mut Vec<String>) -> Result<Container> {
     let (cpu, memory) = (cpu(at)?, memory(at)?);
     let ports = ports(at)?;
-    let mut container = Container { definition: Value::Null, ports: ports.iter().map(|(port, _)| *port).collect(), secrets: Vec::new(), cpu, memory };
+    let mut container =
+        Container { definition: Value::Null, ports: ports.iter().map(|(port, _)| *port).collect(), secrets: Vec::new(), cpu, memory };
     let mut out = Map::new();
     out.insert("name".into(), json!(name));
     out.insert("image".into(), image(name, at, img)?);
@@ -64,12 +109,15 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
     if !mapped.is_empty() {
         out.insert("portMappings".into(), mapped.iter().map(|(port, protocol)| port_mapping(*port, protocol, target)).collect());
     }
-    if let Some(reserved) = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations")).and_then(|at| at.key("memory")) {
+    if let Some(reserved) =
+        at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations")).and_then(|at| at.key("memory"))
+    {
         out.insert("memoryReservation".into(), json!(mib(&reserved)?));
     }
     let mut linux = Map::new();
     for (key, value) in at.entries()?.into_iter().filter(|(_, value)| !value.value().is_null()) {
-        if (NOT_ON_FARGATE.contains(&key) && target.fargate) || (NOT_ON_AWSVPC.contains(&key) && target.network_mode == NetworkMode::Awsvpc) {
+        if (NOT_ON_FARGATE.contains(&key) && target.fargate) || (NOT_ON_AWSVPC.contains(&key) && target.network_mode == NetworkMode::Awsvpc)
+        {
             let place = if target.fargate { "Fargate" } else { "the network mode awsvpc" };
             return Err(value.wrong(format!("is not possible on {place}: take it out, or run the app elsewhere")));
         }
@@ -84,12 +132,26 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
             // Two minutes is the longest that Fargate waits.
             "stop_grace_period" => insert(&mut out, "stopTimeout", json!(seconds(&value, 2..=if target.fargate { 120 } else { 86400 })?)),
             "environment" => insert(&mut out, "environment", environment(&value)?),
-            "labels" => insert(&mut out, "dockerLabels", pairs(&value)?.into_iter().collect::<BTreeMap<_, _>>().into_iter().map(|(k, v)| (k, json!(v))).collect::<Map<_, _>>().into()),
+            "labels" => insert(
+                &mut out,
+                "dockerLabels",
+                pairs(&value)?
+                    .into_iter()
+                    .collect::<BTreeMap<_, _>>()
+                    .into_iter()
+                    .map(|(k, v)| (k, json!(v)))
+                    .collect::<Map<_, _>>()
+                    .into(),
+            ),
             "extra_hosts" => insert(&mut out, "extraHosts", extra_hosts(&value)?),
             "dns" => insert(&mut out, "dnsServers", strings(&value)?),
             "dns_search" => insert(&mut out, "dnsSearchDomains", strings(&value)?),
             "ulimits" => insert(&mut out, "ulimits", ulimits(&value)?),
-            "sysctls" => insert(&mut out, "systemControls", pairs(&value)?.into_iter().map(|(name, value)| json!({"namespace": name, "value": value})).collect()),
+            "sysctls" => insert(
+                &mut out,
+                "systemControls",
+                pairs(&value)?.into_iter().map(|(name, value)| json!({"namespace": name, "value": value})).collect(),
+            ),
             "healthcheck" => out.extend(health_check(&value)?.map(|check| ("healthCheck".to_owned(), check))),
             "logging" => out.extend(logging(&value)?.map(|logging| ("logConfiguration".to_owned(), logging))),
             "secrets" => {
@@ -99,12 +161,20 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
             }
             "init" => insert(&mut linux, "initProcessEnabled", json!(value.truth()?)),
             "shm_size" => insert(&mut linux, "sharedMemorySize", json!(mib(&value)?)),
-            "cap_add" | "cap_drop" => insert(linux.entry("capabilities").or_insert_with(|| json!({})).as_object_mut().unwrap_or(&mut Map::new()), &key[4..], capabilities(&value, key == "cap_add" && target.fargate)?),
+            "cap_add" | "cap_drop" => insert(
+                linux.entry("capabilities").or_insert_with(|| json!({})).as_object_mut().unwrap_or(&mut Map::new()),
+                &key[4..],
+                capabilities(&value, key == "cap_add" && target.fargate)?,
+            ),
             "tmpfs" => tmpfs(&mut linux, strings(&value)?.as_array().into_iter().flatten().filter_map(Value::as_str)),
             "volumes" => volumes(&mut linux, &value, target)?,
             "mem_limit" | "cpus" | "mem_reservation" | "expose" => {}
             key if SILENT.contains(&key) || key.starts_with("x-") => {}
-            key if IMPOSSIBLE.contains(&key) => return Err(value.wrong("ECS can't give this, and leaving it out would change what the service does: take it out of the document")),
+            key if IMPOSSIBLE.contains(&key) => {
+                return Err(
+                    value.wrong("ECS can't give this, and leaving it out would change what the service does: take it out of the document")
+                );
+            }
             other => warnings.push(format!("{}: {other} is not known here and has no effect", value.path())),
         }
     }
@@ -140,7 +210,12 @@ pub fn order(containers: &mut [Value], owner: &At<'_>, sidecars: &[&(&str, At<'_
             container["dependsOn"] = within.into();
         }
     }
-    let completing: Vec<String> = containers.iter().flat_map(|container| container["dependsOn"].as_array().cloned().unwrap_or_default()).filter(|one| one["condition"] == "SUCCESS").filter_map(|one| one["containerName"].as_str().map(str::to_owned)).collect();
+    let completing: Vec<String> = containers
+        .iter()
+        .flat_map(|container| container["dependsOn"].as_array().cloned().unwrap_or_default())
+        .filter(|one| one["condition"] == "SUCCESS")
+        .filter_map(|one| one["containerName"].as_str().map(str::to_owned))
+        .collect();
     for container in containers.iter_mut().filter(|container| completing.iter().any(|name| container["name"] == name.as_str())) {
         container["essential"] = json!(false);
     }
@@ -192,7 +267,9 @@ fn ports(at: &At<'_>) -> Result<Vec<(i32, String)>> {
                 short_port(port)?
             };
             if protocol != "tcp" {
-                return Err(port.wrong(format!("{protocol} can't stand behind the load balancer, which speaks HTTP over tcp: use `expose`")));
+                return Err(
+                    port.wrong(format!("{protocol} can't stand behind the load balancer, which speaks HTTP over tcp: use `expose`"))
+                );
             }
             Ok((number, protocol))
         })
@@ -227,7 +304,8 @@ fn environment(at: &At<'_>) -> Result<Value> {
 /// `{"A": "b"}` or `["A=b"]`; a name without a value has an empty one.
 pub fn pairs(at: &At<'_>) -> Result<Vec<(String, String)>> {
     if at.value().is_array() {
-        let pair = |text: &str| text.split_once('=').map_or((text.to_owned(), String::new()), |(key, value)| (key.to_owned(), value.to_owned()));
+        let pair =
+            |text: &str| text.split_once('=').map_or((text.to_owned(), String::new()), |(key, value)| (key.to_owned(), value.to_owned()));
         return at.list()?.iter().map(|item| item.text().map(pair)).collect();
     }
     let value = |at: At<'_>| if at.value().is_null() { Ok(String::new()) } else { at.scalar() };
@@ -255,7 +333,12 @@ fn extra_hosts(at: &At<'_>) -> Result<Value> {
         let hosts: Result<Vec<(String, String)>> = at
             .list()?
             .iter()
-            .map(|item| item.text()?.split_once(['=', ':']).map(|(host, ip)| (host.to_owned(), ip.to_owned())).ok_or_else(|| item.expected("host=address")))
+            .map(|item| {
+                item.text()?
+                    .split_once(['=', ':'])
+                    .map(|(host, ip)| (host.to_owned(), ip.to_owned()))
+                    .ok_or_else(|| item.expected("host=address"))
+            })
             .collect();
         hosts?
     } else {
@@ -312,7 +395,8 @@ fn health_check(at: &At<'_>) -> Result<Option<Value>> {
         return Ok(None);
     }
     let mut check = json!({"command": command});
-    for (key, name, range) in [("interval", "interval", 5..=300), ("timeout", "timeout", 2..=60), ("start_period", "startPeriod", 0..=300)] {
+    for (key, name, range) in [("interval", "interval", 5..=300), ("timeout", "timeout", 2..=60), ("start_period", "startPeriod", 0..=300)]
+    {
         if let Some(time) = at.key(key) {
             check[name] = json!(seconds(&time, range)?);
         }
@@ -330,17 +414,23 @@ fn logging(at: &At<'_>) -> Result<Option<Value>> {
     if matches!(driver, "awslogs" | "json-file" | "local" | "journald" | "none") {
         return Ok(None);
     }
-    let options: Map<String, Value> = at.key("options").map_or(Ok(Vec::new()), |at| pairs(&at))?.into_iter().map(|(key, value)| (key, json!(value))).collect();
+    let options: Map<String, Value> =
+        at.key("options").map_or(Ok(Vec::new()), |at| pairs(&at))?.into_iter().map(|(key, value)| (key, json!(value))).collect();
     Ok(Some(json!({"logDriver": driver, "options": options})))
 }
 
 /// A service's secrets as `(variable, ARN)`: external ones, named by an ARN, or by the path of an SSM parameter.
 fn secrets(doc: &Document, at: &At<'_>) -> Result<Vec<(String, String)>> {
     let one = |item: &At<'_>| {
-        let source = if item.value().is_object() { item.key("source").ok_or_else(|| item.wrong("a secret without source"))? } else { item.clone() };
+        let source =
+            if item.value().is_object() { item.key("source").ok_or_else(|| item.wrong("a secret without source"))? } else { item.clone() };
         let name = source.text()?;
         let variable = item.key("target").map_or(Ok(name), |at| at.text())?.rsplit('/').next().unwrap_or(name).to_owned();
-        let top = doc.root().key("secrets").and_then(|all| all.key(name)).ok_or_else(|| source.wrong(format!("there is no secret {name:?} at the top level")))?;
+        let top = doc
+            .root()
+            .key("secrets")
+            .and_then(|all| all.key(name))
+            .ok_or_else(|| source.wrong(format!("there is no secret {name:?} at the top level")))?;
         if !top.key("external").is_some_and(|external| external.value().as_bool() == Some(true)) {
             return Err(top.wrong("a secret's value does not belong into the document: put it into Secrets Manager or SSM and name it here (external: true, name: its ARN)"));
         }
@@ -392,5 +482,9 @@ fn mib(at: &At<'_>) -> Result<i32> {
 fn seconds(at: &At<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u64> {
     let time = humantime::parse_duration(&at.scalar()?).map_err(|error| at.wrong(format!("not a duration: {error}")))?;
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    if range.contains(&seconds) { Ok(seconds) } else { Err(at.expected(&format!("{} to {} seconds, which is what ECS takes", range.start(), range.end()))) }
+    if range.contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(at.expected(&format!("{} to {} seconds, which is what ECS takes", range.start(), range.end())))
+    }
 }

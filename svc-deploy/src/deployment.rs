@@ -6,7 +6,6 @@ use shared::wait::until;
 use shared::{Error, Result, Run, Tried};
 
 use crate::compose::Service;
-use crate::wish::Wanted;
 use crate::{SvcDeploy, service};
 
 /// How many of a task's last log lines are shown.
@@ -16,27 +15,41 @@ const AT_ONCE: usize = 10;
 
 impl SvcDeploy {
     /// Waits for all of them together, so it takes as long as the slowest.
-    pub async fn deployments_ready<'a>(&self, run: &Run, wanted: &Wanted, services: impl IntoIterator<Item = &'a Service>) -> Result<()> {
+    pub async fn deployments_ready<'a>(&self, run: &Run, services: impl IntoIterator<Item = &'a Service>) -> Result<()> {
         let mut left: Vec<&Service> = services.into_iter().filter(|service| !self.was_complete(service)).collect();
         if left.is_empty() {
             return Ok(());
         }
         let names: Vec<&str> = left.iter().map(|service| service.name.as_str()).collect();
-        until(run, &format!("the deployments of {}", names.join(", ")), async || {
-            for some in left.clone().chunks(AT_ONCE) {
-                let said = service::described(&self.ecs, run, some.iter().map(|service| service.name.clone()).collect()).await?;
-                for service in some {
-                    let Some(now) = said.iter().find(|now| now.service_name() == Some(&service.name)) else { continue };
-                    match self.outcome(service, now) {
-                        Outcome::Running => {}
-                        Outcome::Complete => left.retain(|other| other.name != service.name),
-                        Outcome::Failed(why) => return Err(self.explain(run, wanted, service, now, &why).await),
-                    }
+        let waited = until(run, &format!("the deployments of {}", names.join(", ")), async || {
+            let said = self.look_again(run, &left).await?;
+            for (service, now) in said {
+                match self.outcome(service, &now) {
+                    Outcome::Running => {}
+                    Outcome::Complete => left.retain(|other| other.name != service.name),
+                    Outcome::Failed(why) => return Err(Error::Failed(self.explain(run, service, &now, &why).await)),
                 }
             }
             Ok(left.is_empty().then_some(()))
         })
-        .await
+        .await;
+        if matches!(waited, Err(Error::Deadline { .. })) {
+            for (service, now) in self.look_again(run, &left).await? {
+                run.note(&self.explain(run, service, &now, "it is not complete").await);
+            }
+        }
+        waited
+    }
+
+    async fn look_again<'a>(&self, run: &Run, services: &[&'a Service]) -> Result<Vec<(&'a Service, EcsService)>> {
+        let mut found = Vec::new();
+        for some in services.chunks(AT_ONCE) {
+            let said = service::described(&self.ecs, run, some.iter().map(|service| service.name.clone()).collect()).await?;
+            found.extend(some.iter().filter_map(|service| {
+                said.iter().find(|now| now.service_name() == Some(&service.name)).map(|now| (*service, now.clone()))
+            }));
+        }
+        Ok(found)
     }
 
     /// Whether it was complete before this run, and this run changed nothing: then there is nothing to ask.
@@ -50,19 +63,29 @@ impl SvcDeploy {
         let asked = svc.services.get(&service.name).and_then(|record| record.task_definition_arn.as_deref());
         let of_ours = |deployment: &&Deployment| deployment.task_definition() == asked;
         let primary = now.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
-        if let Some(failed) = now.deployments().iter().filter(of_ours).find(|deployment| deployment.rollout_state() == Some(&DeploymentRolloutState::Failed)) {
-            return Outcome::Failed(failed.rollout_state_reason().unwrap_or("ECS gave no reason").to_owned());
+        if let Some(failed) =
+            now.deployments().iter().filter(of_ours).find(|deployment| deployment.rollout_state() == Some(&DeploymentRolloutState::Failed))
+        {
+            return Outcome::Failed(
+                failed.rollout_state_reason().map_or_else(|| "it failed".to_owned(), |why| format!("it failed: {why}")),
+            );
         }
         match primary {
             Some(primary) if !of_ours(&primary) => Outcome::Failed("ECS rolled back to the revision before".to_owned()),
-            Some(primary) if now.deployments().len() == 1 && primary.rollout_state().is_none_or(|state| *state == DeploymentRolloutState::Completed) && primary.running_count() >= primary.desired_count() => Outcome::Complete,
+            Some(primary)
+                if now.deployments().len() == 1
+                    && primary.rollout_state().is_none_or(|state| *state == DeploymentRolloutState::Completed)
+                    && primary.running_count() >= primary.desired_count() =>
+            {
+                Outcome::Complete
+            }
             _ => Outcome::Running,
         }
     }
 
     /// Everything that is known of the failure, in the order in which one would ask.
-    async fn explain(&self, run: &Run, wanted: &Wanted, service: &Service, now: &EcsService, why: &str) -> Error {
-        let mut lines = vec![format!("the deployment of services.{} failed: {why}", service.name)];
+    async fn explain(&self, run: &Run, service: &Service, now: &EcsService, why: &str) -> String {
+        let mut lines = vec![format!("the deployment of services.{}: {why}", service.name)];
         match self.last_stopped(run, service).await {
             Ok(Some(task)) => lines.extend(self.of_task(run, service, &task).await),
             Ok(None) => {}
@@ -70,18 +93,26 @@ impl SvcDeploy {
         }
         lines.extend(self.of_targets(service).await);
         lines.extend(now.events().iter().take(3).filter_map(|event| event.message()).map(|message| format!("ECS: {message}")));
-        let rolled_back = if service.breaker.rollback && wanted.services.len() > 1 { "ECS goes back to the revision before, if there was one; the other services are deployed" } else { "ECS goes back to the revision before, if there was one" };
-        lines.push(format!("{rolled_back}. Mend the service and run the same command again"));
-        Error::Failed(lines.join("\n  "))
+        let back = if service.breaker.rollback { "ECS goes back to the revision before, if there was one. " } else { "" };
+        lines.push(format!("{back}Mend the service and run the same command again"));
+        lines.join("\n  ")
     }
 
     async fn last_stopped(&self, run: &Run, service: &Service) -> Result<Option<Task>> {
-        let listed = self.ecs.list_tasks().cluster(&run.app).service_name(&service.name).desired_status(DesiredStatus::Stopped).send().await;
+        let listed =
+            self.ecs.list_tasks().cluster(&run.app).service_name(&service.name).desired_status(DesiredStatus::Stopped).send().await;
         let arns = listed.tried("list the stopped tasks")?.task_arns().to_vec();
         if arns.is_empty() {
             return Ok(None);
         }
-        let said = self.ecs.describe_tasks().cluster(&run.app).set_tasks(Some(arns.into_iter().take(100).collect())).send().await.tried("look at the stopped tasks")?;
+        let said = self
+            .ecs
+            .describe_tasks()
+            .cluster(&run.app)
+            .set_tasks(Some(arns.into_iter().take(100).collect()))
+            .send()
+            .await
+            .tried("look at the stopped tasks")?;
         let revision = self.svc.borrow().services.get(&service.name).and_then(|record| record.task_definition_arn.clone());
         let mut tasks: Vec<Task> = said.tasks().iter().filter(|task| task.task_definition_arn() == revision.as_deref()).cloned().collect();
         tasks.sort_by_key(|task| task.stopped_at().map(|time| time.secs()));
@@ -94,11 +125,15 @@ impl SvcDeploy {
         for container in task.containers() {
             let name = container.name().unwrap_or_default();
             let exit = container.exit_code().map_or_else(|| "without an exit code".to_owned(), |code| format!("with exit code {code}"));
-            lines.push(format!("container {name} ended {exit}{}", container.reason().map(|reason| format!(": {reason}")).unwrap_or_default()));
+            lines.push(format!(
+                "container {name} ended {exit}{}",
+                container.reason().map(|reason| format!(": {reason}")).unwrap_or_default()
+            ));
             let stream = format!("{}/{name}/{id}", service.name);
             let group = crate::log_group::name(run, &service.name);
             if let Ok(said) = self.logs.get_log_events().log_group_name(&group).log_stream_name(&stream).limit(LINES).send().await {
-                lines.extend(said.events().iter().filter_map(|event| event.message()).map(|message| format!("log: {}", message.trim_end())));
+                lines
+                    .extend(said.events().iter().filter_map(|event| event.message()).map(|message| format!("log: {}", message.trim_end())));
             }
         }
         lines
@@ -106,13 +141,20 @@ impl SvcDeploy {
 
     /// The targets that are not well, and why.
     async fn of_targets(&self, service: &Service) -> Vec<String> {
-        let Some(arn) = self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone()) else { return Vec::new() };
+        let Some(arn) = self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone()) else {
+            return Vec::new();
+        };
         let Ok(said) = self.elb.describe_target_health().target_group_arn(arn).send().await else { return Vec::new() };
         let ill = said.target_health_descriptions().iter().filter_map(|one| one.target().zip(one.target_health()));
         ill.filter(|(_, health)| health.state() != Some(&TargetHealthStateEnum::Healthy))
             .map(|(target, health)| {
                 let state = health.state().map_or("unknown", TargetHealthStateEnum::as_str);
-                format!("target {}:{} is {state}: {}", target.id().unwrap_or_default(), target.port().unwrap_or_default(), health.description().unwrap_or("no reason given"))
+                format!(
+                    "target {}:{} is {state}: {}",
+                    target.id().unwrap_or_default(),
+                    target.port().unwrap_or_default(),
+                    health.description().unwrap_or("no reason given")
+                )
             })
             .collect()
     }

@@ -1,7 +1,8 @@
 //! The listeners: 80, and with a certificate 443, to which 80 then leads.
 
 use aws_sdk_elasticloadbalancingv2::types::{
-    Action, ActionTypeEnum, Certificate, FixedResponseActionConfig, Listener, ProtocolEnum, RedirectActionConfig, RedirectActionStatusCodeEnum,
+    Action, ActionTypeEnum, Certificate, FixedResponseActionConfig, Listener, ProtocolEnum, RedirectActionConfig,
+    RedirectActionStatusCodeEnum,
 };
 use shared::error::given;
 use shared::step::each;
@@ -35,10 +36,15 @@ impl SvcDeploy {
 
     /// The one with the rules first.
     fn wishes(&self, wanted: &Wanted) -> Vec<Wish> {
-        let serving = Wish { port: port(wanted), protocol: if wanted.certificate.is_some() { ProtocolEnum::Https } else { ProtocolEnum::Http }, action: self.default_action(wanted) };
+        let serving = Wish {
+            port: port(wanted),
+            protocol: if wanted.certificate.is_some() { ProtocolEnum::Https } else { ProtocolEnum::Http },
+            action: self.default_action(wanted),
+        };
         let mut wishes = vec![serving];
         if wanted.certificate.is_some() {
-            let redirect = RedirectActionConfig::builder().protocol("HTTPS").port("443").status_code(RedirectActionStatusCodeEnum::Http301).build();
+            let redirect =
+                RedirectActionConfig::builder().protocol("HTTPS").port("443").status_code(RedirectActionStatusCodeEnum::Http301).build();
             let action = Action::builder().r#type(ActionTypeEnum::Redirect).redirect_config(redirect).build();
             wishes.push(Wish { port: 80, protocol: ProtocolEnum::Http, action });
         }
@@ -50,7 +56,8 @@ impl SvcDeploy {
         match wanted.published().find(|(_, published)| published.paths.is_empty() && published.hosts.is_empty()) {
             Some((service, _)) => forward(self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone())),
             None => {
-                let nothing = FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();
+                let nothing =
+                    FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();
                 Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(nothing).build()
             }
         }
@@ -73,7 +80,8 @@ impl SvcDeploy {
             .field("sslPolicy", found.ssl_policy().filter(|_| secure), secure.then_some(wanted.ssl_policy.as_str()));
         run.change("listener", &name, &diff, async {
             let call = self.elb.modify_listener().listener_arn(&arn).port(wish.port).protocol(wish.protocol).default_actions(wish.action);
-            let call = call.set_certificates(secure.then(|| certificates(wanted))).set_ssl_policy(secure.then(|| wanted.ssl_policy.clone()));
+            let call =
+                call.set_certificates(secure.then(|| certificates(wanted))).set_ssl_policy(secure.then(|| wanted.ssl_policy.clone()));
             call.send().await.tried(format!("change the listener {name}")).map(drop)
         })
         .await?;
@@ -83,7 +91,8 @@ impl SvcDeploy {
     async fn create_listener(&self, run: &Run, wanted: &Wanted, wish: Wish) -> Result<String> {
         let balancer = given(self.svc.borrow().load_balancer_arn.as_deref(), "the load balancer's ARN")?;
         let secure = wish.protocol == ProtocolEnum::Https;
-        let call = self.elb.create_listener().load_balancer_arn(balancer).port(wish.port).protocol(wish.protocol).default_actions(wish.action);
+        let call =
+            self.elb.create_listener().load_balancer_arn(balancer).port(wish.port).protocol(wish.protocol).default_actions(wish.action);
         let call = call.set_certificates(secure.then(|| certificates(wanted))).set_ssl_policy(secure.then(|| wanted.ssl_policy.clone()));
         let call = call.set_tags(Some(load_balancer::tags(run, &format!("listener-{}", wish.port))));
         let made = call.send().await.tried(format!("create the listener {}:{}", run.app, wish.port))?;
@@ -94,7 +103,8 @@ impl SvcDeploy {
         let listeners = self.found.balancer.iter().flat_map(|found| &found.listeners);
         each(listeners, async |(listener, _)| {
             let (arn, port) = (given(listener.listener_arn(), "the listener's ARN")?, listener.port().unwrap_or_default());
-            let delete = async { self.elb.delete_listener().listener_arn(&arn).send().await.tried(format!("delete the listener {arn}")).map(drop) };
+            let delete =
+                async { self.elb.delete_listener().listener_arn(&arn).send().await.tried(format!("delete the listener {arn}")).map(drop) };
             run.delete("listener", &format!("{}:{port}", run.app), delete).await
         })
         .await

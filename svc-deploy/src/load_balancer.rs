@@ -24,11 +24,14 @@ pub struct FoundBalancer {
 }
 
 pub async fn find(elb: &Client, run: &Run) -> Result<Found> {
-    let said = if_found(elb.describe_load_balancers().names(&run.app).send().await.tried(format!("look for the load balancer {}", run.app)))?;
+    let said =
+        if_found(elb.describe_load_balancers().names(&run.app).send().await.tried(format!("look for the load balancer {}", run.app)))?;
     let Some(balancer) = said.and_then(|said| said.load_balancers().first().cloned()) else { return Ok(None) };
     let arn = given(balancer.load_balancer_arn(), "the load balancer's ARN")?;
     let tags = async { elb.describe_tags().resource_arns(&arn).send().await.tried(format!("read the tags of {arn}")) };
-    let attributes = async { elb.describe_load_balancer_attributes().load_balancer_arn(&arn).send().await.tried(format!("read the attributes of {arn}")) };
+    let attributes = async {
+        elb.describe_load_balancer_attributes().load_balancer_arn(&arn).send().await.tried(format!("read the attributes of {arn}"))
+    };
     let (tags, attributes, listeners) = try_join!(tags, attributes, listeners(elb, &arn))?;
     let ours = tags.tag_descriptions().iter().any(|one| run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))));
     Ok(Some(FoundBalancer { balancer, ours, attributes: attributes.attributes().to_vec(), listeners }))
@@ -94,20 +97,38 @@ impl SvcDeploy {
     async fn settle_balancer(&self, run: &Run, wanted: &Wanted, found: &LoadBalancer) -> Result<()> {
         let arn = given(found.load_balancer_arn(), "the load balancer's ARN")?;
         if found.scheme() != Some(&scheme(wanted)) {
-            return Err(Error::document("x-svc.internal", format!("the load balancer of {} can't be moved in or out of the internet: take the services down first", run.app)));
+            return Err(Error::document(
+                "x-svc.internal",
+                format!("the load balancer of {} can't be moved in or out of the internet: take the services down first", run.app),
+            ));
         }
         let groups: Vec<String> = wanted.net.lb_security_group_id.iter().cloned().collect();
         let diff = Diff::new().field("securityGroups", found.security_groups(), &groups);
         run.change("load balancer", &run.app, &diff, async {
-            self.elb.set_security_groups().load_balancer_arn(&arn).set_security_groups(Some(groups.clone())).send().await.tried(format!("change the security groups of {arn}")).map(drop)
+            self.elb
+                .set_security_groups()
+                .load_balancer_arn(&arn)
+                .set_security_groups(Some(groups.clone()))
+                .send()
+                .await
+                .tried(format!("change the security groups of {arn}"))
+                .map(drop)
         })
         .await?;
-        let (mut was, mut ids): (Vec<String>, Vec<String>) = (found.availability_zones().iter().filter_map(|zone| zone.subnet_id().map(str::to_owned)).collect(), subnets(wanted));
+        let (mut was, mut ids): (Vec<String>, Vec<String>) =
+            (found.availability_zones().iter().filter_map(|zone| zone.subnet_id().map(str::to_owned)).collect(), subnets(wanted));
         was.sort();
         ids.sort();
         let diff = Diff::new().field("subnets", &was, &ids);
         run.change("load balancer", &run.app, &diff, async {
-            self.elb.set_subnets().load_balancer_arn(&arn).set_subnets(Some(ids.clone())).send().await.tried(format!("change the subnets of {arn}")).map(drop)
+            self.elb
+                .set_subnets()
+                .load_balancer_arn(&arn)
+                .set_subnets(Some(ids.clone()))
+                .send()
+                .await
+                .tried(format!("change the subnets of {arn}"))
+                .map(drop)
         })
         .await
     }
@@ -116,12 +137,22 @@ impl SvcDeploy {
         // In a plan of a new load balancer there is nothing to compare.
         let Some(arn) = arn else { return Ok(()) };
         let found = self.found.balancer.as_ref();
-        let was = |key: &str| found.and_then(|found| found.attributes.iter().find(|one| one.key() == Some(key))).and_then(LoadBalancerAttribute::value);
+        let was = |key: &str| {
+            found.and_then(|found| found.attributes.iter().find(|one| one.key() == Some(key))).and_then(LoadBalancerAttribute::value)
+        };
         let attributes = attributes(run, wanted);
         let diff = attributes.iter().fold(Diff::new(), |diff, (key, value)| diff.field(key, was(key), Some(value.as_str())));
         run.change("load balancer", &run.app, &diff, async {
-            let attributes = attributes.iter().map(|(key, value)| LoadBalancerAttribute::builder().key(*key).value(value).build()).collect();
-            self.elb.modify_load_balancer_attributes().load_balancer_arn(&arn).set_attributes(Some(attributes)).send().await.tried(format!("change the attributes of {arn}")).map(drop)
+            let attributes =
+                attributes.iter().map(|(key, value)| LoadBalancerAttribute::builder().key(*key).value(value).build()).collect();
+            self.elb
+                .modify_load_balancer_attributes()
+                .load_balancer_arn(&arn)
+                .set_attributes(Some(attributes))
+                .send()
+                .await
+                .tried(format!("change the attributes of {arn}"))
+                .map(drop)
         })
         .await
     }
@@ -153,7 +184,8 @@ impl SvcDeploy {
         let delete = async {
             self.elb.delete_load_balancer().load_balancer_arn(&arn).send().await.tried(format!("delete the load balancer {arn}"))?;
             until(run, "the load balancer to be deleted", async || {
-                let left = if_found(self.elb.describe_load_balancers().load_balancer_arns(&arn).send().await.tried(format!("look at {arn}")))?;
+                let left =
+                    if_found(self.elb.describe_load_balancers().load_balancer_arns(&arn).send().await.tried(format!("look at {arn}")))?;
                 Ok(left.is_none_or(|left| left.load_balancers().is_empty()).then_some(()))
             })
             .await

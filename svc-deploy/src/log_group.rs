@@ -19,9 +19,13 @@ pub fn name(run: &Run, service: &str) -> String {
 
 pub async fn find(logs: &Client, run: &Run) -> Result<Found> {
     let prefix = name(run, "");
-    let items = logs.describe_log_groups().log_group_name_prefix(&prefix).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let items =
+        logs.describe_log_groups().log_group_name_prefix(&prefix).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let groups = items.tried(format!("look for the log groups {prefix}*"))?.into_iter();
-    Ok(groups.filter_map(|group| group.log_group_name().map(str::to_owned).map(|name| (name, group))).filter(|(name, _)| name.starts_with(&prefix)).collect())
+    Ok(groups
+        .filter_map(|group| group.log_group_name().map(str::to_owned).map(|name| (name, group)))
+        .filter(|(name, _)| name.starts_with(&prefix))
+        .collect())
 }
 
 impl SvcDeploy {
@@ -38,7 +42,16 @@ impl SvcDeploy {
                 return Ok(());
             }
             let diff = Diff::new().field("retentionInDays", found.and_then(LogGroup::retention_in_days), Some(wanted.retention));
-            let put = async { self.logs.put_retention_policy().log_group_name(&name).retention_in_days(wanted.retention).send().await.tried(format!("set the retention of {name}")).map(drop) };
+            let put = async {
+                self.logs
+                    .put_retention_policy()
+                    .log_group_name(&name)
+                    .retention_in_days(wanted.retention)
+                    .send()
+                    .await
+                    .tried(format!("set the retention of {name}"))
+                    .map(drop)
+            };
             run.change("log group", &name, &diff, put).await
         })
         .await
@@ -47,7 +60,15 @@ impl SvcDeploy {
 
     async fn create_log_group(&self, run: &Run, service: &str, name: &str) -> Result<String> {
         let tags = run.tags(service).into_iter().collect();
-        match self.logs.create_log_group().log_group_name(name).set_tags(Some(tags)).send().await.tried(format!("create the log group {name}")) {
+        match self
+            .logs
+            .create_log_group()
+            .log_group_name(name)
+            .set_tags(Some(tags))
+            .send()
+            .await
+            .tried(format!("create the log group {name}"))
+        {
             // Made by a run whose answer was lost.
             Err(error) if error.is_code("ResourceAlreadyExistsException") => {}
             other => drop(other?),
@@ -57,7 +78,9 @@ impl SvcDeploy {
 
     pub async fn log_groups_down(&self, run: &Run) -> Result<()> {
         each(self.found.log_groups.keys(), async |name| {
-            let delete = async { self.logs.delete_log_group().log_group_name(name).send().await.tried(format!("delete the log group {name}")).map(drop) };
+            let delete = async {
+                self.logs.delete_log_group().log_group_name(name).send().await.tried(format!("delete the log group {name}")).map(drop)
+            };
             run.delete("log group", name, delete).await
         })
         .await

@@ -127,7 +127,7 @@ impl Stage for SvcDeploy {
     }
 
     async fn ready(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        self.deployments_ready(run, wanted, &wanted.services).await?;
+        self.deployments_ready(run, &wanted.services).await?;
         self.balancer_ready(run).await
     }
 
@@ -189,7 +189,12 @@ const GRANTS: &[Grant] = &[
             "ecs:TagResource",
             "ecs:UpdateService",
         ],
-        on: &["arn:*:ecs:*:*:service/{app}/*", "arn:*:ecs:*:*:task/{app}/*", "arn:*:ecs:*:*:container-instance/{app}/*", "arn:*:ecs:*:*:cluster/{app}"],
+        on: &[
+            "arn:*:ecs:*:*:service/{app}/*",
+            "arn:*:ecs:*:*:task/{app}/*",
+            "arn:*:ecs:*:*:container-instance/{app}/*",
+            "arn:*:ecs:*:*:cluster/{app}",
+        ],
     },
     Grant {
         sid: "TaskDefinitions",

@@ -67,11 +67,18 @@ fn is_of_region(name: &str, region: &str) -> bool {
 async fn one(iam: &Client, run: &Run, role: Role) -> Result<FoundRole> {
     let name = role.role_name().to_owned();
     if name == execution_name(run) {
-        let said = if_found(iam.get_role_policy().role_name(&name).policy_name(POLICY).send().await.tried(format!("read the policy of the role {name}")))?;
+        let said = if_found(
+            iam.get_role_policy().role_name(&name).policy_name(POLICY).send().await.tried(format!("read the policy of the role {name}")),
+        )?;
         return Ok(FoundRole { role, inline: said.and_then(|said| decoded(said.policy_document())), attached: Vec::new() });
     }
     let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let attached = items.tried(format!("look at the policies of the role {name}"))?.iter().filter_map(AttachedPolicy::policy_arn).map(str::to_owned).collect();
+    let attached = items
+        .tried(format!("look at the policies of the role {name}"))?
+        .iter()
+        .filter_map(AttachedPolicy::policy_arn)
+        .map(str::to_owned)
+        .collect();
     Ok(FoundRole { role, inline: None, attached })
 }
 
@@ -83,7 +90,10 @@ fn decoded(text: &str) -> Option<Value> {
 
 impl SvcDeploy {
     pub async fn roles_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let (execution, tasks) = futures_util::join!(self.execution_up(run, wanted), each(&wanted.services, async |service| self.task_role_up(run, service).await));
+        let (execution, tasks) = futures_util::join!(
+            self.execution_up(run, wanted),
+            each(&wanted.services, async |service| self.task_role_up(run, service).await)
+        );
         execution.and(tasks.map(drop))
     }
 
@@ -121,12 +131,25 @@ impl SvcDeploy {
             for policy in b.iter().filter(|policy| !was.contains(policy)) {
                 // The role, made a moment ago, is not known everywhere yet.
                 while_not_yet(run, "the role to be visible", Error::is_gone, async || {
-                    self.iam.attach_role_policy().role_name(&name).policy_arn(*policy).send().await.tried(format!("attach {policy} to {name}")).map(drop)
+                    self.iam
+                        .attach_role_policy()
+                        .role_name(&name)
+                        .policy_arn(*policy)
+                        .send()
+                        .await
+                        .tried(format!("attach {policy} to {name}"))
+                        .map(drop)
                 })
                 .await?;
             }
             for policy in was.iter().filter(|policy| !b.contains(policy)) {
-                self.iam.detach_role_policy().role_name(&name).policy_arn(*policy).send().await.tried(format!("detach {policy} from {name}"))?;
+                self.iam
+                    .detach_role_policy()
+                    .role_name(&name)
+                    .policy_arn(*policy)
+                    .send()
+                    .await
+                    .tried(format!("detach {policy} from {name}"))?;
             }
             Ok(())
         })
@@ -151,9 +174,11 @@ impl SvcDeploy {
         // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
         let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"},
             "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"aws:SourceAccount": run.caller()?.account}}}]});
-        let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
+        let tag =
+            |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
         let tags = run.tags(name).into_iter().map(tag).collect::<Result<Vec<_>>>()?;
-        let call = self.iam.create_role().role_name(name).path(path(run)).description(purpose).assume_role_policy_document(trust.to_string());
+        let call =
+            self.iam.create_role().role_name(name).path(path(run)).description(purpose).assume_role_policy_document(trust.to_string());
         let made = call.set_tags(Some(tags)).send().await.tried(format!("create the role {name}"))?;
         given(made.role().map(Role::role_name), "the new role's name")
     }
@@ -162,10 +187,26 @@ impl SvcDeploy {
         each(&self.found.roles, async |(name, found)| {
             let delete = async {
                 if found.inline.is_some() {
-                    if_found(self.iam.delete_role_policy().role_name(name).policy_name(POLICY).send().await.tried(format!("delete the policy of the role {name}")))?;
+                    if_found(
+                        self.iam
+                            .delete_role_policy()
+                            .role_name(name)
+                            .policy_name(POLICY)
+                            .send()
+                            .await
+                            .tried(format!("delete the policy of the role {name}")),
+                    )?;
                 }
                 for policy in &found.attached {
-                    if_found(self.iam.detach_role_policy().role_name(name).policy_arn(policy).send().await.tried(format!("detach {policy} from {name}")))?;
+                    if_found(
+                        self.iam
+                            .detach_role_policy()
+                            .role_name(name)
+                            .policy_arn(policy)
+                            .send()
+                            .await
+                            .tried(format!("detach {policy} from {name}")),
+                    )?;
                 }
                 self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop)
             };
@@ -182,8 +223,14 @@ fn execution_policy(run: &Run, wanted: &Wanted) -> Result<Value> {
     let mut logs: Vec<String> = wanted.services.iter().map(|service| format!("{}:*", log_group::name(run, &service.name))).collect();
     logs.sort();
     let logs = logs.iter().map(|group| run.arn("logs", &format!("log-group:{group}"))).collect::<Result<Vec<_>>>()?;
-    let mut statements = vec![json!({"Sid": "Log", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": logs})];
-    let mut repositories: Vec<String> = wanted.services.iter().flat_map(|service| &service.containers).filter_map(|container| repository(container["image"].as_str()?)).collect();
+    let mut statements =
+        vec![json!({"Sid": "Log", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": logs})];
+    let mut repositories: Vec<String> = wanted
+        .services
+        .iter()
+        .flat_map(|service| &service.containers)
+        .filter_map(|container| repository(container["image"].as_str()?))
+        .collect();
     repositories.sort();
     repositories.dedup();
     if !repositories.is_empty() {
@@ -198,7 +245,12 @@ fn execution_policy(run: &Run, wanted: &Wanted) -> Result<Value> {
     let of_ssm = |arn: &String| arn.starts_with('/') || arn.contains(":ssm:");
     let (parameters, secrets): (Vec<String>, Vec<String>) = secrets.into_iter().partition(of_ssm);
     if !parameters.is_empty() {
-        let on: Vec<String> = parameters.iter().map(|name| if name.starts_with('/') { format!("arn:{partition}:ssm:{region}:{account}:parameter{name}") } else { name.clone() }).collect();
+        let on: Vec<String> = parameters
+            .iter()
+            .map(
+                |name| if name.starts_with('/') { format!("arn:{partition}:ssm:{region}:{account}:parameter{name}") } else { name.clone() },
+            )
+            .collect();
         statements.push(json!({"Sid": "Parameters", "Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": on}));
     }
     if !secrets.is_empty() {

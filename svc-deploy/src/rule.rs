@@ -37,13 +37,24 @@ fn wishes(wanted: &Wanted) -> Result<Vec<Wish>> {
     for (service, published) in wanted.published().filter(|(_, published)| !published.paths.is_empty() || !published.hosts.is_empty()) {
         let room = VALUES - published.hosts.len().min(VALUES);
         if room == 0 || (published.paths.is_empty() && published.hosts.len() > VALUES) {
-            return Err(Error::document(format!("{}.x-svc.host", published.path), format!("a rule of the load balancer takes {VALUES} hosts and paths together")));
+            return Err(Error::document(
+                format!("{}.x-svc.host", published.path),
+                format!("a rule of the load balancer takes {VALUES} hosts and paths together"),
+            ));
         }
-        let some = if published.paths.is_empty() { vec![Vec::new()] } else { published.paths.chunks(room).map(<[String]>::to_vec).collect() };
-        wishes.extend(some.into_iter().map(|paths| Wish { service: service.name.clone(), hosts: published.hosts.clone(), paths, priority: 0 }));
+        let some =
+            if published.paths.is_empty() { vec![Vec::new()] } else { published.paths.chunks(room).map(<[String]>::to_vec).collect() };
+        wishes.extend(some.into_iter().map(|paths| Wish {
+            service: service.name.clone(),
+            hosts: published.hosts.clone(),
+            paths,
+            priority: 0,
+        }));
     }
     let longest = |wish: &Wish| wish.paths.iter().map(String::len).max().unwrap_or(0);
-    wishes.sort_by(|a, b| (a.hosts.is_empty(), longest(b), &a.service, &a.paths).cmp(&(b.hosts.is_empty(), longest(a), &b.service, &b.paths)));
+    wishes.sort_by(|a, b| {
+        (a.hosts.is_empty(), longest(b), &a.service, &a.paths).cmp(&(b.hosts.is_empty(), longest(a), &b.service, &b.paths))
+    });
     for (wish, priority) in wishes.iter_mut().zip(1..) {
         wish.priority = priority;
     }
@@ -63,7 +74,9 @@ impl SvcDeploy {
         let (mut kept, mut missing) = (Vec::new(), Vec::new());
         for wish in &wishes {
             let target = self.svc.borrow().services.get(&wish.service).and_then(|record| record.target_group_arn.clone());
-            let same = |rule: &&Rule| conditions(rule.conditions()) == conditions(&wish.conditions()) && target.is_some() && forwards_to(rule) == target;
+            let same = |rule: &&Rule| {
+                conditions(rule.conditions()) == conditions(&wish.conditions()) && target.is_some() && forwards_to(rule) == target
+            };
             match left.iter().position(|rule| same(&rule)) {
                 Some(place) => kept.push((wish, left.remove(place))),
                 None => missing.push((wish, target)),
@@ -91,10 +104,20 @@ impl SvcDeploy {
     /// All at once, so that two can change places.
     async fn settle_priorities(&self, run: &Run, kept: &[(&Wish, &Rule)]) -> Result<()> {
         let moved = |(wish, rule): &&(&Wish, &Rule)| rule.priority() != Some(wish.priority.to_string().as_str());
-        let diff = kept.iter().filter(moved).fold(Diff::new(), |diff, (wish, rule)| diff.field(&wish.service, rule.priority().map(str::to_owned), Some(wish.priority.to_string())));
+        let diff = kept.iter().filter(moved).fold(Diff::new(), |diff, (wish, rule)| {
+            diff.field(&wish.service, rule.priority().map(str::to_owned), Some(wish.priority.to_string()))
+        });
         run.change("rule priorities", &run.app, &diff, async {
-            let pairs = kept.iter().filter(moved).map(|(wish, rule)| RulePriorityPair::builder().set_rule_arn(rule.rule_arn().map(str::to_owned)).priority(wish.priority).build());
-            self.elb.set_rule_priorities().set_rule_priorities(Some(pairs.collect())).send().await.tried("change the priorities of the rules").map(drop)
+            let pairs = kept.iter().filter(moved).map(|(wish, rule)| {
+                RulePriorityPair::builder().set_rule_arn(rule.rule_arn().map(str::to_owned)).priority(wish.priority).build()
+            });
+            self.elb
+                .set_rule_priorities()
+                .set_rule_priorities(Some(pairs.collect()))
+                .send()
+                .await
+                .tried("change the priorities of the rules")
+                .map(drop)
         })
         .await
     }
@@ -120,7 +143,8 @@ fn conditions(conditions: &[RuleCondition]) -> Vec<String> {
         values.sort();
         values
     };
-    let mut texts: Vec<String> = conditions.iter().map(|condition| format!("{}={}", condition.field().unwrap_or_default(), values(condition).join(","))).collect();
+    let mut texts: Vec<String> =
+        conditions.iter().map(|condition| format!("{}={}", condition.field().unwrap_or_default(), values(condition).join(","))).collect();
     texts.sort();
     texts
 }

@@ -60,10 +60,12 @@ impl SvcDeploy {
         let mut left: Vec<&Service> = wanted.services.iter().collect();
         while !left.is_empty() {
             let names: Vec<String> = left.iter().map(|service| service.name.clone()).collect();
-            let (later, now): (Vec<&Service>, Vec<&Service>) = left.into_iter().partition(|service| service.after.iter().any(|name| names.contains(name)));
-            let awaited: Vec<&Service> = done.iter().copied().filter(|one| now.iter().any(|service| service.after.contains(&one.name))).collect();
+            let (later, now): (Vec<&Service>, Vec<&Service>) =
+                left.into_iter().partition(|service| service.after.iter().any(|name| names.contains(name)));
+            let awaited: Vec<&Service> =
+                done.iter().copied().filter(|one| now.iter().any(|service| service.after.contains(&one.name))).collect();
             if !run.is_planning() && !awaited.is_empty() {
-                self.deployments_ready(run, wanted, awaited).await?;
+                self.deployments_ready(run, awaited).await?;
             }
             each(&now, async |service| self.service_up(run, wanted, service).await).await?;
             done.extend(now);
@@ -93,7 +95,16 @@ impl SvcDeploy {
         }
         // Roles made a moment ago can't be used at once, and a new cluster, task definition or target group is not known everywhere yet.
         let not_yet = |error: &Error| {
-            ["Unable to assume", "unable to assume", "does not have an associated load balancer", "service linked role", "Please verify that the ECS service role"].iter().any(|words| error.says(words)) || error.is_gone()
+            [
+                "Unable to assume",
+                "unable to assume",
+                "does not have an associated load balancer",
+                "service linked role",
+                "Please verify that the ECS service role",
+            ]
+            .iter()
+            .any(|words| error.says(words))
+                || error.is_gone()
         };
         let made = while_not_yet(run, "what the service needs to be visible", not_yet, async || {
             let request = request.clone();
@@ -106,7 +117,12 @@ impl SvcDeploy {
 
     fn create_request(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<Value> {
         let mut request = self.shape(wanted, service)?;
-        let mut tags: Vec<Value> = run.tags(&service.name).into_iter().chain(service.labels.clone()).map(|(key, value)| json!({"key": key, "value": value})).collect();
+        let mut tags: Vec<Value> = run
+            .tags(&service.name)
+            .into_iter()
+            .chain(service.labels.clone())
+            .map(|(key, value)| json!({"key": key, "value": value}))
+            .collect();
         tags.push(json!({"key": PATCH, "value": patch_print(service)}));
         let more = json!({
             "cluster": run.app,
@@ -137,11 +153,13 @@ impl SvcDeploy {
         });
         if wanted.cluster.launch_type == LaunchType::Ec2 {
             // Over the zones first, then over the instances of each.
-            shape["placementStrategy"] = json!([{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"}]);
+            shape["placementStrategy"] =
+                json!([{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"}]);
         }
         if let Some(published) = &service.published {
             let target_group = given(record.target_group_arn.as_deref(), "the target group's ARN")?;
-            shape["loadBalancers"] = json!([{"targetGroupArn": target_group, "containerName": service.name, "containerPort": published.port}]);
+            shape["loadBalancers"] =
+                json!([{"targetGroupArn": target_group, "containerName": service.name, "containerPort": published.port}]);
             shape["healthCheckGracePeriodSeconds"] = json!(published.grace);
         }
         if service.network_mode == NetworkMode::Awsvpc {
@@ -183,7 +201,13 @@ impl SvcDeploy {
             call.send().await.tried(format!("update the service {}", service.name))?;
             if repatched {
                 let tag = aws_sdk_ecs::types::Tag::builder().key(PATCH).value(patch).build();
-                self.ecs.tag_resource().set_resource_arn(found.service_arn().map(str::to_owned)).tags(tag).send().await.tried(format!("tag the service {}", service.name))?;
+                self.ecs
+                    .tag_resource()
+                    .set_resource_arn(found.service_arn().map(str::to_owned))
+                    .tags(tag)
+                    .send()
+                    .await
+                    .tried(format!("tag the service {}", service.name))?;
             }
             Ok(())
         })
@@ -199,14 +223,21 @@ impl SvcDeploy {
             .revision_diff(Diff::new(), &service.name, found.task_definition())
             .field("minimumHealthyPercent", config.and_then(DeploymentConfiguration::minimum_healthy_percent), Some(least))
             .field("maximumPercent", config.and_then(DeploymentConfiguration::maximum_percent), Some(most))
-            .field("circuitBreaker", breaker.map(|breaker| (breaker.enable(), breaker.rollback())), Some((service.breaker.enable, service.breaker.rollback)))
+            .field(
+                "circuitBreaker",
+                breaker.map(|breaker| (breaker.enable(), breaker.rollback())),
+                Some((service.breaker.enable, service.breaker.rollback)),
+            )
             .field("propagateTags", found.propagate_tags(), Some(&PropagateTags::Service))
             .field("capacityProviderStrategy", strategy_text(found), wanted_strategy_text(wanted));
-        let target = |one: &aws_sdk_ecs::types::LoadBalancer| format!("{} {}", one.target_group_arn().unwrap_or_default(), one.container_port().unwrap_or_default());
+        let target = |one: &aws_sdk_ecs::types::LoadBalancer| {
+            format!("{} {}", one.target_group_arn().unwrap_or_default(), one.container_port().unwrap_or_default())
+        };
         let behind: Vec<String> = found.load_balancers().iter().map(target).collect();
         let svc = self.svc.borrow();
         let group = svc.services.get(&service.name).and_then(|record| record.target_group_arn.clone());
-        let wished: Vec<String> = service.published.iter().map(|published| format!("{} {}", group.as_deref().unwrap_or_default(), published.port)).collect();
+        let wished: Vec<String> =
+            service.published.iter().map(|published| format!("{} {}", group.as_deref().unwrap_or_default(), published.port)).collect();
         diff = diff.field("loadBalancers", behind, wished);
         if let Some(published) = &service.published {
             diff = diff.field("healthCheckGracePeriodSeconds", found.health_check_grace_period_seconds(), Some(published.grace));
@@ -232,8 +263,26 @@ impl SvcDeploy {
         each(ours.filter_map(EcsService::service_name), async |name| {
             let delete = async {
                 if self.found.services.get(name).is_some_and(|found| found.status() == Some("ACTIVE")) {
-                    if_found(self.ecs.update_service().cluster(&run.app).service(name).desired_count(0).send().await.tried(format!("stop the tasks of the service {name}")))?;
-                    if_found(self.ecs.delete_service().cluster(&run.app).service(name).force(true).send().await.tried(format!("delete the service {name}")))?;
+                    if_found(
+                        self.ecs
+                            .update_service()
+                            .cluster(&run.app)
+                            .service(name)
+                            .desired_count(0)
+                            .send()
+                            .await
+                            .tried(format!("stop the tasks of the service {name}")),
+                    )?;
+                    if_found(
+                        self.ecs
+                            .delete_service()
+                            .cluster(&run.app)
+                            .service(name)
+                            .force(true)
+                            .send()
+                            .await
+                            .tried(format!("delete the service {name}")),
+                    )?;
                 }
                 self.service_gone(run, name).await
             };
@@ -253,17 +302,31 @@ impl SvcDeploy {
 }
 
 fn strategy(wanted: &Wanted) -> Value {
-    wanted.cluster.capacity_provider_strategy.iter().map(|share| json!({"capacityProvider": share.capacity_provider, "weight": share.weight, "base": share.base})).collect()
+    wanted
+        .cluster
+        .capacity_provider_strategy
+        .iter()
+        .map(|share| json!({"capacityProvider": share.capacity_provider, "weight": share.weight, "base": share.base}))
+        .collect()
 }
 
 fn wanted_strategy_text(wanted: &Wanted) -> Vec<String> {
-    let mut texts: Vec<String> = wanted.cluster.capacity_provider_strategy.iter().map(|share| format!("{} {} {}", share.capacity_provider, share.weight, share.base)).collect();
+    let mut texts: Vec<String> = wanted
+        .cluster
+        .capacity_provider_strategy
+        .iter()
+        .map(|share| format!("{} {} {}", share.capacity_provider, share.weight, share.base))
+        .collect();
     texts.sort();
     texts
 }
 
 fn strategy_text(found: &EcsService) -> Vec<String> {
-    let mut texts: Vec<String> = found.capacity_provider_strategy().iter().map(|share| format!("{} {} {}", share.capacity_provider(), share.weight(), share.base())).collect();
+    let mut texts: Vec<String> = found
+        .capacity_provider_strategy()
+        .iter()
+        .map(|share| format!("{} {} {}", share.capacity_provider(), share.weight(), share.base()))
+        .collect();
     texts.sort();
     texts
 }

@@ -32,10 +32,9 @@ const DRAIN: &str = "30";
 /// How many ARNs one call of `DescribeTags` takes.
 const AT_ONCE: usize = 20;
 
-/// Port, kind of target and VPC of a target group can't be changed, so they are part of its name: another one is made beside it.
-pub fn name(run: &Run, wanted: &Wanted, service: &Service, published: &Published) -> String {
-    let vpc = wanted.net.vpc_id.as_deref().unwrap_or_default();
-    let fixed = shared::name::fingerprint(&format!("{} {} {vpc}", published.port, kind(service)));
+/// Port and kind of target of a target group can't be changed, so they are part of its name: another one is made beside it.
+pub fn name(run: &Run, service: &Service, published: &Published) -> String {
+    let fixed = shared::name::fingerprint(&format!("{} {}", published.port, kind(service)));
     shared::name::fit(&[&run.app, &service.name, &fixed[..6]], LONGEST)
 }
 
@@ -47,7 +46,7 @@ fn kind(service: &Service) -> TargetTypeEnum {
 /// Building up, those of the services; taking down, all of the app's.
 pub async fn find(elb: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let Some(wanted) = wanted else { return all(elb, run).await };
-    let names = wanted.published().map(|(service, published)| name(run, wanted, service, published));
+    let names = wanted.published().map(|(service, published)| name(run, service, published));
     let found = try_join_all(names.map(|name| one(elb, run, name))).await?;
     Ok(found.into_iter().flatten().collect())
 }
@@ -57,7 +56,8 @@ async fn one(elb: &Client, run: &Run, name: String) -> Result<Option<(String, Fo
     let Some(group) = said.and_then(|said| said.target_groups().first().cloned()) else { return Ok(None) };
     let arn = given(group.target_group_arn(), "the target group's ARN")?;
     let tags = async { elb.describe_tags().resource_arns(&arn).send().await.tried(format!("read the tags of {arn}")) };
-    let attributes = async { elb.describe_target_group_attributes().target_group_arn(&arn).send().await.tried(format!("read the attributes of {arn}")) };
+    let attributes =
+        async { elb.describe_target_group_attributes().target_group_arn(&arn).send().await.tried(format!("read the attributes of {arn}")) };
     let (tags, attributes) = try_join!(tags, attributes)?;
     let ours = tags.tag_descriptions().iter().any(|one| run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))));
     Ok(Some((name, FoundGroup { group, ours, attributes: attributes.attributes().to_vec() })))
@@ -66,14 +66,27 @@ async fn one(elb: &Client, run: &Run, name: String) -> Result<Option<(String, Fo
 async fn all(elb: &Client, run: &Run) -> Result<Found> {
     let items = elb.describe_target_groups().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let prefix = run.named("");
-    let groups: Vec<TargetGroup> = items.tried("look for the target groups")?.into_iter().filter(|group| group.target_group_name().is_some_and(|name| name.starts_with(&prefix))).collect();
+    let groups: Vec<TargetGroup> = items
+        .tried("look for the target groups")?
+        .into_iter()
+        .filter(|group| group.target_group_name().is_some_and(|name| name.starts_with(&prefix)))
+        .collect();
     let mut found = Found::new();
     for some in groups.chunks(AT_ONCE) {
         let arns = some.iter().filter_map(|group| group.target_group_arn().map(str::to_owned)).collect();
         let said = elb.describe_tags().set_resource_arns(Some(arns)).send().await.tried("read the tags of the target groups")?;
-        let is_ours = |arn: Option<&str>| said.tag_descriptions().iter().any(|one| one.resource_arn() == arn && run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))));
+        let is_ours = |arn: Option<&str>| {
+            said.tag_descriptions()
+                .iter()
+                .any(|one| one.resource_arn() == arn && run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))))
+        };
         let ours = some.iter().filter(|group| is_ours(group.target_group_arn()));
-        found.extend(ours.map(|group| (group.target_group_name().unwrap_or_default().to_owned(), FoundGroup { group: group.clone(), ours: true, attributes: Vec::new() })));
+        found.extend(ours.map(|group| {
+            (
+                group.target_group_name().unwrap_or_default().to_owned(),
+                FoundGroup { group: group.clone(), ours: true, attributes: Vec::new() },
+            )
+        }));
     }
     Ok(found)
 }
@@ -81,10 +94,13 @@ async fn all(elb: &Client, run: &Run) -> Result<Found> {
 impl SvcDeploy {
     pub async fn target_groups_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         each(wanted.published(), async |(service, published)| {
-            let name = name(run, wanted, service, published);
+            let name = name(run, service, published);
             let found = self.found.target_groups.get(&name);
             if found.is_some_and(|found| !found.ours) {
                 return Err(run.foreign("target group", &name));
+            }
+            if found.is_some_and(|found| wanted.net.vpc_id.is_some() && found.group.vpc_id() != wanted.net.vpc_id.as_deref()) {
+                return Err(Error::document("net.vpc_id", format!("the target group {name} is in another VPC, and can't be moved: take the services down first (svc-deploy --down --app {})", run.app)));
             }
             let arn = match found.and_then(|found| found.group.target_group_arn()) {
                 Some(arn) => {
@@ -93,20 +109,31 @@ impl SvcDeploy {
                 }
                 None => run.create("target group", &name, self.create_target_group(run, wanted, service, published, &name)).await?,
             };
-            self.record(&service.name, |record| record.target_group_arn.clone_from(&arn));
+            self.record(&service.name, |record| {
+                record.published = true;
+                record.target_group_arn.clone_from(&arn);
+            });
             self.settle_target_group(run, &name, published, arn).await
         })
         .await
         .map(drop)
     }
 
-    async fn create_target_group(&self, run: &Run, wanted: &Wanted, service: &Service, published: &Published, name: &str) -> Result<String> {
+    async fn create_target_group(
+        &self,
+        run: &Run,
+        wanted: &Wanted,
+        service: &Service,
+        published: &Published,
+        name: &str,
+    ) -> Result<String> {
         let health = &published.health;
         let call = self.elb.create_target_group().name(name).protocol(ProtocolEnum::Http).port(published.port).target_type(kind(service));
         let call = call.set_vpc_id(wanted.net.vpc_id.clone()).health_check_path(&health.path).matcher(matcher(published));
         let call = call.health_check_interval_seconds(health.interval).health_check_timeout_seconds(health.timeout);
         let call = call.healthy_threshold_count(health.healthy).unhealthy_threshold_count(health.unhealthy);
-        let made = call.set_tags(Some(load_balancer::tags(run, &service.name))).send().await.tried(format!("create the target group {name}"))?;
+        let made =
+            call.set_tags(Some(load_balancer::tags(run, &service.name))).send().await.tried(format!("create the target group {name}"))?;
         given(made.target_groups().first().and_then(TargetGroup::target_group_arn), "the new target group's ARN")
     }
 
@@ -123,7 +150,8 @@ impl SvcDeploy {
                 .field("health.healthy", group.healthy_threshold_count(), Some(health.healthy))
                 .field("health.unhealthy", group.unhealthy_threshold_count(), Some(health.unhealthy));
             run.change("target group", name, &diff, async {
-                let call = self.elb.modify_target_group().target_group_arn(&arn).health_check_path(&health.path).matcher(matcher(published));
+                let call =
+                    self.elb.modify_target_group().target_group_arn(&arn).health_check_path(&health.path).matcher(matcher(published));
                 let call = call.health_check_interval_seconds(health.interval).health_check_timeout_seconds(health.timeout);
                 let call = call.healthy_threshold_count(health.healthy).unhealthy_threshold_count(health.unhealthy);
                 call.send().await.tried(format!("change the health check of {name}")).map(drop)
@@ -135,7 +163,14 @@ impl SvcDeploy {
         let diff = Diff::new().field(key, was, Some(DRAIN));
         run.change("target group", name, &diff, async {
             let attribute = TargetGroupAttribute::builder().key(key).value(DRAIN).build();
-            self.elb.modify_target_group_attributes().target_group_arn(&arn).attributes(attribute).send().await.tried(format!("change the attributes of {name}")).map(drop)
+            self.elb
+                .modify_target_group_attributes()
+                .target_group_arn(&arn)
+                .attributes(attribute)
+                .send()
+                .await
+                .tried(format!("change the attributes of {name}"))
+                .map(drop)
         })
         .await
     }
@@ -146,7 +181,13 @@ impl SvcDeploy {
             // A deleted load balancer lets go of its target groups a moment later.
             let held = |error: &Error| error.is_code("ResourceInUse");
             let delete = while_not_yet(run, "the load balancer to let go of its target groups", held, async || {
-                self.elb.delete_target_group().target_group_arn(&arn).send().await.tried(format!("delete the target group {name}")).map(drop)
+                self.elb
+                    .delete_target_group()
+                    .target_group_arn(&arn)
+                    .send()
+                    .await
+                    .tried(format!("delete the target group {name}"))
+                    .map(drop)
             });
             run.delete("target group", name, delete).await
         })

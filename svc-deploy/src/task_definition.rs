@@ -53,7 +53,9 @@ async fn one(ecs: &Client, run: &Run, family: String) -> Result<Option<(String, 
         Err(error) if error.says("Unable to describe task definition") || error.is_gone() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let Some(revision) = said.task_definition().filter(|revision| revision.status() == Some(&TaskDefinitionStatus::Active)) else { return Ok(None) };
+    let Some(revision) = said.task_definition().filter(|revision| revision.status() == Some(&TaskDefinitionStatus::Active)) else {
+        return Ok(None);
+    };
     let fingerprint = said.tags().iter().find(|tag| tag.key() == Some(FINGERPRINT)).and_then(Tag::value).map(str::to_owned);
     let ours = run.is_ours(said.tags().iter().map(|tag| (tag.key(), tag.value())));
     let arn = given(revision.task_definition_arn(), "the task definition's ARN")?;
@@ -128,16 +130,32 @@ impl SvcDeploy {
         each(self.found.task_definitions.iter().filter(|(_, found)| found.ours), async |(family, _)| {
             let delete = async {
                 let call = self.ecs.list_task_definitions().family_prefix(family);
-                let arns = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried(format!("list the revisions of {family}"))?;
+                let arns = call
+                    .into_paginator()
+                    .items()
+                    .send()
+                    .collect::<Result<Vec<_>, _>>()
+                    .await
+                    .tried(format!("list the revisions of {family}"))?;
                 // One after another: the throttle of this call is one a second.
                 for arn in &arns {
                     self.ecs.deregister_task_definition().task_definition(arn).send().await.tried(format!("deregister {arn}"))?;
                 }
                 for some in arns.chunks(AT_ONCE) {
-                    let said = self.ecs.delete_task_definitions().set_task_definitions(Some(some.to_vec())).send().await.tried(format!("delete the revisions of {family}"))?;
+                    let said = self
+                        .ecs
+                        .delete_task_definitions()
+                        .set_task_definitions(Some(some.to_vec()))
+                        .send()
+                        .await
+                        .tried(format!("delete the revisions of {family}"))?;
                     // This call answers 200 and lists what it could not do.
                     if let Some(failure) = said.failures().first() {
-                        return Err(Error::Failed(format!("could not delete {}: {}", failure.arn().unwrap_or(family), failure.reason().unwrap_or("no reason given"))));
+                        return Err(Error::Failed(format!(
+                            "could not delete {}: {}",
+                            failure.arn().unwrap_or(family),
+                            failure.reason().unwrap_or("no reason given")
+                        )));
                     }
                 }
                 Ok(())

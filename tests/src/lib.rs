@@ -1,1 +1,8 @@
+//! What the tests of whole pipes share: the tools as users run them, a local AWS, and a relay that writes down every call.
 
+pub mod account;
+pub mod relay;
+pub mod tool;
+
+pub use relay::{Call, Relay};
+pub use tool::{Output, Pipe, run};

@@ -72,7 +72,9 @@ impl<'a> At<'a> {
     /// That it is none, or out of the range.
     pub fn whole(&self, range: RangeInclusive<i32>) -> Result<i32> {
         let number = self.scalar().ok().and_then(|text| text.parse().ok());
-        number.filter(|number| range.contains(number)).ok_or_else(|| self.expected(&format!("a whole number from {} to {}", range.start(), range.end())))
+        number
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| self.expected(&format!("a whole number from {} to {}", range.start(), range.end())))
     }
 
     /// A number in a range, as a number or in a string.
@@ -81,7 +83,9 @@ impl<'a> At<'a> {
     /// That it is none, or out of the range.
     pub fn number(&self, range: RangeInclusive<f64>) -> Result<f64> {
         let number = self.scalar().ok().and_then(|text| text.parse().ok());
-        number.filter(|number| range.contains(number)).ok_or_else(|| self.expected(&format!("a number from {} to {}", range.start(), range.end())))
+        number
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| self.expected(&format!("a number from {} to {}", range.start(), range.end())))
     }
 
     /// # Errors

@@ -56,5 +56,11 @@ fn check_service(name: &str, at: &At<'_>) -> Result<()> {
     let fits = (1..=LONGEST).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    if fits { Ok(()) } else { Err(at.wrong(format!("{name:?} can't name a service: 1 to {LONGEST} letters, digits, hyphens and underscores, a letter or digit first"))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(at.wrong(format!(
+            "{name:?} can't name a service: 1 to {LONGEST} letters, digits, hyphens and underscores, a letter or digit first"
+        )))
+    }
 }

@@ -49,7 +49,8 @@ impl Document {
     /// # Errors
     /// That there is none, or that it can't be one.
     pub fn name(&self) -> Result<&str> {
-        let name = self.root().key("name").ok_or_else(|| Error::document("name", "the app has no name: give `name` in the document, or --app"))?;
+        let name =
+            self.root().key("name").ok_or_else(|| Error::document("name", "the app has no name: give `name` in the document, or --app"))?;
         let text = name.text()?;
         check_app(text, name.path())?;
         Ok(text)

@@ -100,6 +100,8 @@ pub struct ServiceRecord {
     pub name: String,
     pub task_definition_arn: Option<String>,
     pub task_role_arn: Option<String>,
+    /// Whether it stands behind the load balancer.
+    pub published: bool,
     pub target_group_arn: Option<String>,
     pub log_group: String,
 }

@@ -1,0 +1,158 @@
+//! What an account holds of an app, listed kind by kind: the test of "nothing is left" asks AWS, not the tools.
+
+use aws_config::BehaviorVersion;
+use shared::name::TAG_APP;
+
+/// Everything that carries the app's tag or its name, as `kind id`.
+///
+/// # Panics
+/// When the local AWS does not answer.
+#[must_use]
+pub fn resources(endpoint: &str, app: &str) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap_or_else(|error| unreachable!("{error}"));
+    runtime.block_on(async {
+        let config = aws_config::defaults(BehaviorVersion::v2026_01_12()).endpoint_url(endpoint).load().await;
+        let mut all = network(&config, app).await;
+        all.extend(compute(&config, app).await);
+        all.extend(balancing(&config, app).await);
+        all.extend(watching(&config, app).await);
+        all
+    })
+}
+
+fn listed<T, E: std::fmt::Debug>(kind: &str, answer: Result<T, E>) -> T {
+    answer.unwrap_or_else(|error| unreachable!("could not list {kind}: {error:?}"))
+}
+
+/// The network, by tag; what is deleted but still visible does not count.
+async fn network(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
+    use aws_sdk_ec2::types::{NatGatewayState, State, Tag};
+    #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
+    let ec2 = aws_sdk_ec2::Client::new(config);
+    let ours = |tags: &[Tag]| tags.iter().any(|tag| tag.key() == Some(TAG_APP) && tag.value() == Some(app));
+    let mut all = Vec::new();
+    let mut add = |kind: &str, id: Option<&str>| all.push(format!("{kind} {}", id.unwrap_or_default()));
+    listed("VPCs", ec2.describe_vpcs().send().await).vpcs().iter().filter(|one| ours(one.tags())).for_each(|one| add("vpc", one.vpc_id()));
+    listed("subnets", ec2.describe_subnets().send().await)
+        .subnets()
+        .iter()
+        .filter(|one| ours(one.tags()))
+        .for_each(|one| add("subnet", one.subnet_id()));
+    let gateways = listed("internet gateways", ec2.describe_internet_gateways().send().await);
+    gateways.internet_gateways().iter().filter(|one| ours(one.tags())).for_each(|one| add("internet gateway", one.internet_gateway_id()));
+    let nats = listed("NAT gateways", ec2.describe_nat_gateways().send().await);
+    let alive = nats.nat_gateways().iter().filter(|one| one.state() != Some(&NatGatewayState::Deleted));
+    alive.filter(|one| ours(one.tags())).for_each(|one| add("NAT gateway", one.nat_gateway_id()));
+    listed("addresses", ec2.describe_addresses().send().await)
+        .addresses()
+        .iter()
+        .filter(|one| ours(one.tags()))
+        .for_each(|one| add("elastic IP", one.allocation_id()));
+    let tables = listed("route tables", ec2.describe_route_tables().send().await);
+    tables.route_tables().iter().filter(|one| ours(one.tags())).for_each(|one| add("route table", one.route_table_id()));
+    let groups = listed("security groups", ec2.describe_security_groups().send().await);
+    let named = |name: Option<&str>| name.is_some_and(|name| name.strip_prefix(app).is_some_and(|rest| rest.starts_with('-')));
+    groups
+        .security_groups()
+        .iter()
+        .filter(|one| ours(one.tags()) || named(one.group_name()))
+        .for_each(|one| add("security group", one.group_id()));
+    let endpoints = listed("VPC endpoints", ec2.describe_vpc_endpoints().send().await);
+    let alive = endpoints.vpc_endpoints().iter().filter(|one| one.state() != Some(&State::Deleted));
+    alive.filter(|one| ours(one.tags())).for_each(|one| add("VPC endpoint", one.vpc_endpoint_id()));
+    let templates = listed("launch templates", ec2.describe_launch_templates().send().await);
+    templates
+        .launch_templates()
+        .iter()
+        .filter(|one| one.launch_template_name() == Some(app))
+        .for_each(|one| add("launch template", one.launch_template_id()));
+    all
+}
+
+/// Clusters, services, task definitions, instances, roles and images.
+#[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
+async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
+    let (ecs, iam) = (aws_sdk_ecs::Client::new(config), aws_sdk_iam::Client::new(config));
+    let (groups, ecr) = (aws_sdk_autoscaling::Client::new(config), aws_sdk_ecr::Client::new(config));
+    let mut all = Vec::new();
+    let mut add = |kind: &str, id: &str| all.push(format!("{kind} {id}"));
+    let clusters = listed("clusters", ecs.describe_clusters().clusters(app).send().await);
+    clusters
+        .clusters()
+        .iter()
+        .filter(|one| one.status() != Some("INACTIVE"))
+        .for_each(|one| add("cluster", one.cluster_name().unwrap_or_default()));
+    if !clusters.clusters().is_empty() {
+        // A deleted cluster has no services to list.
+        if let Ok(services) = ecs.list_services().cluster(app).send().await {
+            services.service_arns().iter().for_each(|arn| add("service", arn));
+        }
+    }
+    let provider = format!("instances-of-{app}");
+    let providers = listed("capacity providers", ecs.describe_capacity_providers().capacity_providers(&provider).send().await);
+    let active = providers.capacity_providers().iter().filter(|one| one.status().is_some_and(|status| status.as_str() == "ACTIVE"));
+    active.for_each(|one| add("capacity provider", one.name().unwrap_or_default()));
+    let pages = ecs.list_task_definitions().family_prefix(app).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let of_app = |arn: &&String| arn.rsplit('/').next().is_some_and(|name| name.starts_with(&format!("{app}-")));
+    listed("task definitions", pages).iter().filter(of_app).for_each(|arn| add("task definition", arn));
+    let found = listed("Auto Scaling groups", groups.describe_auto_scaling_groups().auto_scaling_group_names(app).send().await);
+    found.auto_scaling_groups().iter().for_each(|one| add("Auto Scaling group", one.auto_scaling_group_name().unwrap_or_default()));
+    let roles = listed("roles", iam.list_roles().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await);
+    roles.iter().filter(|one| one.role_name().starts_with(&format!("{app}-"))).for_each(|one| add("role", one.role_name()));
+    let profiles =
+        listed("instance profiles", iam.list_instance_profiles().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await);
+    profiles
+        .iter()
+        .filter(|one| one.instance_profile_name().starts_with(&format!("{app}-")))
+        .for_each(|one| add("instance profile", one.instance_profile_name()));
+    let repositories =
+        listed("repositories", ecr.describe_repositories().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await);
+    let of_app = |name: &&str| name.starts_with(&format!("{app}/"));
+    repositories.iter().filter_map(|one| one.repository_name()).filter(of_app).for_each(|name| add("repository", name));
+    all
+}
+
+/// Load balancers with their listeners, and target groups.
+async fn balancing(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
+    #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
+    let elb = aws_sdk_elasticloadbalancingv2::Client::new(config);
+    let mut all = Vec::new();
+    let balancers = listed("load balancers", elb.describe_load_balancers().send().await);
+    for one in balancers.load_balancers().iter().filter(|one| one.load_balancer_name() == Some(app)) {
+        all.push(format!("load balancer {app}"));
+        let listeners =
+            listed("listeners", elb.describe_listeners().load_balancer_arn(one.load_balancer_arn().unwrap_or_default()).send().await);
+        all.extend(listeners.listeners().iter().map(|one| format!("listener {}", one.port().unwrap_or_default())));
+    }
+    let groups = listed("target groups", elb.describe_target_groups().send().await);
+    let names = groups.target_groups().iter().filter_map(|one| one.target_group_name());
+    all.extend(names.filter(|name| name.starts_with(&format!("{app}-"))).map(|name| format!("target group {name}")));
+    all
+}
+
+/// Logs, alarms, topics and scaling.
+#[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
+async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
+    let (logs, cloudwatch) = (aws_sdk_cloudwatchlogs::Client::new(config), aws_sdk_cloudwatch::Client::new(config));
+    let (sns, scaling) = (aws_sdk_sns::Client::new(config), aws_sdk_applicationautoscaling::Client::new(config));
+    let groups = listed("log groups", logs.describe_log_groups().log_group_name_prefix(format!("/ecs-pipe/{app}/")).send().await);
+    let mut all: Vec<String> =
+        groups.log_groups().iter().map(|one| format!("log group {}", one.log_group_name().unwrap_or_default())).collect();
+    let alarms = listed("alarms", cloudwatch.describe_alarms().alarm_name_prefix(format!("{app}/")).send().await);
+    all.extend(alarms.metric_alarms().iter().map(|one| format!("alarm {}", one.alarm_name().unwrap_or_default())));
+    let topics = listed("topics", sns.list_topics().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await);
+    all.extend(
+        topics
+            .iter()
+            .filter_map(|one| one.topic_arn())
+            .filter(|arn| arn.ends_with(&format!(":{app}-alarms")))
+            .map(|arn| format!("topic {arn}")),
+    );
+    let targets = listed(
+        "scalable targets",
+        scaling.describe_scalable_targets().service_namespace(aws_sdk_applicationautoscaling::types::ServiceNamespace::Ecs).send().await,
+    );
+    let of_app = targets.scalable_targets().iter().filter(|one| one.resource_id().starts_with(&format!("service/{app}/")));
+    all.extend(of_app.map(|one| format!("scalable target {}", one.resource_id())));
+    all
+}

@@ -1,0 +1,119 @@
+//! The built binaries, alone and in a pipe.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// In the order in which they deploy.
+pub const TOOLS: [&str; 6] = ["net-up", "cluster-up", "img-push", "svc-deploy", "scale-set", "alarms-set"];
+
+/// What a tool, or a pipe of them, left behind.
+#[derive(Debug)]
+pub struct Output {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The document on stdout.
+    #[must_use]
+    pub fn doc(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| unreachable!("stdout is no document ({error}); stderr:\n{}", self.stderr))
+    }
+
+    /// Itself, when it went well.
+    #[must_use]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        self
+    }
+
+    /// The lines that say what was made (`+`), changed (`~`) or deleted (`-`), without the tool's name.
+    #[must_use]
+    pub fn acts(&self, sign: char) -> Vec<String> {
+        let act =
+            |line: &str| line.split_once(": ").map(|(_, act)| act).and_then(|act| act.strip_prefix(sign)).map(|act| act.trim().to_owned());
+        self.stderr.lines().filter_map(act).collect()
+    }
+}
+
+/// Where cargo puts the binaries: two floors above the test's own.
+fn binary(tool: &str) -> PathBuf {
+    let mut path = std::env::current_exe().unwrap_or_default();
+    path.pop();
+    path.pop();
+    path.join(tool)
+}
+
+/// The root of the workspace.
+#[must_use]
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// One tool with this on stdin, and AWS at `endpoint`.
+#[must_use]
+pub fn run(endpoint: &str, tool: &str, args: &[&str], stdin: &str) -> Output {
+    let mut child = Command::new(binary(tool))
+        .args(args)
+        .env("AWS_ENDPOINT_URL", endpoint)
+        .current_dir(root().join("examples/shop"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| unreachable!("could not start {tool}: {error}"));
+    // A tool that refuses its arguments does not read its stdin.
+    let _ = child.stdin.take().map(|mut pipe| pipe.write_all(stdin.as_bytes()));
+    let done = child.wait_with_output().unwrap_or_else(|error| unreachable!("{tool}: {error}"));
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Output { code: done.status.code().unwrap_or(-1), stdout: text(done.stdout), stderr: text(done.stderr) }
+}
+
+/// The whole pipe, stage after stage, as a shell with `pipefail` sees it.
+pub struct Pipe<'a> {
+    pub endpoint: &'a str,
+    /// Of the stages, which; in the order in which they run.
+    pub tools: Vec<&'a str>,
+    /// For every stage.
+    pub args: Vec<&'a str>,
+}
+
+impl<'a> Pipe<'a> {
+    #[must_use]
+    pub fn up(endpoint: &'a str) -> Self {
+        Self { endpoint, tools: TOOLS.to_vec(), args: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn plan(endpoint: &'a str) -> Self {
+        Self { endpoint, tools: TOOLS.to_vec(), args: vec!["--plan"] }
+    }
+
+    #[must_use]
+    pub fn down(endpoint: &'a str) -> Self {
+        Self { endpoint, tools: TOOLS.iter().rev().copied().collect(), args: vec!["--down"] }
+    }
+
+    #[must_use]
+    pub fn only(mut self, keep: impl Fn(&str) -> bool) -> Self {
+        self.tools.retain(|tool| keep(tool));
+        self
+    }
+
+    /// The last stage's document, all stages' messages, and the first exit code that is not 0.
+    #[must_use]
+    pub fn run(&self, stdin: &str) -> Output {
+        let mut all = Output { code: 0, stdout: stdin.to_owned(), stderr: String::new() };
+        for tool in &self.tools {
+            let registry = std::env::var("ECS_PIPE_REGISTRY").unwrap_or_default();
+            let push = if *tool == "img-push" && self.args.is_empty() { vec!["--registry", &registry] } else { Vec::new() };
+            let one = run(self.endpoint, tool, &[self.args.as_slice(), &push].concat(), &all.stdout);
+            all = Output { code: if all.code == 0 { one.code } else { all.code }, stdout: one.stdout, stderr: all.stderr + &one.stderr };
+        }
+        all
+    }
+}

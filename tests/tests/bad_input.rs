@@ -1,0 +1,122 @@
+//! Bad documents and broken pipes: refused with the path of what is wrong, before any call.
+
+use serde_json::{Value, json};
+use tests::{Relay, run};
+
+/// A document with all sections, as if the stages before had run.
+fn live(services: &Value) -> Value {
+    json!({
+        "name": "bad",
+        "aws": {"account": "000000000000", "region": "us-east-1", "partition": "aws"},
+        "net": {"vpc_id": "vpc-1", "cidr": "10.0.0.0/16", "zones": ["us-east-1a", "us-east-1b"], "public_subnet_ids": ["subnet-1", "subnet-2"],
+                "private_subnet_ids": ["subnet-3", "subnet-4"], "lb_security_group_id": "sg-1", "task_security_group_id": "sg-2"},
+        "cluster": {"arn": "arn:aws:ecs:us-east-1:000000000000:cluster/bad", "name": "bad", "launch_type": "fargate"},
+        "services": services,
+    })
+}
+
+#[test]
+fn bad_documents_are_refused_with_their_path_and_without_a_call() {
+    let relay = Relay::new();
+    let web = |more: Value| {
+        let mut service = json!({"image": "nginx", "ports": ["80"]});
+        service.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        live(&json!({"web": service}))
+    };
+    let two = |a: Value, b: Value| {
+        live(&json!({"a": {"image": "x", "ports": ["80"], "x-svc": a}, "b": {"image": "x", "ports": ["80"], "x-svc": b}}))
+    };
+    let cases: Vec<(&str, String, i32, &str)> = vec![
+        ("net-up", "not json".into(), 65, "stdin"),
+        ("net-up", "[]".into(), 65, "stdin"),
+        ("net-up", String::new(), 65, "stdin"),
+        ("net-up", json!({"name": 5}).to_string(), 65, "name"),
+        ("net-up", json!({"name": "my_shop"}).to_string(), 65, "my-shop"),
+        ("net-up", json!({"name": "a-name-that-is-much-too-long-for-aws"}).to_string(), 65, "name"),
+        ("net-up", json!({"name": "bad", "x-net": {"nat": "many"}}).to_string(), 65, "x-net.nat"),
+        ("net-up", json!({"name": "bad", "x-net": {"azs": "two"}}).to_string(), 65, "x-net.azs"),
+        (
+            "net-up",
+            json!({"name": "bad", "x-net": {"public_cidrs": ["10.0.0.0/20", "10.0.8.0/21"]}}).to_string(),
+            65,
+            "x-net.public_cidrs[1]",
+        ),
+        (
+            "cluster-up",
+            {
+                let mut doc = live(&json!({}));
+                doc["x-cluster"] = json!({"launch_type": "lambda"});
+                doc.to_string()
+            },
+            65,
+            "x-cluster.launch_type",
+        ),
+        (
+            "cluster-up",
+            {
+                let mut doc = live(&json!({}));
+                doc["x-cluster"] = json!({"min": 5, "max": 2});
+                doc.to_string()
+            },
+            65,
+            "x-cluster.min",
+        ),
+        (
+            "cluster-up",
+            {
+                let mut doc = live(&json!({}));
+                doc["aws"]["region"] = json!("eu-west-1");
+                doc.to_string()
+            },
+            65,
+            "aws.region",
+        ),
+        ("img-push", json!({"name": "bad", "services": {"web": {"build": "./nowhere"}}}).to_string(), 65, "services.web.build"),
+        ("svc-deploy", web(json!({"ports": [0]})).to_string(), 65, "services.web.ports[0]"),
+        ("svc-deploy", web(json!({"ports": [{"target": 70000}]})).to_string(), 65, "services.web.ports[0].target"),
+        ("svc-deploy", web(json!({"privileged": true})).to_string(), 65, "services.web.privileged"),
+        ("svc-deploy", web(json!({"devices": ["/dev/kvm"]})).to_string(), 65, "services.web.devices"),
+        ("svc-deploy", web(json!({"environment": {"A": {}}})).to_string(), 65, "services.web.environment.A"),
+        (
+            "svc-deploy",
+            web(json!({"volumes": [{"type": "bind", "source": "/x", "target": "/y"}]})).to_string(),
+            65,
+            "services.web.volumes[0]",
+        ),
+        ("svc-deploy", live(&json!({"web": {"ports": ["80"]}})).to_string(), 65, "services.web"),
+        ("svc-deploy", live(&json!({"web": {"build": "./web"}})).to_string(), 65, "img-push"),
+        ("svc-deploy", two(json!({"path": ["/a"]}), json!({"path": ["/a"]})).to_string(), 65, "services.b.x-svc.path"),
+        ("svc-deploy", two(json!({}), json!({})).to_string(), 65, "services.b.x-svc.path"),
+        ("svc-deploy", live(&json!({"a b": {"image": "x"}})).to_string(), 65, "services.a b"),
+    ];
+    for (tool, doc, code, path) in cases {
+        let said = run(&relay.endpoint, tool, &[], &doc);
+        assert_eq!(said.code, code, "{tool} < {doc}\n{}", said.stderr);
+        assert!(said.stderr.contains(path), "{tool} < {doc}: {path} is not in\n{}", said.stderr);
+        assert_eq!(said.stdout, "", "{tool} < {doc}");
+    }
+    for args in [["--nat", "many"], ["--app", "My App"], ["--cidr", "10.0.0.0"], ["--timeout", "soon"]] {
+        let said = run(&relay.endpoint, "net-up", &args, r#"{"name": "bad"}"#);
+        assert_eq!(said.code, 2, "{args:?}\n{}", said.stderr);
+    }
+    assert_eq!(relay.calls(), [], "no AWS call was made");
+}
+
+/// The stages after one that failed exit 65, name the section that is missing, and touch nothing.
+#[test]
+fn the_stages_after_a_failed_one_stop() {
+    let relay = Relay::new();
+    for (tool, section, maker) in [
+        ("cluster-up", "net", "net-up"),
+        ("svc-deploy", "net", "net-up"),
+        ("scale-set", "cluster", "cluster-up"),
+        ("alarms-set", "cluster", "cluster-up"),
+    ] {
+        let said = run(&relay.endpoint, tool, &[], "");
+        assert_eq!((said.code, said.stdout.as_str()), (65, ""), "{tool}: {}", said.stderr);
+        assert!(said.stderr.contains(&format!("no section \"{section}\": {maker}")), "{tool}: {}", said.stderr);
+        let said = run(&relay.endpoint, tool, &["--app", "bad"], "");
+        assert_eq!(said.code, 65, "{tool}: {}", said.stderr);
+    }
+    assert_eq!(relay.calls(), [], "no AWS call was made");
+}

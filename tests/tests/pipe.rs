@@ -1,0 +1,185 @@
+//! Whole pipes against a local AWS in which containers really run.
+
+use serde_json::{Value, json};
+use tests::tool::root;
+use tests::{Output, Pipe, Relay, account, run};
+
+/// The example under another name, so that tests do not meet.
+fn shop(app: &str) -> Value {
+    let text = std::fs::read_to_string(root().join("examples/shop/shop.json")).unwrap();
+    let mut doc: Value = serde_json::from_str(&text).unwrap();
+    doc["name"] = json!(app);
+    doc
+}
+
+/// One service from an image that needs no build.
+fn one(app: &str, launch_type: &str) -> Value {
+    json!({"name": app, "x-net": {"nat": "single"}, "x-cluster": {"launch_type": launch_type}, "services": {"web": {
+        "image": "busybox", "command": ["sh", "-c", "mkdir /w; echo hello from $WHO > /w/index.html; exec httpd -f -p 8080 -h /w"],
+        "environment": {"WHO": app}, "ports": ["8080"]}}})
+}
+
+/// What the load balancer answers, as the local AWS serves it.
+fn fetch(app: &str, path: &str) -> String {
+    let host = std::env::var("AWS_ENDPOINT_URL").unwrap().replace("http://", "");
+    let mut stream = std::net::TcpStream::connect(&host).unwrap();
+    std::io::Write::write_all(&mut stream, format!("GET /_alb/{app}{path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    answer
+}
+
+fn count(mutations: &[String], action: &str) -> usize {
+    mutations.iter().filter(|one| *one == action).count()
+}
+
+/// From an empty account to answers, again, changed, and gone: the whole life of an app.
+#[test]
+fn the_life_of_the_shop() {
+    let (relay, app) = (Relay::new(), "life");
+    let doc = shop(app).to_string();
+
+    let plan = Pipe::plan(&relay.endpoint).run(&doc);
+    assert_eq!(plan.code, 3, "{}", plan.stderr);
+    assert_eq!(relay.mutations(), Vec::<String>::new(), "a plan only reads");
+
+    let first = Pipe::up(&relay.endpoint).run(&doc).ok();
+    let (planned, made) = (sorted(plan.acts('+')), sorted(first.acts('+')));
+    assert_eq!(planned, made, "a plan lists everything that the run then makes");
+    let _ = relay.calls();
+
+    assert!(fetch(app, "/").contains("<h1>The shop</h1>"));
+    assert!(fetch(app, "/api/hello").contains(r#""greeting": "hello""#));
+    assert!(has_heartbeat(app), "the worker's lines are in CloudWatch Logs");
+
+    let second = Pipe::up(&relay.endpoint).run(&doc).ok();
+    assert_eq!(relay.mutations(), Vec::<String>::new(), "the second run changes nothing");
+    assert_eq!(first.doc(), second.doc());
+    let plan = Pipe::plan(&relay.endpoint).run(&doc);
+    assert_eq!((plan.code, plan.stderr.as_str()), (0, ""), "after the run, a plan lists nothing");
+    assert_eq!(plan.doc(), first.doc());
+    let _ = relay.calls();
+
+    let mut changed = shop(app);
+    changed["services"]["api"]["environment"]["GREETING"] = json!("good day");
+    let third = Pipe::up(&relay.endpoint).run(&changed.to_string()).ok();
+    assert_eq!(sorted(relay.mutations()), ["ecs:RegisterTaskDefinition", "ecs:UpdateService"], "one variable, one revision, one update");
+    assert!(fetch(app, "/api/hello").contains("good day"));
+
+    let down = Pipe::down(&relay.endpoint).run(&third.stdout).ok();
+    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new(), "nothing is left");
+    assert!(down.doc().get("svc").is_none() && down.doc().get("net").is_none());
+    let _ = relay.calls();
+    let _ = Pipe::down(&relay.endpoint).run(&third.stdout).ok();
+    assert_eq!(relay.mutations(), Vec::<String>::new(), "taking down again finds nothing to do");
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    // The account's role is made by whichever test comes first.
+    lines.retain(|line| !line.starts_with("service-linked role"));
+    lines
+}
+
+fn has_heartbeat(app: &str) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12()).load().await;
+        #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
+        let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
+        for _ in 0..40 {
+            let said = logs.filter_log_events().log_group_name(format!("/ecs-pipe/{app}/worker")).send().await.unwrap();
+            if said.events().iter().filter_map(|event| event.message()).any(|message| message.contains("worker: heartbeat")) {
+                return true;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        }
+        false
+    })
+}
+
+/// Fargate, from a document without anything to build, taken down by the app's name alone.
+#[test]
+fn fargate_from_the_document_and_down_by_name() {
+    let (relay, app) = (Relay::new(), "fargate-app");
+    let doc = one(app, "fargate").to_string();
+    let first = Pipe::up(&relay.endpoint).run(&doc).ok();
+    assert_eq!(first.doc()["cluster"]["capacity_provider_strategy"][0]["capacity_provider"], "FARGATE");
+    assert!(fetch(app, "/").contains("hello from fargate-app"));
+    let _ = relay.calls();
+    let _ = Pipe::up(&relay.endpoint).run(&doc).ok();
+    assert_eq!(relay.mutations(), Vec::<String>::new());
+
+    for tool in tests::tool::TOOLS.iter().rev() {
+        let _ = run(&relay.endpoint, tool, &["--down", "--app", app], "").ok();
+    }
+    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
+}
+
+/// Every tool runs from flags, without a document.
+#[test]
+fn alone_from_flags() {
+    let (relay, app) = (Relay::new(), "flags");
+    let step = |tool: &str, args: &[&str], stdin: &Output| run(&relay.endpoint, tool, args, &stdin.stdout).ok();
+    let none = Output { code: 0, stdout: String::new(), stderr: String::new() };
+    let net = step("net-up", &["--app", app, "--nat", "none", "--cidr", "10.9.0.0/20"], &none);
+    assert_eq!(net.doc()["net"]["cidr"], "10.9.0.0/20");
+    let cluster = step("cluster-up", &["--launch-type", "fargate"], &net);
+    let img = step("img-push", &[], &cluster);
+    let svc = step("svc-deploy", &["--service", "web", "--image", "busybox", "--port", "8080", "--no-wait"], &img);
+    let scale = step("scale-set", &["--min", "3", "--max", "5"], &svc);
+    assert_eq!(scale.doc()["scale"]["services"]["web"]["max"], 5);
+    let alarms = step("alarms-set", &["--notify", "ops@example.com", "--latency-p99", "2"], &scale);
+    assert!(alarms.doc()["alarms"]["topic_arn"].is_string());
+    let _ = Pipe::down(&relay.endpoint).run(&alarms.stdout).ok();
+    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
+}
+
+/// A container that ends at once: ECS gives up, and the tool says all that is known.
+#[test]
+fn a_failed_deployment_says_why() {
+    let (relay, app) = (Relay::new(), "failing");
+    let doc = json!({"name": app, "x-net": {"nat": "none"}, "x-cluster": {"launch_type": "fargate"}, "services": {"job": {
+        "image": "busybox", "command": ["sh", "-c", "echo no database at db:5432; exit 7"]}}});
+    let said = Pipe::up(&relay.endpoint).only(|tool| !matches!(tool, "scale-set" | "alarms-set")).run(&doc.to_string());
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    assert_eq!(said.stdout, "", "nothing on stdout, so that the next stage stops too");
+    for part in ["services.job: it failed", "exit code 7", "log: no database at db:5432", "run the same command again"] {
+        assert!(said.stderr.contains(part), "{part} is not in:\n{}", said.stderr);
+    }
+    for tool in tests::tool::TOOLS.iter().rev() {
+        let _ = run(&relay.endpoint, tool, &["--down", "--app", app], "").ok();
+    }
+    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
+}
+
+/// A rule of the security group taken away behind the tool's back is found by a plan and mended by a run.
+#[test]
+fn drift_is_found_and_mended() {
+    let (relay, app) = (Relay::new(), "drift");
+    let net = run(&relay.endpoint, "net-up", &["--app", app, "--nat", "none"], "").ok();
+    let group = net.doc()["net"]["lb_security_group_id"].as_str().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12()).load().await;
+        #[expect(clippy::disallowed_methods, reason = "this is somebody else's hand")]
+        let ec2 = aws_sdk_ec2::Client::new(&config);
+        ec2.revoke_security_group_ingress()
+            .group_id(&group)
+            .ip_protocol("tcp")
+            .from_port(80)
+            .to_port(80)
+            .cidr_ip("0.0.0.0/0")
+            .send()
+            .await
+            .unwrap();
+    });
+    let plan = run(&relay.endpoint, "net-up", &["--plan", "--nat", "none"], &net.stdout);
+    assert_eq!(plan.code, 3);
+    assert_eq!(plan.acts('~'), ["security group drift-lb (ingress:  -> 80 from 0.0.0.0/0)"]);
+    let _ = relay.calls();
+    let _ = run(&relay.endpoint, "net-up", &["--nat", "none"], &net.stdout).ok();
+    assert_eq!(count(&relay.mutations(), "ec2:AuthorizeSecurityGroupIngress"), 1);
+    let _ = run(&relay.endpoint, "net-up", &["--down"], &net.stdout).ok();
+    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
+}
