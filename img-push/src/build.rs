@@ -86,8 +86,10 @@ impl Build {
         let mut hash = Sha256::new();
         hash.update(format!("{:?}{:?}{:?}{:?}", self.args, self.labels, self.target, self.platform));
         self.context.hash(&mut hash)?;
+        let digest = hash.finalize();
         // 16 hexadecimal digits: 64 bits, as short as a git hash and safe for as many images as one app has.
-        Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+        let first: [u8; 8] = std::array::from_fn(|i| digest[i]);
+        Ok(format!("{:016x}", u64::from_be_bytes(first)))
     }
 
     /// The name under which the Docker Engine keeps the built image until it is pushed.
@@ -109,9 +111,8 @@ fn pairs(at: &At<'_>) -> Result<BTreeMap<String, String>> {
         }
         return Ok(pairs);
     }
-    let entry = |(key, value): (&str, At<'_>)| match value.value().is_null() {
-        true => Ok(from_environment(key)),
-        false => value.scalar().map(|value| Some((key.to_owned(), value))),
+    let entry = |(key, value): (&str, At<'_>)| {
+        if value.value().is_null() { Ok(from_environment(key)) } else { value.scalar().map(|value| Some((key.to_owned(), value))) }
     };
     at.entries()?.into_iter().filter_map(|pair| entry(pair).transpose()).collect()
 }

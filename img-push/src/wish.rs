@@ -33,7 +33,7 @@ pub struct Flags {
     #[arg(skip)]
     tag: Option<String>,
     /// Push by way of this host instead of the one that ECR names (a private endpoint)
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", env = "ECS_PIPE_REGISTRY")]
     registry: Option<String>,
     #[command(flatten)]
     #[serde(skip)]

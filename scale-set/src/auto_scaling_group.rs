@@ -50,7 +50,10 @@ impl ScaleSet {
             // In a plan it is there as soon as cluster-up has made it.
             None if run.is_planning() => {}
             None => {
-                return Err(Error::Failed(format!("there is no Auto Scaling group {}: cluster-up makes it; run it again", instances.group)));
+                return Err(Error::Failed(format!(
+                    "there is no Auto Scaling group {}: cluster-up makes it; run it again",
+                    instances.group
+                )));
             }
         }
         self.settle_policy(run, instances).await

@@ -25,7 +25,7 @@ const ATTEMPTS: u32 = 10;
 /// Longest pause between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// Time of one attempt; the slowest calls (`CreateLoadBalancer`) answer within ten seconds.
-const ATTEMPT_TIME: Duration = Duration::from_secs(60);
+const ATTEMPT_TIME: Duration = Duration::from_mins(1);
 /// Time to connect: AWS's front doors answer in milliseconds, so more than this is no network.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 

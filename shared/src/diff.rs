@@ -17,6 +17,7 @@ impl Diff {
 
     /// Compares one field; equal fields leave no trace.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers compare an Option<&T> with a Some(&T) made on the spot")]
     pub fn field<T: PartialEq<U> + fmt::Debug, U: fmt::Debug>(mut self, name: &str, found: T, wanted: U) -> Self {
         if found != wanted {
             self.0.push(format!("{name}: {} -> {}", plain(&found), plain(&wanted)));

@@ -25,6 +25,9 @@ impl Output {
     }
 
     /// Itself, when it went well.
+    ///
+    /// # Panics
+    /// With what it said, when it did not.
     #[must_use]
     pub fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{}", self.stderr);
@@ -59,6 +62,8 @@ pub fn root() -> PathBuf {
 pub fn run(endpoint: &str, tool: &str, args: &[&str], stdin: &str) -> Output {
     let mut child = Command::new(binary(tool))
         .args(args)
+        // No test waits longer for one thing.
+        .args(["--timeout", "2m"])
         .env("AWS_ENDPOINT_URL", endpoint)
         .current_dir(root().join("examples/shop"))
         .stdin(Stdio::piped())
@@ -109,9 +114,7 @@ impl<'a> Pipe<'a> {
     pub fn run(&self, stdin: &str) -> Output {
         let mut all = Output { code: 0, stdout: stdin.to_owned(), stderr: String::new() };
         for tool in &self.tools {
-            let registry = std::env::var("ECS_PIPE_REGISTRY").unwrap_or_default();
-            let push = if *tool == "img-push" && self.args.is_empty() { vec!["--registry", &registry] } else { Vec::new() };
-            let one = run(self.endpoint, tool, &[self.args.as_slice(), &push].concat(), &all.stdout);
+            let one = run(self.endpoint, tool, &self.args, &all.stdout);
             all = Output { code: if all.code == 0 { one.code } else { all.code }, stdout: one.stdout, stderr: all.stderr + &one.stderr };
         }
         all

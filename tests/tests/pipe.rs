@@ -1,5 +1,7 @@
 //! Whole pipes against a local AWS in which containers really run.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use serde_json::{Value, json};
 use tests::tool::root;
 use tests::{Output, Pipe, Relay, account, run};
