@@ -73,7 +73,7 @@ async fn is_ours(cloudwatch: &Client, run: &Run, alarm: &MetricAlarm) -> Result<
 fn wishes(run: &Run, wanted: &Wanted) -> Vec<Wish> {
     let mut wishes = Vec::new();
     let mut wish = |name: &str, what: String, threshold: f64, metric: Watched| {
-        wishes.push(Wish { name: format!("{}/{name}", run.app), what, metric, threshold })
+        wishes.push(Wish { name: format!("{}/{name}", run.app), what, metric, threshold });
     };
     // In a plan of a new load balancer the dimensions are not known yet, but the alarms' names are.
     let end = |arn: Option<&str>, start: &str| arn.and_then(|arn| arn.split_once(start)).map(|(_, end)| end.to_owned()).unwrap_or_default();

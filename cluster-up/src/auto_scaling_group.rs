@@ -5,7 +5,6 @@ use aws_sdk_autoscaling::types::{
     AutoScalingGroup, InstancesDistribution, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification, LifecycleState,
     MixedInstancesPolicy, Tag,
 };
-use shared::error::given;
 use shared::wait::{until, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
@@ -65,8 +64,8 @@ impl ClusterUp {
                 .min_size(instances.min)
                 .max_size(instances.max);
             // ECS's managed termination protection needs it, and takes it away only from empty instances.
-            let call = call.vpc_zone_identifier(subnets(instances)).new_instances_protected_from_scale_in(true).set_tags(Some(tags(run)?));
-            let call = match source(run, wanted, instances)? {
+            let call = call.vpc_zone_identifier(subnets(instances)).new_instances_protected_from_scale_in(true).set_tags(Some(tags(run)));
+            let call = match source(run, wanted, instances) {
                 Source::One(template) => call.launch_template(template),
                 Source::Mixed(policy) => call.mixed_instances_policy(policy),
             };
@@ -91,7 +90,7 @@ impl ClusterUp {
         if instances.subnets.iter().all(Option::is_some) {
             diff = diff.field("subnets", sorted(found.vpc_zone_identifier().unwrap_or_default()), sorted(&subnets(instances)));
         }
-        let source = source(run, wanted, instances)?;
+        let source = source(run, wanted, instances);
         diff = diff.field("instances", of_found(found), of_wanted(&source));
         let update = async {
             let call =
@@ -160,10 +159,10 @@ enum Source {
     Mixed(MixedInstancesPolicy),
 }
 
-fn source(run: &Run, wanted: &Wanted, instances: &Instances) -> Result<Source> {
+fn source(run: &Run, wanted: &Wanted, instances: &Instances) -> Source {
     let template = LaunchTemplateSpecification::builder().launch_template_name(&run.app).version("$Default").build();
     if wanted.spot == 0 && instances.types.len() == 1 {
-        return Ok(Source::One(template));
+        return Source::One(template);
     }
     let overrides = instances.types.iter().map(|kind| LaunchTemplateOverrides::builder().instance_type(kind).build()).collect();
     let distribution = InstancesDistribution::builder()
@@ -172,7 +171,7 @@ fn source(run: &Run, wanted: &Wanted, instances: &Instances) -> Result<Source> {
         .spot_allocation_strategy("price-capacity-optimized")
         .build();
     let template = LaunchTemplate::builder().launch_template_specification(template).set_overrides(Some(overrides)).build();
-    Ok(Source::Mixed(MixedInstancesPolicy::builder().launch_template(template).instances_distribution(distribution).build()))
+    Source::Mixed(MixedInstancesPolicy::builder().launch_template(template).instances_distribution(distribution).build())
 }
 
 fn of_wanted(source: &Source) -> String {
@@ -212,7 +211,7 @@ fn sorted(ids: &str) -> String {
     ids.join(",")
 }
 
-fn tags(run: &Run) -> Result<Vec<Tag>> {
+fn tags(run: &Run) -> Vec<Tag> {
     // Instances carry the launch template's tags; with AmazonECSManaged, ECS may tag them too.
     // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html
     let mut pairs = run.tags("instances");
@@ -221,6 +220,5 @@ fn tags(run: &Run) -> Result<Vec<Tag>> {
         let tag = Tag::builder().resource_type("auto-scaling-group").resource_id(&run.app).propagate_at_launch(key == "AmazonECSManaged");
         tag.key(key).value(value).build()
     };
-    let tags: Vec<Tag> = pairs.into_iter().map(tag).collect();
-    given(Some(tags.as_slice()), "tags")
+    pairs.into_iter().map(tag).collect()
 }

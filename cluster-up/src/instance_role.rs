@@ -159,7 +159,7 @@ impl ClusterUp {
         let (found, name) = (&self.found.instance_role, name(run));
         if found.profile.is_some() {
             let delete = async {
-                for role in found.profile.iter().flat_map(|profile| profile.roles()) {
+                for role in found.profile.iter().flat_map(aws_sdk_iam::types::InstanceProfile::roles) {
                     let role = role.role_name();
                     let taken = self.iam.remove_role_from_instance_profile().instance_profile_name(&name).role_name(role).send().await;
                     if_found(taken.tried(format!("take the role {role} out of its profile")))?;

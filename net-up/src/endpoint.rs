@@ -76,7 +76,7 @@ impl NetUp {
                 let said =
                     self.ec2.delete_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(format!("delete the VPC endpoint {id}"))?;
                 // This call answers 200 and lists what it could not do.
-                if let Some(failed) = said.unsuccessful().iter().filter_map(|item| item.error()).next() {
+                if let Some(failed) = said.unsuccessful().iter().find_map(|item| item.error()) {
                     return Err(Error::Failed(format!(
                         "could not delete the VPC endpoint {id}: {}: {}",
                         failed.code().unwrap_or("?"),

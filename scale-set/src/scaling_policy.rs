@@ -81,8 +81,16 @@ impl ScaleSet {
         let diff = Diff::new()
             .field(target.metric.name(), config.map(TargetTrackingScalingPolicyConfiguration::target_value), Some(target.value))
             .field("resourceLabel", metric.and_then(|metric| metric.resource_label()), target.label.as_deref())
-            .field("scaleOutCooldown", config.and_then(|config| config.scale_out_cooldown()), Some(SCALE_OUT))
-            .field("scaleInCooldown", config.and_then(|config| config.scale_in_cooldown()), Some(SCALE_IN));
+            .field(
+                "scaleOutCooldown",
+                config.and_then(aws_sdk_applicationautoscaling::types::TargetTrackingScalingPolicyConfiguration::scale_out_cooldown),
+                Some(SCALE_OUT),
+            )
+            .field(
+                "scaleInCooldown",
+                config.and_then(aws_sdk_applicationautoscaling::types::TargetTrackingScalingPolicyConfiguration::scale_in_cooldown),
+                Some(SCALE_IN),
+            );
         run.change("scaling policy", &what, &diff, async { self.put(tasks, target).await.map(drop) }).await?;
         Ok(Some(policy.policy_arn().to_owned()))
     }

@@ -153,7 +153,7 @@ fn instances(doc: &Document, flags: &Flags, cluster: &Cluster) -> Result<Option<
 }
 
 fn check_bounds(min: i32, max: i32, path: &str) -> Result<()> {
-    if min < 0 || max < 1 || max > 5000 {
+    if min < 0 || !(1..=5000).contains(&max) {
         return Err(Error::document(path, format!("{min} to {max}: 0 to 5000 are possible")));
     }
     if min > max { Err(Error::document(path, format!("{min} at least, but {max} at most"))) } else { Ok(()) }

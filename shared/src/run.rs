@@ -87,10 +87,10 @@ impl Run {
         app && stage
     }
 
-    /// The app's name with something behind it, as in `shop-task`; the app's alone for an empty `name`.
+    /// The app's name with something behind it, as in `shop-task`.
     #[must_use]
     pub fn named(&self, name: &str) -> String {
-        if name.is_empty() { self.app.clone() } else { format!("{}-{name}", self.app) }
+        format!("{}-{name}", self.app)
     }
 
     /// Who is calling: as the document says, or asked of AWS once. For looking; once the walk has begun, [`Run::caller`] knows.

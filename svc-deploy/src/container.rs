@@ -431,7 +431,7 @@ fn secrets(doc: &Document, at: &At<'_>) -> Result<Vec<(String, String)>> {
             .key("secrets")
             .and_then(|all| all.key(name))
             .ok_or_else(|| source.wrong(format!("there is no secret {name:?} at the top level")))?;
-        if !top.key("external").is_some_and(|external| external.value().as_bool() == Some(true)) {
+        if top.key("external").is_none_or(|external| external.value().as_bool() != Some(true)) {
             return Err(top.wrong("a secret's value does not belong into the document: put it into Secrets Manager or SSM and name it here (external: true, name: its ARN)"));
         }
         let arn = top.key("name").map_or(Ok(name), |at| at.text())?;

@@ -115,7 +115,7 @@ impl SvcDeploy {
             .tried("look at the stopped tasks")?;
         let revision = self.svc.borrow().services.get(&service.name).and_then(|record| record.task_definition_arn.clone());
         let mut tasks: Vec<Task> = said.tasks().iter().filter(|task| task.task_definition_arn() == revision.as_deref()).cloned().collect();
-        tasks.sort_by_key(|task| task.stopped_at().map(|time| time.secs()));
+        tasks.sort_by_key(|task| task.stopped_at().map(aws_smithy_types::DateTime::secs));
         Ok(tasks.pop())
     }
 

@@ -53,13 +53,12 @@ impl SvcDeploy {
 
     /// The service without path and host takes what no rule takes; when there is none, nothing is there.
     fn default_action(&self, wanted: &Wanted) -> Action {
-        match wanted.published().find(|(_, published)| published.paths.is_empty() && published.hosts.is_empty()) {
-            Some((service, _)) => forward(self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone())),
-            None => {
-                let nothing =
-                    FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();
-                Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(nothing).build()
-            }
+        if let Some((service, _)) = wanted.published().find(|(_, published)| published.paths.is_empty() && published.hosts.is_empty()) {
+            forward(self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone()))
+        } else {
+            let nothing =
+                FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();
+            Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(nothing).build()
         }
     }
 

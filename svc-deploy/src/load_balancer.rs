@@ -90,7 +90,9 @@ impl SvcDeploy {
         let call = call.set_subnets(Some(subnets(wanted))).set_security_groups(wanted.net.lb_security_group_id.clone().map(|id| vec![id]));
         let made = call.set_tags(Some(tags(run, "load-balancer"))).send().await.tried(format!("create the load balancer {}", run.app))?;
         let balancer = made.load_balancers().first();
-        balancer.into_iter().for_each(|balancer| self.record_url(wanted, balancer));
+        if let Some(balancer) = balancer {
+            self.record_url(wanted, balancer);
+        }
         given(balancer.and_then(LoadBalancer::load_balancer_arn), "the new load balancer's ARN")
     }
 

@@ -77,7 +77,7 @@ impl SvcDeploy {
             let same = |rule: &&Rule| {
                 conditions(rule.conditions()) == conditions(&wish.conditions()) && target.is_some() && forwards_to(rule) == target
             };
-            match left.iter().position(|rule| same(&rule)) {
+            match left.iter().position(same) {
                 Some(place) => kept.push((wish, left.remove(place))),
                 None => missing.push((wish, target)),
             }

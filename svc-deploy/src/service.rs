@@ -28,12 +28,11 @@ const PATCH: &str = "ecs-pipe:patch";
 
 /// Building up, those of the document; taking down, all of the cluster's.
 pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
-    let names = match wanted {
-        Some(wanted) => wanted.services.iter().map(|service| service.name.clone()).collect(),
-        None => {
-            let listed = ecs.list_services().cluster(&run.app).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-            if_found(listed.tried(format!("list the services of the cluster {}", run.app)))?.unwrap_or_default()
-        }
+    let names = if let Some(wanted) = wanted {
+        wanted.services.iter().map(|service| service.name.clone()).collect()
+    } else {
+        let listed = ecs.list_services().cluster(&run.app).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        if_found(listed.tried(format!("list the services of the cluster {}", run.app)))?.unwrap_or_default()
     };
     let found = try_join_all(names.chunks(AT_ONCE).map(|some| described(ecs, run, some.to_vec()))).await?;
     let there = found.into_iter().flatten().filter(|service| service.status() != Some("INACTIVE"));
@@ -132,7 +131,7 @@ impl SvcDeploy {
             "tags": tags,
         });
         json_patch::merge(&mut request, &more);
-        Ok(self.patched(request, service))
+        Ok(patched(request, service))
     }
 
     /// What creating and updating have in common.
@@ -172,13 +171,6 @@ impl SvcDeploy {
         Ok(shape)
     }
 
-    fn patched(&self, mut request: Value, service: &Service) -> Value {
-        if let Some(patch) = &service.patch.service {
-            json_patch::merge(&mut request, patch);
-        }
-        request
-    }
-
     /// Never the count of tasks: that is `scale-set`'s.
     async fn settle_service(&self, run: &Run, wanted: &Wanted, service: &Service, found: &EcsService) -> Result<Option<String>> {
         if !run.is_ours(found.tags().iter().map(|tag| (tag.key(), tag.value()))) {
@@ -196,7 +188,7 @@ impl SvcDeploy {
                 request["capacityProviderStrategy"] = strategy(wanted);
                 request["forceNewDeployment"] = json!(true);
             }
-            let request = self.patched(request, service);
+            let request = patched(request, service);
             let call = self.ecs.update_service().service(&service.name).customize().mutate_request(move |http| say(http, &request));
             call.send().await.tried(format!("update the service {}", service.name))?;
             if repatched {
@@ -329,6 +321,14 @@ fn strategy_text(found: &EcsService) -> Vec<String> {
         .collect();
     texts.sort();
     texts
+}
+
+/// `x-svc.patch.service` has the last word.
+fn patched(mut request: Value, service: &Service) -> Value {
+    if let Some(patch) = &service.patch.service {
+        json_patch::merge(&mut request, patch);
+    }
+    request
 }
 
 fn patch_print(service: &Service) -> String {

@@ -34,12 +34,11 @@ pub fn family(run: &Run, service: &str) -> String {
 
 /// Building up, those of the services; taking down, all of the app's.
 pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
-    let families = match wanted {
-        Some(wanted) => wanted.services.iter().map(|service| family(run, &service.name)).collect(),
-        None => {
-            let call = ecs.list_task_definition_families().family_prefix(run.named("")).status(TaskDefinitionFamilyStatus::Active);
-            call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look for the task definitions")?
-        }
+    let families = if let Some(wanted) = wanted {
+        wanted.services.iter().map(|service| family(run, &service.name)).collect()
+    } else {
+        let call = ecs.list_task_definition_families().family_prefix(run.named("")).status(TaskDefinitionFamilyStatus::Active);
+        call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look for the task definitions")?
     };
     let found = try_join_all(families.into_iter().map(|family| one(ecs, run, family))).await?;
     Ok(found.into_iter().flatten().collect())

@@ -92,7 +92,7 @@ impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let (net, cluster): (Net, Cluster) = (doc.need("net", "net-up")?, doc.need("cluster", "cluster-up")?);
         let img: Option<Img> = doc.view("img")?;
-        let doc = &flags.one.into_document(doc)?;
+        let doc = &flags.one.put_into(doc)?;
         if let Some(at) = doc.root().key("x-svc").and_then(|at| at.key("alb")) {
             return Err(at.wrong("svc-deploy can't adopt a load balancer yet: take this out to have it make one"));
         }
@@ -127,7 +127,7 @@ impl Wanted {
 
 impl One {
     /// The document with this service in it: flag over document, so only what is given replaces what stands there.
-    fn into_document(&self, doc: &Document) -> Result<Document> {
+    fn put_into(&self, doc: &Document) -> Result<Document> {
         let Some(name) = &self.service else { return Ok(doc.clone()) };
         let mut doc = doc.clone();
         let mut services = match doc.root().key("services") {
