@@ -50,7 +50,7 @@ impl Wanted {
         let (cluster, mut svc): (Cluster, Svc) = (doc.need("cluster", "cluster-up")?, doc.need("svc", "svc-deploy")?);
         let all = svc.services.len();
         svc.services.retain(|name, _| flags.selection.takes(name));
-        let wish = doc.wish("x-alarms", flags)?;
+        let wish = doc.wish(&doc.root(), "x-alarms", flags)?;
         let mut this = Self {
             emails: Vec::new(),
             topics: Vec::new(),

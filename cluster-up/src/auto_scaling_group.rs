@@ -42,15 +42,7 @@ impl ClusterUp {
         match &self.found.group {
             Some(found) => self.settle_group(run, wanted, instances, found).await,
             None => run.create("Auto Scaling group", &run.app, self.create_group(run, wanted, instances)).await.map(drop),
-        }?;
-        if !run.is_planning() {
-            let arn = self.found.group.as_ref().and_then(AutoScalingGroup::auto_scaling_group_arn).map(str::to_owned);
-            *self.group_arn.borrow_mut() = match arn {
-                Some(arn) => Some(arn),
-                None => find(&self.autoscaling, run).await?.and_then(|group| group.auto_scaling_group_arn),
-            };
         }
-        Ok(())
     }
 
     async fn create_group(&self, run: &Run, wanted: &Wanted, instances: &Instances) -> Result<String> {

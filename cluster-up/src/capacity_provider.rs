@@ -53,9 +53,10 @@ impl ClusterUp {
     }
 
     async fn create_provider(&self, run: &Run, name: &str, scaling: ManagedScaling) -> Result<String> {
-        let group = given(self.group_arn.borrow().as_deref(), "the Auto Scaling group's ARN")?;
         let provider = AutoScalingGroupProvider::builder()
-            .auto_scaling_group_arn(group)
+            // Its name does as well as its ARN, and is known without asking.
+            // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_AutoScalingGroupProvider.html
+            .auto_scaling_group_arn(&run.app)
             .managed_scaling(scaling)
             .managed_termination_protection(ManagedTerminationProtection::Enabled)
             .managed_draining(ManagedDraining::Enabled)

@@ -32,8 +32,6 @@ struct ClusterUp {
     found: Found,
     /// The section as it grows.
     cluster: RefCell<Cluster>,
-    /// The capacity provider's, once it is there.
-    group_arn: RefCell<Option<String>>,
 }
 
 /// What there was before the walk began.
@@ -104,7 +102,7 @@ impl Stage for ClusterUp {
             launch_template::check_offered(&ec2, wanted),
         )?;
         let found = Found { service_role, instance_role, template, group, provider, cluster };
-        Ok(Self { ecs, ec2, iam, autoscaling, found, cluster: RefCell::default(), group_arn: RefCell::default() })
+        Ok(Self { ecs, ec2, iam, autoscaling, found, cluster: RefCell::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {

@@ -90,7 +90,7 @@ pub enum Ami {
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let net: Net = doc.need("net", "net-up")?;
-        let wish = doc.wish("x-cluster", flags)?;
+        let wish = doc.wish(&doc.root(), "x-cluster", flags)?;
         let spot = within("spot", wish.spot.unwrap_or(0), 0, 100)?;
         let insights = wish.insights.unwrap_or(Insights::Enhanced);
         let instances = match wish.launch_type.unwrap_or_default() {

@@ -120,7 +120,7 @@ fn pairs(at: &At<'_>) -> Result<BTreeMap<String, String>> {
 impl ImgPush {
     /// Builds what ECR does not have yet.
     pub async fn build_up(&self, run: &Run, build: &Build) -> Result<()> {
-        if self.found.get(&build.repository).is_some_and(|found| found.digest.is_some()) {
+        if !self.is_missing(build) {
             run.found("image", build.local_name());
             return Ok(());
         }

@@ -8,8 +8,10 @@ mod repository;
 mod wish;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use bollard::auth::DockerCredentials;
 use schemars::JsonSchema;
 use serde_json::Value;
 use shared::doc::{Image, Img};
@@ -29,13 +31,17 @@ struct ImgPush {
     /// The section as it grows.
     img: RefCell<Img>,
     /// The `<registry>/<repository>` of each service, once its repository is there.
-    uris: RefCell<std::collections::BTreeMap<String, String>>,
+    uris: RefCell<BTreeMap<String, String>>,
+    /// ECR's login, when there is something to push.
+    login: RefCell<DockerCredentials>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Repositories,
+    Login,
     Builds,
+    Lifecycles,
     Pushes,
 }
 
@@ -58,7 +64,7 @@ impl Stage for ImgPush {
     const NEEDS: &'static [(&'static str, &'static str)] = &[];
     const GRANTS: &'static [Grant] = GRANTS;
     const WAITS: bool = false;
-    const WAVES: &'static [&'static [Step]] = &[&[Step::Repositories, Step::Builds], &[Step::Pushes]];
+    const WAVES: &'static [&'static [Step]] = &[&[Step::Repositories, Step::Login, Step::Builds], &[Step::Lifecycles, Step::Pushes]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
@@ -71,12 +77,14 @@ impl Stage for ImgPush {
     async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let ecr = shared::client!(aws_sdk_ecr, run);
         let found = repository::find(&ecr, run, wanted).await?;
-        Ok(Self { ecr, found, img: RefCell::default(), uris: RefCell::default() })
+        Ok(Self { ecr, found, img: RefCell::default(), uris: RefCell::default(), login: RefCell::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
         match step {
             Step::Repositories => each(&wanted.builds, async |build| self.repository_up(run, wanted, build).await).await.map(drop),
+            Step::Login => self.login_up(run, wanted).await,
+            Step::Lifecycles => each(&wanted.builds, async |build| self.lifecycle_up(run, wanted, build).await).await.map(drop),
             Step::Builds => each(&wanted.builds, async |build| self.build_up(run, build).await).await.map(drop),
             Step::Pushes => self.pushes_up(run, wanted).await,
         }
@@ -90,8 +98,8 @@ impl Stage for ImgPush {
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
             Step::Repositories => self.repositories_down(run).await,
-            // What was built stays in the Docker Engine's cache, which is not ours; what was pushed goes with its repository.
-            Step::Builds | Step::Pushes => Ok(()),
+            // What was built stays in the Docker Engine's cache, which is not ours; the rest goes with its repository.
+            Step::Login | Step::Builds | Step::Lifecycles | Step::Pushes => Ok(()),
         }
     }
 

@@ -16,27 +16,36 @@ use crate::wish::Wanted;
 
 impl ImgPush {
     pub async fn pushes_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let (there, missing): (Vec<&Build>, Vec<&Build>) =
-            wanted.builds.iter().partition(|build| self.found.get(&build.repository).is_some_and(|found| found.digest.is_some()));
-        for build in there {
+        for build in wanted.builds.iter().filter(|build| run.is_planning() || !self.is_missing(build)) {
             let digest = self.found.get(&build.repository).and_then(|found| found.digest.clone());
             self.record(&build.service, self.image(run, build, digest)?);
         }
-        if run.is_planning() {
-            return missing.into_iter().try_for_each(|build| self.image(run, build, None).map(|image| self.record(&build.service, image)));
-        }
+        let missing: Vec<&Build> = wanted.builds.iter().filter(|build| !run.is_planning() && self.is_missing(build)).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let (engine, login) = (self.engine().await?, self.login().await?);
+        let engine = self.engine().await?;
         each(missing, async |build| {
             run.check()?;
-            let digest = self.push(run, wanted, build, &engine, login.clone()).await?;
+            let digest = self.push(run, wanted, build, &engine).await?;
             self.record(&build.service, self.image(run, build, Some(digest))?);
             Ok(())
         })
         .await
         .map(drop)
+    }
+
+    /// Whether ECR does not have the image yet.
+    pub fn is_missing(&self, build: &Build) -> bool {
+        self.found.get(&build.repository).is_none_or(|found| found.digest.is_none())
+    }
+
+    /// Logs in while the images are built.
+    pub async fn login_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        if !run.is_planning() && wanted.builds.iter().any(|build| self.is_missing(build)) {
+            *self.login.borrow_mut() = self.login().await?;
+        }
+        Ok(())
     }
 
     fn image(&self, run: &Run, build: &Build, digest: Option<String>) -> Result<Image> {
@@ -66,7 +75,7 @@ impl ImgPush {
         })
     }
 
-    async fn push(&self, run: &Run, wanted: &Wanted, build: &Build, engine: &Engine, login: DockerCredentials) -> Result<String> {
+    async fn push(&self, run: &Run, wanted: &Wanted, build: &Build, engine: &Engine) -> Result<String> {
         let uri = given(self.uris.borrow().get(&build.service).map(String::as_str), "the repository's URI")?;
         let target = match &wanted.registry {
             Some(host) => format!("{host}/{}", build.repository),
@@ -81,17 +90,21 @@ impl ImgPush {
         let names = TagImageOptionsBuilder::new().repo(&target).tag(&build.tag).build();
         engine.0.tag_image(&build.local_name(), Some(names)).await.map_err(failed)?;
         run.note(&format!("pushing {target}:{}", build.tag));
-        let mut stream =
-            std::pin::pin!(engine.0.push_image(&target, Some(PushImageOptionsBuilder::new().tag(&build.tag).build()), Some(login)));
+        let (options, login) = (PushImageOptionsBuilder::new().tag(&build.tag).build(), self.login.borrow().clone());
+        let mut stream = std::pin::pin!(engine.0.push_image(&target, Some(options), Some(login)));
+        let mut digest = None;
         while let Some(said) = stream.next().await {
             run.check()?;
-            said.map_err(failed)?;
+            digest = said.map_err(failed)?.status.as_deref().and_then(digest_of).or(digest);
         }
-        self.digest(run, build).await
+        match digest {
+            Some(digest) => Ok(digest),
+            None => self.listed_digest(run, build).await,
+        }
     }
 
-    /// The digest as ECR has it, which is what tasks will pull.
-    async fn digest(&self, run: &Run, build: &Build) -> Result<String> {
+    /// The digest as ECR lists it, from an engine that does not say it.
+    async fn listed_digest(&self, run: &Run, build: &Build) -> Result<String> {
         // An image is listed a moment after it was pushed.
         let said = while_not_yet(run, "ECR to list the pushed image", Error::is_gone, async || {
             let id = ImageIdentifier::builder().image_tag(&build.tag).build();
@@ -100,5 +113,22 @@ impl ImgPush {
         })
         .await?;
         given(said.image_details().first().and_then(ImageDetail::image_digest), "the image's digest")
+    }
+}
+
+/// The Docker Engine's last word of a push: `<tag>: digest: sha256:… size: 1234`.
+fn digest_of(status: &str) -> Option<String> {
+    let (_, said) = status.split_once("digest: ")?;
+    said.split_whitespace().next().filter(|digest| digest.starts_with("sha256:")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digest_of;
+
+    #[test]
+    fn the_digest_is_in_the_last_word() {
+        assert_eq!(digest_of("f78b: digest: sha256:73202 size: 734").as_deref(), Some("sha256:73202"));
+        assert_eq!(digest_of("Pushed"), None);
     }
 }

@@ -103,12 +103,16 @@ impl ImgPush {
         if let Some(uri) = uri {
             self.uris.borrow_mut().insert(build.service.clone(), uri);
         }
+        Ok(())
+    }
+
+    /// What goes by itself, and what stays.
+    pub async fn lifecycle_up(&self, run: &Run, wanted: &Wanted, build: &Build) -> Result<()> {
+        let (name, found, policy) = (&build.repository, self.found.get(&build.repository), lifecycle(wanted));
         if found.is_none() && run.is_planning() {
             return Ok(());
         }
-        let policy = lifecycle(wanted);
-        let was = found.and_then(|found| found.lifecycle.clone());
-        let diff = Diff::new().field("lifecycle policy", was.map(|was| was.to_string()), Some(policy.to_string()));
+        let diff = Diff::new().json("lifecycle policy", found.and_then(|found| found.lifecycle.as_ref()), &policy);
         let put = async {
             self.ecr
                 .put_lifecycle_policy()

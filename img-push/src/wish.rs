@@ -55,7 +55,7 @@ pub struct Wanted {
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let app = doc.name()?;
-        let wish = doc.wish("x-img", flags)?;
+        let wish = doc.wish(&doc.root(), "x-img", flags)?;
         let tag = wish.tag_images.or(wish.tag);
         if let Some(tag) = tag.as_deref().filter(|tag| !is_tag(tag)) {
             return Err(Error::document(

@@ -37,7 +37,16 @@ impl NetUp {
             }
             None => run.create("internet gateway", &run.app, self.create_gateway(run)).await?,
         };
-        self.net.borrow_mut().internet_gateway_id.clone_from(&id);
+        self.net.borrow_mut().internet_gateway_id = id;
+        Ok(())
+    }
+
+    /// A step of its own: the gateway needs no VPC, but this does.
+    pub async fn attachment_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        if wanted.network().is_none() {
+            return Ok(());
+        }
+        let (id, found) = (self.net.borrow().internet_gateway_id.clone(), self.found.gateway.as_ref());
         let attached = found.and_then(|gateway| gateway.attachments().first()).and_then(|to| to.vpc_id());
         let vpc = self.net.borrow().vpc_id.clone();
         // In a plan the new VPC has no id yet; that the gateway will be attached goes without saying.
@@ -73,22 +82,27 @@ impl NetUp {
         .await
     }
 
-    pub async fn gateway_down(&self, run: &Run) -> Result<()> {
+    pub async fn attachment_down(&self, run: &Run) -> Result<()> {
         let Some(gateway) = &self.found.gateway else { return Ok(()) };
         let id = given(gateway.internet_gateway_id(), "the internet gateway's id")?;
+        for vpc in gateway.attachments().iter().filter_map(|to| to.vpc_id()) {
+            run.delete("internet gateway attachment", &format!("{id} to {vpc}"), self.detach(run, &id, vpc)).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn gateway_down(&self, run: &Run) -> Result<()> {
+        let Some(id) = self.found.gateway.as_ref().and_then(InternetGateway::internet_gateway_id) else { return Ok(()) };
         let delete = async {
-            for vpc in gateway.attachments().iter().filter_map(|to| to.vpc_id()) {
-                self.detach(run, &id, vpc).await?;
-            }
             self.ec2
                 .delete_internet_gateway()
-                .internet_gateway_id(&id)
+                .internet_gateway_id(id)
                 .send()
                 .await
                 .tried(format!("delete the internet gateway {id}"))
                 .map(drop)
         };
-        run.delete("internet gateway", &id, delete).await
+        run.delete("internet gateway", id, delete).await
     }
 
     async fn detach(&self, run: &Run, id: &str, vpc: &str) -> Result<()> {

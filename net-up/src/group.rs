@@ -59,29 +59,29 @@ impl NetUp {
     pub async fn groups_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let endpoints = wanted.network().is_some_and(|network| !network.endpoints.is_empty());
         let names = [LB, TASK, ENDPOINTS].into_iter().filter(|name| *name != ENDPOINTS || endpoints);
-        let ids: Vec<Option<String>> = each(names, async |name| self.group_up(run, name).await).await?;
-        {
-            let mut net = self.net.borrow_mut();
-            net.lb_security_group_id.clone_from(&ids[0]);
-            net.task_security_group_id.clone_from(&ids[1]);
-        }
+        let ids = each(names, async |name| self.group_up(run, name).await).await?;
+        let mut net = self.net.borrow_mut();
+        net.lb_security_group_id.clone_from(&ids[0]);
+        net.task_security_group_id.clone_from(&ids[1]);
+        *self.endpoint_group.borrow_mut() = ids.get(2).cloned().flatten();
+        Ok(())
+    }
+
+    /// A step of its own: the groups refer to each other, and the default group comes with the VPC.
+    pub async fn group_rules_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let (lb, task) = (self.net.borrow().lb_security_group_id.clone(), self.net.borrow().task_security_group_id.clone());
+        let endpoints = self.endpoint_group.borrow().clone();
         // 443 as well as 80, before a certificate is asked for: a listener is what opens a port, the group only lets it.
         let everywhere = [Source::V4("0.0.0.0/0".to_owned()), Source::V6("::/0".to_owned())];
         let internet = [80, 443].iter().flat_map(|port| everywhere.iter().map(|source| tcp(*port, *port, source.clone()))).collect();
         let from = |id: &Option<String>, from, to| id.iter().map(|id| tcp(from, to, Source::Group(id.clone()))).collect::<BTreeSet<_>>();
         // Instances give containers ports of their own choice, so every port: what counts is who comes.
-        let (lb, task, endpoints) = futures_util::join!(
-            self.settle(run, LB, ids[0].as_deref(), internet),
-            self.settle(run, TASK, ids[1].as_deref(), from(&ids[0], 0, 65535)),
-            async {
-                match ids.get(2) {
-                    Some(id) => self.settle(run, ENDPOINTS, id.as_deref(), from(&ids[1], 443, 443)).await,
-                    None => Ok(()),
-                }
-            },
+        let rules = [(LB, &lb, internet), (TASK, &task, from(&lb, 0, 65535)), (ENDPOINTS, &endpoints, from(&task, 443, 443))];
+        let (ours, default) = futures_util::join!(
+            each(rules, async |(name, id, rules)| self.settle(run, name, id.as_deref(), rules).await),
+            self.settle_default(run, wanted),
         );
-        self.endpoint_group.borrow_mut().clone_from(&ids.get(2).cloned().flatten());
-        lb.and(task).and(endpoints)
+        ours.map(drop).and(default)
     }
 
     async fn group_up(&self, run: &Run, name: &str) -> Result<Option<String>> {
@@ -145,21 +145,23 @@ impl NetUp {
         }
     }
 
+    /// Looks for the default group of a VPC that is new; that of an old one was found with the rest.
+    pub async fn default_group_up(&self, wanted: &Wanted) -> Result<()> {
+        // In a plan of a new VPC there is nothing to look at.
+        let Some(vpc) = self.net.borrow().vpc_id.clone().filter(|_| wanted.network().is_some()) else { return Ok(()) };
+        let found = self.found.groups.defaults.iter().find(|group| group.vpc_id() == Some(&vpc)).cloned();
+        let group = match found {
+            Some(group) => Some(group),
+            None => described(&self.ec2, vec![tag::filter("vpc-id", &vpc), tag::filter("group-name", "default")]).await?.pop(),
+        };
+        *self.default_group.borrow_mut() = group;
+        Ok(())
+    }
+
     /// The VPC's default group lets its members talk to each other and out; nothing of ours is in it, so it lets nothing.
     /// <https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-2>
-    pub async fn default_group_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        if wanted.network().is_none() {
-            return Ok(());
-        }
-        // In a plan of a new VPC there is nothing to look at.
-        let Some(vpc) = self.net.borrow().vpc_id.clone() else { return Ok(()) };
-        let group = match self.found.groups.defaults.iter().find(|group| group.vpc_id() == Some(&vpc)) {
-            Some(group) => group.clone(),
-            None => match described(&self.ec2, vec![tag::filter("vpc-id", &vpc), tag::filter("group-name", "default")]).await?.pop() {
-                Some(group) => group,
-                None => return Ok(()),
-            },
-        };
+    async fn settle_default(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let Some(group) = self.default_group.borrow().clone().filter(|_| wanted.network().is_some()) else { return Ok(()) };
         let (id, ingress, egress) = (
             given(group.group_id(), "the default security group's id")?,
             rules(group.ip_permissions()),

@@ -37,6 +37,8 @@ struct NetUp {
     addresses: RefCell<BTreeMap<String, Option<String>>>,
     /// The security group of the interface endpoints, when there are any.
     endpoint_group: RefCell<Option<String>>,
+    /// The security group that came with the VPC.
+    default_group: RefCell<Option<aws_sdk_ec2::types::SecurityGroup>>,
 }
 
 /// What there was before the walk began.
@@ -55,11 +57,14 @@ struct Found {
 enum Step {
     Vpc,
     Addresses,
-    Subnets,
     Gateway,
+    Dns,
+    Attachment,
+    Subnets,
     Groups,
     DefaultGroup,
     RouteTables,
+    GroupRules,
     PublicRoutes,
     NatGateways,
     PrivateRoutes,
@@ -86,10 +91,10 @@ impl Stage for NetUp {
     const GRANTS: &'static [Grant] = GRANTS;
     const WAITS: bool = false;
     const WAVES: &'static [&'static [Step]] = &[
-        &[Step::Vpc, Step::Addresses],
-        &[Step::Subnets, Step::Gateway, Step::Groups, Step::DefaultGroup, Step::RouteTables],
+        &[Step::Vpc, Step::Addresses, Step::Gateway],
+        &[Step::Dns, Step::Attachment, Step::Subnets, Step::Groups, Step::DefaultGroup, Step::RouteTables],
         // A NAT gateway needs the attached internet gateway.
-        &[Step::PublicRoutes, Step::NatGateways, Step::Endpoints],
+        &[Step::GroupRules, Step::PublicRoutes, Step::NatGateways, Step::Endpoints],
         &[Step::PrivateRoutes],
     ];
     type Step = Step;
@@ -119,6 +124,7 @@ impl Stage for NetUp {
             net: RefCell::default(),
             addresses: RefCell::default(),
             endpoint_group: RefCell::default(),
+            default_group: RefCell::default(),
         })
     }
 
@@ -126,10 +132,13 @@ impl Stage for NetUp {
         match step {
             Step::Vpc => self.vpc_up(run, wanted).await,
             Step::Addresses => self.addresses_up(run, wanted).await,
-            Step::Subnets => self.subnets_up(run, wanted).await,
             Step::Gateway => self.gateway_up(run, wanted).await,
+            Step::Dns => self.dns_up(run, wanted).await,
+            Step::Attachment => self.attachment_up(run, wanted).await,
+            Step::Subnets => self.subnets_up(run, wanted).await,
             Step::Groups => self.groups_up(run, wanted).await,
-            Step::DefaultGroup => self.default_group_up(run, wanted).await,
+            Step::DefaultGroup => self.default_group_up(wanted).await,
+            Step::GroupRules => self.group_rules_up(run, wanted).await,
             Step::RouteTables => self.tables_up(run, wanted).await,
             Step::PublicRoutes => self.public_routes_up(run, wanted).await,
             Step::NatGateways => self.nats_up(run, wanted).await,
@@ -146,11 +155,12 @@ impl Stage for NetUp {
         match step {
             Step::Vpc => self.vpc_down(run).await,
             Step::Addresses => self.addresses_down(run).await,
-            Step::Subnets => self.subnets_down(run).await,
             Step::Gateway => self.gateway_down(run).await,
+            Step::Attachment => self.attachment_down(run).await,
+            Step::Subnets => self.subnets_down(run).await,
             Step::Groups => self.groups_down(run).await,
-            // The default group goes with the VPC.
-            Step::DefaultGroup => Ok(()),
+            // Settings and the default group go with the VPC, rules with their group.
+            Step::Dns | Step::DefaultGroup | Step::GroupRules => Ok(()),
             Step::RouteTables => self.tables_down(run).await,
             Step::PublicRoutes => self.routes_down(run, true).await,
             Step::NatGateways => self.nats_down(run).await,

@@ -68,7 +68,7 @@ impl NetUp {
         };
         self.net.borrow_mut().vpc_id.clone_from(&id);
         self.net.borrow_mut().cidr = cidr;
-        self.settle_dns(run).await
+        Ok(())
     }
 
     async fn create_vpc(&self, run: &Run, cidr: &str) -> Result<String> {
@@ -80,7 +80,10 @@ impl NetUp {
 
     /// Both switches are needed for private names (ECR, logs, VPC endpoints), and each takes a call of its own.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcAttribute.html>
-    async fn settle_dns(&self, run: &Run) -> Result<()> {
+    pub async fn dns_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        if wanted.network().is_none() {
+            return Ok(());
+        }
         let on = AttributeBooleanValue::builder().value(true).build();
         let modify = async |support: Option<AttributeBooleanValue>, hostnames: Option<AttributeBooleanValue>| {
             let id = self.vpc_id()?;

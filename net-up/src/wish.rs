@@ -78,7 +78,7 @@ pub struct Network {
 
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
-        let wish = doc.wish("x-net", flags)?;
+        let wish = doc.wish(&doc.root(), "x-net", flags)?;
         match &wish.vpc {
             Some(vpc) => adopt(vpc, &wish),
             None if wish.public_subnets.is_some() || wish.private_subnets.is_some() => {

@@ -106,14 +106,22 @@ impl Wanted {
         let selected = svc.services.iter().filter(|(name, _)| flags.selection.takes(name));
         let tasks = selected.map(|(name, record)| {
             let at = services.iter().find(|(service, _)| service == name).map(|(_, at)| at);
-            tasks(&cluster, &svc, name, record, at, &flags.tasks)
+            tasks(doc, &cluster, &svc, name, record, at, &flags.tasks)
         });
         Ok(Self { tasks: tasks.collect::<Result<_>>()?, instances: instances(doc, flags, &cluster)? })
     }
 }
 
-fn tasks(cluster: &Cluster, svc: &Svc, name: &str, record: &ServiceRecord, at: Option<&At<'_>>, flags: &TaskFlags) -> Result<Tasks> {
-    let wish = at.map_or_else(|| Ok(flags.clone()), |at| at.wish("x-scale", flags))?;
+fn tasks(
+    doc: &Document,
+    cluster: &Cluster,
+    svc: &Svc,
+    name: &str,
+    record: &ServiceRecord,
+    at: Option<&At<'_>>,
+    flags: &TaskFlags,
+) -> Result<Tasks> {
+    let wish = at.map_or_else(|| Ok(flags.clone()), |at| doc.wish(at, "x-scale", flags))?;
     let place = |key: &str| format!("services.{name}.x-scale.{key}");
     if let Some(schedule) = at
         .and_then(|at| at.key("x-scale"))
@@ -139,7 +147,7 @@ fn tasks(cluster: &Cluster, svc: &Svc, name: &str, record: &ServiceRecord, at: O
 }
 
 fn instances(doc: &Document, flags: &Flags, cluster: &Cluster) -> Result<Option<Instances>> {
-    let wish = doc.wish("x-scale", flags)?;
+    let wish = doc.wish(&doc.root(), "x-scale", flags)?;
     let group = match &cluster.auto_scaling_group {
         Some(group) if cluster.launch_type == LaunchType::Ec2 => group.clone(),
         _ if wish.min.is_some() || wish.max.is_some() || wish.cpu.is_some() => {

@@ -150,7 +150,38 @@ fn reads(operation: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::reads;
+    use aws_config::SdkConfig;
+    use aws_sdk_sts::config::{Credentials, SharedCredentialsProvider};
+
+    use super::*;
+
+    fn sts(planning: bool) -> aws_sdk_sts::Client {
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "test")))
+            .retry_config(RetryConfig::disabled())
+            // Nobody listens there: a call that gets through fails otherwise than one that is refused.
+            .endpoint_url("http://127.0.0.1:1")
+            .build();
+        let config = aws_sdk_sts::config::Builder::from(&config).interceptor(SharedInterceptor::new(Guard { planning, says: None }));
+        aws_sdk_sts::Client::from_conf(config.build())
+    }
+
+    /// What a call fails with.
+    fn said<T, E: std::error::Error + 'static>(call: impl Future<Output = std::result::Result<T, E>>) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let failed = runtime.block_on(call).err().unwrap();
+        aws_smithy_types::error::display::DisplayErrorContext(failed).to_string()
+    }
+
+    #[test]
+    fn planning_a_mutating_call_is_refused_inside_the_client() {
+        let refusal = "AssumeRole refused: --plan only reads";
+        assert!(said(sts(true).assume_role().role_arn("r").role_session_name("s").send()).contains(refusal));
+        assert!(!said(sts(false).assume_role().role_arn("r").role_session_name("s").send()).contains(refusal));
+        assert!(!said(sts(true).get_caller_identity().send()).contains("refused: --plan"));
+    }
 
     #[test]
     fn reads_are_known_by_their_verb() {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// Characters of a value that are shown; a policy would fill the screen.
 const LONGEST: usize = 100;
 
@@ -23,6 +25,12 @@ impl Diff {
             self.0.push(format!("{name}: {} -> {}", plain(&found), plain(&wanted)));
         }
         self
+    }
+
+    /// Compares a JSON value, in which the order of keys means nothing.
+    #[must_use]
+    pub fn json(self, name: &str, found: Option<&Value>, wanted: &Value) -> Self {
+        if found == Some(wanted) { self } else { self.field(name, found.map(Value::to_string), Some(wanted.to_string())) }
     }
 
     #[must_use]

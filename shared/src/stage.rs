@@ -181,6 +181,8 @@ fn read<S: Stage>(common: &Common) -> Result<Document> {
 /// Looks, walks, and gives the document with the section in it (or out of it) and the number of changes.
 async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) -> Result<(Document, usize)> {
     let wanted = if common.down { None } else { Some(S::wanted(&doc, flags)?) };
+    let progress = Progress::new(S::TOOL, common);
+    doc.warnings().iter().for_each(|warning| progress.say(Event::Warning, warning));
     let session = Session::open(S::TOOL, common).await?;
     let known: Option<Caller> = doc.view("aws")?;
     if let Some(known) = known.as_ref().filter(|known| known.region != session.region()) {
@@ -192,7 +194,7 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
     let run = Run {
         app: doc.name()?.to_owned(),
         session,
-        progress: Progress::new(S::TOOL, common),
+        progress,
         timeout: common.timeout,
         wait: common.wait || (S::WAITS && !common.no_wait),
         tool: S::TOOL,

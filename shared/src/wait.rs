@@ -17,19 +17,29 @@ const LONGEST: Duration = Duration::from_secs(8);
 /// # Errors
 /// [`Error::Deadline`] after the run's `--timeout`, [`Error::Interrupted`] on a signal, and whatever `look` fails with.
 pub async fn until<T>(run: &Run, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    run.check()?;
+    match look().await? {
+        Some(found) => Ok(found),
+        None => later(run, what, FIRST, look).await,
+    }
+}
+
+/// As [`until`], for what can't be there at once: looks first after a pause, and then ever more seldom.
+///
+/// # Errors
+/// As [`until`].
+pub async fn later<T>(run: &Run, what: &str, first: Duration, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let began = Instant::now();
-    let mut pause = FIRST;
-    let mut line: Option<Option<Line>> = None;
+    let mut pause = first;
+    let _line = run.progress.waiting(what).map(Line);
     loop {
-        run.check()?;
-        if let Some(found) = look().await? {
-            return Ok(found);
-        }
         if began.elapsed() + pause > run.timeout {
             return Err(Error::Deadline { waiting_for: what.to_owned(), after: humantime::format_duration(run.timeout).to_string() });
         }
-        line.get_or_insert_with(|| run.progress.waiting(what).map(Line));
         run.pause(pause).await?;
+        if let Some(found) = look().await? {
+            return Ok(found);
+        }
         pause = (pause * 3 / 2).min(LONGEST);
     }
 }

@@ -86,19 +86,13 @@ pub struct Health {
 }
 
 /// Reads all selected services; sidecars (`network_mode: service:X`) become containers of X's task.
-pub fn services(
-    doc: &Document,
-    selection: &Selection,
-    img: Option<&Img>,
-    fargate: bool,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Service>> {
+pub fn services(doc: &Document, selection: &Selection, img: Option<&Img>, fargate: bool) -> Result<Vec<Service>> {
     let all = doc.services(selection)?;
     let hosts_of = |name: &str| all.iter().filter(move |(_, at)| owner(at) == Some(name)).collect::<Vec<_>>();
     let mut services = Vec::new();
     for (name, at) in all.iter().filter(|(_, at)| owner(at).is_none()) {
         let sidecars = hosts_of(name);
-        services.push(service(doc, name, at, &sidecars, img, fargate, warnings)?);
+        services.push(service(doc, name, at, &sidecars, img, fargate)?);
     }
     for (name, at) in &all {
         if let Some(owner) = owner(at).filter(|owner| !services.iter().any(|service| service.name == *owner)) {
@@ -117,17 +111,14 @@ fn owner<'a>(at: &At<'a>) -> Option<&'a str> {
     at.key("network_mode").and_then(|mode| mode.value().as_str()).and_then(|mode| mode.strip_prefix("service:"))
 }
 
-fn service(
-    doc: &Document,
-    name: &str,
-    at: &At<'_>,
-    sidecars: &[&(&str, At<'_>)],
-    img: Option<&Img>,
-    fargate: bool,
-    warnings: &mut Vec<String>,
-) -> Result<Service> {
+fn service(doc: &Document, name: &str, at: &At<'_>, sidecars: &[&(&str, At<'_>)], img: Option<&Img>, fargate: bool) -> Result<Service> {
     let x_svc = at.key("x-svc");
     let wish = |key: &str| x_svc.as_ref().and_then(|at| at.key(key));
+    for (key, place) in x_svc.as_ref().map_or_else(|| Ok(Vec::new()), At::entries)? {
+        if !WISHES.contains(&key) {
+            doc.warn(format!("{} is not known to this version and has no effect", place.path()));
+        }
+    }
     for later in ["strategy", "host_volumes"] {
         if let Some(place) = wish(later).filter(|place| place.value().as_str() != Some("rolling") && place.value().as_bool() != Some(false))
         {
@@ -138,16 +129,16 @@ fn service(
     let target = Target { fargate, network_mode };
     let patch = |key: &str| wish("patch").and_then(|at| at.key(key)).map(|at| at.value().clone());
     let patch = Patch { task: patch("task"), container: patch("container"), service: patch("service") };
-    let mut read = container::read(doc, name, at, img, target, warnings)?;
+    let mut read = container::read(doc, name, at, img, target)?;
     let mut containers = vec![read.definition];
     for (sidecar, at) in sidecars {
-        let more = container::read(doc, sidecar, at, img, target, warnings)?;
+        let more = container::read(doc, sidecar, at, img, target)?;
         containers.push(more.definition);
         read.secrets.extend(more.secrets);
         (read.cpu, read.memory) = (read.cpu + more.cpu, read.memory + more.memory);
     }
     container::order(&mut containers, at, sidecars)?;
-    let size = if fargate { Some(fargate_size(at, read.cpu, read.memory, warnings)?) } else { None };
+    let size = if fargate { Some(fargate_size(doc, at, read.cpu, read.memory)?) } else { None };
     let deploy = at.key("deploy");
     let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.key("scale"));
     Ok(Service {
@@ -155,7 +146,7 @@ fn service(
         network_mode,
         size,
         architecture: container::architecture(at)?,
-        published: published(at, x_svc.as_ref(), &read.ports, warnings)?,
+        published: published(doc, at, x_svc.as_ref(), &read.ports)?,
         // Two tasks, one a zone, so that one zone may fail.
         desired: replicas.map_or(Ok(2), |at| at.whole(0..=1000))?,
         after: after(at, sidecars)?,
@@ -168,6 +159,10 @@ fn service(
         patch,
     })
 }
+
+/// The keys of a service's `x-svc`.
+const WISHES: &[&str] =
+    &["breaker", "grace", "health", "host", "host_volumes", "network_mode", "patch", "path", "port", "publish", "strategy", "task_role"];
 
 fn network_mode(at: &At<'_>, wish: Option<&At<'_>>, fargate: bool, shared: bool) -> Result<NetworkMode> {
     let host = at.key("network_mode").filter(|mode| mode.value().as_str() == Some("host"));
@@ -200,7 +195,7 @@ const FARGATE: &[(i32, i32, i32, i32)] = &[
     (16384, 32768, 122_880, 8192),
 ];
 
-fn fargate_size(at: &At<'_>, cpu: i32, memory: i32, warnings: &mut Vec<String>) -> Result<(i32, i32)> {
+fn fargate_size(doc: &Document, at: &At<'_>, cpu: i32, memory: i32) -> Result<(i32, i32)> {
     let fitting = FARGATE.iter().find(|(units, _, most, _)| *units >= cpu && *most >= memory);
     let Some((units, least, _, step)) = fitting else {
         return Err(at.wrong(format!("{cpu} CPU units and {memory} MiB are more than a Fargate task can have (16384 and 122880)")));
@@ -209,12 +204,12 @@ fn fargate_size(at: &At<'_>, cpu: i32, memory: i32, warnings: &mut Vec<String>) 
     // 256 units come with 512, 1024 or 2048 MiB.
     let size = (*units, if *units == 256 && steps == 2 { 2048 } else { least + steps * step });
     if size != (cpu, memory) {
-        warnings.push(format!("{}: Fargate has no task of {cpu} CPU units and {memory} MiB; it gets {} and {}", at.path(), size.0, size.1));
+        doc.warn(format!("{}: Fargate has no task of {cpu} CPU units and {memory} MiB; it gets {} and {}", at.path(), size.0, size.1));
     }
     Ok(size)
 }
 
-fn published(at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32], warnings: &mut Vec<String>) -> Result<Option<Published>> {
+fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32]) -> Result<Option<Published>> {
     let wish = |key: &str| x_svc.and_then(|at| at.key(key));
     if let Some(false) = wish("publish").map(|at| at.truth()).transpose()? {
         return Ok(None);
@@ -228,7 +223,7 @@ fn published(at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32], warnings: &mut 
         },
     };
     if ports.len() > 1 && wish("port").is_none() {
-        warnings.push(format!(
+        doc.warn(format!(
             "{}: only the first, {port}, is behind the load balancer (x-svc.port chooses another)",
             at.path().to_owned() + ".ports"
         ));
@@ -238,7 +233,7 @@ fn published(at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32], warnings: &mut 
         .iter()
         .find(|name| image.rsplit('/').next().is_some_and(|last| last.starts_with(*name)));
     if let Some(known) = known {
-        warnings.push(format!(
+        doc.warn(format!(
             "{}: {known} does not speak HTTP and would stand open behind the load balancer; x-svc.publish: false keeps it private",
             at.path()
         ));

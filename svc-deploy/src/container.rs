@@ -92,7 +92,7 @@ const IMPOSSIBLE: &[&str] = &[
 const NOT_ON_FARGATE: &[&str] = &["privileged", "shm_size", "sysctls", "tmpfs"];
 const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"];
 
-pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target, warnings: &mut Vec<String>) -> Result<Container> {
+pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target) -> Result<Container> {
     let (cpu, memory) = (cpu(at)?, memory(at)?);
     let ports = ports(at)?;
     let mut container =
@@ -175,7 +175,7 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
                     value.wrong("ECS can't give this, and leaving it out would change what the service does: take it out of the document")
                 );
             }
-            other => warnings.push(format!("{}: {other} is not known here and has no effect", value.path())),
+            other => doc.warn(format!("{}: {other} is not known here and has no effect", value.path())),
         }
     }
     if !linux.is_empty() {

@@ -1,13 +1,17 @@
 //! Deployments: waiting for them, and saying why one failed.
 
+use std::time::Duration;
+
 use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, DesiredStatus, Service as EcsService, Task};
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
-use shared::wait::until;
+use shared::wait::later;
 use shared::{Error, Result, Run, Tried};
 
 use crate::compose::Service;
 use crate::{SvcDeploy, service};
 
+/// No deployment is complete sooner: a task has to start, and the load balancer to find it well twice.
+const SOONEST: Duration = Duration::from_secs(4);
 /// How many of a task's last log lines are shown.
 const LINES: i32 = 10;
 /// How many one call of `DescribeServices` takes.
@@ -21,7 +25,7 @@ impl SvcDeploy {
             return Ok(());
         }
         let names: Vec<&str> = left.iter().map(|service| service.name.as_str()).collect();
-        let waited = until(run, &format!("the deployments of {}", names.join(", ")), async || {
+        let waited = later(run, &format!("the deployments of {}", names.join(", ")), SOONEST, async || {
             let said = self.look_again(run, &left).await?;
             for (service, now) in said {
                 match self.outcome(service, &now) {

@@ -68,16 +68,22 @@ impl SvcDeploy {
             }
             None => run.create("load balancer", &run.app, self.create_balancer(run, wanted)).await?,
         };
-        {
-            let mut svc = self.svc.borrow_mut();
-            svc.load_balancer_arn.clone_from(&arn);
-            svc.load_balancer_name = Some(run.app.clone());
-        }
         if let Some(found) = found {
-            self.settle_balancer(run, wanted, &found.balancer).await?;
             self.record_url(wanted, &found.balancer);
         }
-        self.settle_attributes(run, wanted, arn).await
+        let mut svc = self.svc.borrow_mut();
+        svc.load_balancer_arn = arn;
+        svc.load_balancer_name = Some(run.app.clone());
+        Ok(())
+    }
+
+    pub async fn settle_balancer(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        // Without an ARN none is wanted, or this is the plan of a new one.
+        let Some(arn) = self.svc.borrow().load_balancer_arn.clone() else { return Ok(()) };
+        if let Some(found) = &self.found.balancer {
+            self.settle_place(run, wanted, &found.balancer).await?;
+        }
+        self.settle_attributes(run, wanted, &arn).await
     }
 
     fn record_url(&self, wanted: &Wanted, balancer: &LoadBalancer) {
@@ -96,7 +102,8 @@ impl SvcDeploy {
         given(balancer.and_then(LoadBalancer::load_balancer_arn), "the new load balancer's ARN")
     }
 
-    async fn settle_balancer(&self, run: &Run, wanted: &Wanted, found: &LoadBalancer) -> Result<()> {
+    /// In these subnets, behind these security groups.
+    async fn settle_place(&self, run: &Run, wanted: &Wanted, found: &LoadBalancer) -> Result<()> {
         let arn = given(found.load_balancer_arn(), "the load balancer's ARN")?;
         if found.scheme() != Some(&scheme(wanted)) {
             return Err(Error::document(
@@ -135,9 +142,7 @@ impl SvcDeploy {
         .await
     }
 
-    async fn settle_attributes(&self, run: &Run, wanted: &Wanted, arn: Option<String>) -> Result<()> {
-        // In a plan of a new load balancer there is nothing to compare.
-        let Some(arn) = arn else { return Ok(()) };
+    async fn settle_attributes(&self, run: &Run, wanted: &Wanted, arn: &str) -> Result<()> {
         let found = self.found.balancer.as_ref();
         let was = |key: &str| {
             found.and_then(|found| found.attributes.iter().find(|one| one.key() == Some(key))).and_then(LoadBalancerAttribute::value)
@@ -149,7 +154,7 @@ impl SvcDeploy {
                 attributes.iter().map(|(key, value)| LoadBalancerAttribute::builder().key(*key).value(value).build()).collect();
             self.elb
                 .modify_load_balancer_attributes()
-                .load_balancer_arn(&arn)
+                .load_balancer_arn(arn)
                 .set_attributes(Some(attributes))
                 .send()
                 .await

@@ -33,11 +33,20 @@ impl SvcDeploy {
         each(&wanted.services, async |service| {
             let name = name(run, &service.name);
             self.record(&service.name, |record| record.log_group.clone_from(&name));
-            let found = self.found.log_groups.get(&name);
-            match found {
+            match self.found.log_groups.get(&name) {
                 Some(_) => run.found("log group", &name),
                 None => drop(run.create("log group", &name, self.create_log_group(run, &service.name, &name)).await?),
             }
+            Ok(())
+        })
+        .await
+        .map(drop)
+    }
+
+    pub async fn settle_log_groups(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        each(&wanted.services, async |service| {
+            let name = name(run, &service.name);
+            let found = self.found.log_groups.get(&name);
             if found.is_none() && run.is_planning() {
                 return Ok(());
             }

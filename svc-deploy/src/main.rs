@@ -55,6 +55,7 @@ enum Step {
     Roles,
     LoadBalancer,
     TargetGroups,
+    Settings,
     TaskDefinitions,
     Listeners,
     Rules,
@@ -83,7 +84,7 @@ impl Stage for SvcDeploy {
     const WAITS: bool = true;
     const WAVES: &'static [&'static [Step]] = &[
         &[Step::LogGroups, Step::Roles, Step::LoadBalancer, Step::TargetGroups],
-        &[Step::TaskDefinitions, Step::Listeners],
+        &[Step::Settings, Step::TaskDefinitions, Step::Listeners],
         // A service can only have a target group that a listener leads to.
         &[Step::Rules],
         &[Step::Services],
@@ -98,7 +99,6 @@ impl Stage for SvcDeploy {
     }
 
     async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
-        wanted.into_iter().flat_map(|wanted| &wanted.warnings).for_each(|warning| run.warn(warning));
         let (ecs, iam) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_iam, run));
         let (elb, logs) = (shared::client!(aws_sdk_elasticloadbalancingv2, run), shared::client!(aws_sdk_cloudwatchlogs, run));
         let (log_groups, roles, balancer, target_groups, task_definitions, services) = try_join!(
@@ -119,6 +119,7 @@ impl Stage for SvcDeploy {
             Step::Roles => self.roles_up(run, wanted).await,
             Step::LoadBalancer => self.balancer_up(run, wanted).await,
             Step::TargetGroups => self.target_groups_up(run, wanted).await,
+            Step::Settings => self.settings_up(run, wanted).await,
             Step::TaskDefinitions => self.task_definitions_up(run, wanted).await,
             Step::Listeners => self.listeners_up(run, wanted).await,
             Step::Rules => self.rules_up(run, wanted).await,
@@ -127,8 +128,8 @@ impl Stage for SvcDeploy {
     }
 
     async fn ready(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        self.deployments_ready(run, &wanted.services).await?;
-        self.balancer_ready(run).await
+        let (deployments, balancer) = futures_util::join!(self.deployments_ready(run, &wanted.services), self.balancer_ready(run));
+        deployments.and(balancer)
     }
 
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
@@ -139,8 +140,8 @@ impl Stage for SvcDeploy {
             Step::TargetGroups => self.target_groups_down(run).await,
             Step::TaskDefinitions => self.task_definitions_down(run).await,
             Step::Listeners => self.listeners_down(run).await,
-            // Rules go with their listener.
-            Step::Rules => Ok(()),
+            // Settings go with what they are of, rules with their listener.
+            Step::Settings | Step::Rules => Ok(()),
             Step::Services => self.services_down(run).await,
         }
     }
@@ -151,6 +152,17 @@ impl Stage for SvcDeploy {
 }
 
 impl SvcDeploy {
+    /// What is set on what is there, found or made, all at the same time.
+    async fn settings_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let (logs, roles, balancer, groups) = futures_util::join!(
+            self.settle_log_groups(run, wanted),
+            self.settle_roles(run, wanted),
+            self.settle_balancer(run, wanted),
+            self.settle_target_groups(run, wanted),
+        );
+        logs.and(roles).and(balancer).and(groups)
+    }
+
     /// Writes into a service's record in the section.
     fn record(&self, service: &str, write: impl FnOnce(&mut shared::doc::ServiceRecord)) {
         write(self.svc.borrow_mut().services.entry(service.to_owned()).or_default());

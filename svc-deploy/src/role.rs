@@ -90,22 +90,33 @@ fn decoded(text: &str) -> Option<Value> {
 
 impl SvcDeploy {
     pub async fn roles_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let (execution, tasks) = futures_util::join!(
-            self.execution_up(run, wanted),
-            each(&wanted.services, async |service| self.task_role_up(run, service).await)
-        );
+        let execution = async {
+            self.svc.borrow_mut().execution_role_arn = self.role_up(run, &execution_name(run), "Starts the tasks").await?;
+            Ok(())
+        };
+        let tasks = each(&wanted.services, async |service| {
+            let arn = self.role_up(run, &task_name(run, &service.name), &format!("What {} may do", service.name)).await?;
+            self.record(&service.name, |record| record.task_role_arn = arn);
+            Ok(())
+        });
+        let (execution, tasks): (Result<()>, _) = futures_util::join!(execution, tasks);
         execution.and(tasks.map(drop))
     }
 
-    async fn execution_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+    pub async fn settle_roles(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let tasks = each(&wanted.services, async |service| self.settle_task_role(run, service).await);
+        let (execution, tasks) = futures_util::join!(self.settle_execution(run, wanted), tasks);
+        execution.and(tasks.map(drop))
+    }
+
+    async fn settle_execution(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let name = execution_name(run);
-        self.svc.borrow_mut().execution_role_arn = self.role_up(run, &name, "Starts the tasks").await?;
         let policy = execution_policy(run, wanted)?;
         let was = self.found.roles.get(&name).and_then(|found| found.inline.clone());
         if was.is_none() && run.is_planning() {
             return Ok(());
         }
-        let diff = Diff::new().field(POLICY, was.map(|was| was.to_string()), Some(policy.to_string()));
+        let diff = Diff::new().json(POLICY, was.as_ref(), &policy);
         // The role, made a moment ago, is not known everywhere yet.
         let put = while_not_yet(run, "the role to be visible", Error::is_gone, async || {
             let call = self.iam.put_role_policy().role_name(&name).policy_name(POLICY).policy_document(policy.to_string());
@@ -114,10 +125,8 @@ impl SvcDeploy {
         run.change("role", &name, &diff, put).await
     }
 
-    async fn task_role_up(&self, run: &Run, service: &Service) -> Result<()> {
+    async fn settle_task_role(&self, run: &Run, service: &Service) -> Result<()> {
         let name = task_name(run, &service.name);
-        let arn = self.role_up(run, &name, &format!("What {} may do", service.name)).await?;
-        self.record(&service.name, |record| record.task_role_arn = arn);
         let found = self.found.roles.get(&name);
         if found.is_none() && run.is_planning() {
             return Ok(());

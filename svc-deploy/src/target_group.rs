@@ -113,7 +113,16 @@ impl SvcDeploy {
                 record.published = true;
                 record.target_group_arn.clone_from(&arn);
             });
-            self.settle_target_group(run, &name, published, arn).await
+            Ok(())
+        })
+        .await
+        .map(drop)
+    }
+
+    pub async fn settle_target_groups(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        each(wanted.published(), async |(service, published)| {
+            let arn = self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone());
+            self.settle_target_group(run, &name(run, service, published), published, arn).await
         })
         .await
         .map(drop)

@@ -77,8 +77,6 @@ pub struct Wanted {
     pub access_logs: Option<String>,
     pub retention: i32,
     pub services: Vec<Service>,
-    /// What Compose says and ECS has no use for.
-    pub warnings: Vec<String>,
 }
 
 /// TLS 1.2 and 1.3 with forward secrecy and post-quantum key exchange, AWS's own recommendation.
@@ -96,14 +94,13 @@ impl Wanted {
         if let Some(at) = doc.root().key("x-svc").and_then(|at| at.key("alb")) {
             return Err(at.wrong("svc-deploy can't adopt a load balancer yet: take this out to have it make one"));
         }
-        let wish = doc.wish("x-svc", flags)?;
+        let wish = doc.wish(&doc.root(), "x-svc", flags)?;
         let retention = wish.retention.unwrap_or(30);
         if !RETENTIONS.contains(&retention) {
             return Err(Error::document("x-svc.retention", format!("{retention} days: CloudWatch Logs knows {RETENTIONS:?}")));
         }
-        let mut warnings = Vec::new();
         let fargate = cluster.launch_type == LaunchType::Fargate;
-        let services = compose::services(doc, &flags.selection, img.as_ref(), fargate, &mut warnings)?;
+        let services = compose::services(doc, &flags.selection, img.as_ref(), fargate)?;
         if services.iter().any(|service| service.published.is_some()) && doc.name()?.starts_with("internal-") {
             return Err(Error::document("name", "a load balancer's name can't begin with \"internal-\": give the app another name"));
         }
@@ -116,7 +113,6 @@ impl Wanted {
             access_logs: wish.access_logs,
             retention,
             services,
-            warnings,
         })
     }
 

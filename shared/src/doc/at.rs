@@ -108,11 +108,11 @@ impl<'a> At<'a> {
         typed(self.value, &self.path)
     }
 
-    /// Wishes of one kind under a key: flag over document.
+    /// Wishes of one kind under a key: flag over document. [`super::Document::wish`] is the way to it.
     ///
     /// # Errors
     /// Where and how the document's wish is wrong.
-    pub fn wish<T: Serialize + DeserializeOwned>(&self, key: &str, flags: &T) -> Result<T> {
+    pub(super) fn wish<T: Serialize + DeserializeOwned>(&self, key: &str, flags: &T) -> Result<T> {
         let mut wishes = match self.key(key) {
             Some(at) => at.value.as_object().cloned().ok_or_else(|| at.expected("an object"))?,
             None => Map::new(),

@@ -4,6 +4,9 @@ mod at;
 mod compose;
 mod sections;
 
+use std::cell::RefCell;
+
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -17,11 +20,14 @@ use crate::name::check_app;
 
 /// Keys that no tool knows stay as they are, in their order, numbers to the digit.
 #[derive(Debug, Clone)]
-pub struct Document(Value);
+pub struct Document {
+    value: Value,
+    warnings: RefCell<Vec<String>>,
+}
 
 impl Default for Document {
     fn default() -> Self {
-        Self(Value::Object(Map::new()))
+        Self::of(Value::Object(Map::new()))
     }
 }
 
@@ -30,18 +36,31 @@ impl Document {
     /// [`Error::Document`] when the text is no JSON object.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let value: Value = serde_json::from_slice(text).map_err(|error| Error::document("stdin", format!("not JSON: {error}")))?;
-        if value.is_object() { Ok(Self(value)) } else { Err(Error::document("stdin", "not a JSON object")) }
+        if value.is_object() { Ok(Self::of(value)) } else { Err(Error::document("stdin", "not a JSON object")) }
+    }
+
+    fn of(value: Value) -> Self {
+        Self { value, warnings: RefCell::default() }
+    }
+
+    /// Something in the document has no effect; said once, when all of it has been read.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.warnings.borrow_mut().push(text.into());
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.warnings.take()
     }
 
     #[must_use]
     pub fn value(&self) -> &Value {
-        &self.0
+        &self.value
     }
 
     /// The root, for reading by path.
     #[must_use]
     pub fn root(&self) -> At<'_> {
-        At::root(&self.0)
+        At::root(&self.value)
     }
 
     /// The app's name.
@@ -60,7 +79,7 @@ impl Document {
     /// That the name can't be one; a wrong flag, so [`Error::Usage`].
     pub fn set_name(&mut self, name: &str) -> Result<()> {
         check_app(name, "--app").map_err(|error| Error::Usage(error.to_string().replace("the document is wrong at ", "")))?;
-        if let Value::Object(root) = &mut self.0 {
+        if let Value::Object(root) = &mut self.value {
             // A new name comes first, as Compose prints it; an old one keeps its place.
             if root.contains_key("name") {
                 root.insert("name".to_owned(), name.into());
@@ -92,12 +111,19 @@ impl Document {
         needs.iter().try_for_each(|(section, maker)| self.need::<Value>(section, maker).map(drop))
     }
 
-    /// Wishes of one kind: flag over document. `T` is the type of both, with every field optional.
+    /// Wishes of one kind: flag over document. `T` is the type of both, with every field optional. A wish that `T` does not know is warned of:
+    /// a slip of the pen would otherwise be a wish unheard.
     ///
     /// # Errors
     /// Where and how the document's wish is wrong.
-    pub fn wish<T: Serialize + DeserializeOwned>(&self, key: &str, flags: &T) -> Result<T> {
-        self.root().wish(key, flags)
+    pub fn wish<T: Serialize + DeserializeOwned + JsonSchema>(&self, at: &At<'_>, key: &str, flags: &T) -> Result<T> {
+        let schema = schemars::schema_for!(T).to_value();
+        for (name, place) in at.key(key).map_or_else(|| Ok(Vec::new()), |at| at.entries())? {
+            if schema["properties"].get(name).is_none() {
+                self.warn(format!("{} is not known to this version and has no effect", place.path()));
+            }
+        }
+        at.wish(key, flags)
     }
 
     /// The user's tags: the flags' over those of `x-tags`.
@@ -118,14 +144,14 @@ impl Document {
 
     /// Writes a section; it stands last, or where it stood.
     pub fn put(&mut self, section: &str, value: Value) {
-        if let Value::Object(root) = &mut self.0 {
+        if let Value::Object(root) = &mut self.value {
             root.insert(section.to_owned(), value);
         }
     }
 
     /// Takes a section out; the others keep their order.
     pub fn take(&mut self, section: &str) {
-        if let Value::Object(root) = &mut self.0 {
+        if let Value::Object(root) = &mut self.value {
             root.shift_remove(section);
         }
     }

@@ -1,0 +1,112 @@
+//! Each tool's `--policy` against the calls that it makes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tests::tool::TOOLS;
+use tests::{Relay, run};
+
+/// Permissions that are no calls of the tool: AWS asks for them when it acts in the caller's name, or they come with another call (tags at
+/// creation, a role that is passed, what Docker does at the registry, a service-linked role that is there already in most accounts).
+const NOT_CALLED: &[&str] = &[
+    "application-autoscaling:TagResource",
+    "autoscaling:CreateOrUpdateTags",
+    "cloudwatch:TagResource",
+    "ec2:CreateTags",
+    "ec2:RunInstances",
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:TagResource",
+    "ecr:UploadLayerPart",
+    "elasticloadbalancing:AddTags",
+    "iam:CreateServiceLinkedRole",
+    "iam:PassRole",
+    "iam:TagInstanceProfile",
+    "iam:TagRole",
+    "logs:TagResource",
+    "sns:TagResource",
+    "ssm:GetParameters",
+];
+
+/// Application Auto Scaling makes and deletes its alarms and changes the service in the caller's name.
+const IN_THE_CALLERS_NAME: &[&str] =
+    &["cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm", "ecs:DescribeServices", "ecs:UpdateService"];
+
+fn allowed(tool: &str) -> BTreeSet<String> {
+    let policy = run("http://127.0.0.1:1", tool, &["--policy", "--app", "policy"], "").ok().doc();
+    let actions = |statement: &Value| statement["Action"].as_array().unwrap().clone();
+    let all = policy["Statement"].as_array().unwrap().iter().flat_map(actions);
+    all.map(|action| action.as_str().unwrap().to_owned()).collect()
+}
+
+/// An app in its first form, and again in another, so that everything that can be changed is.
+fn documents() -> [Value; 2] {
+    let web =
+        json!({"image": "busybox", "command": "sh -c 'mkdir /w; echo a > /w/index.html; exec httpd -f -p 8080 -h /w'", "ports": ["8080"]});
+    let mut first = json!({"name": "policy", "x-net": {"nat": "single", "endpoints": ["s3", "ecr"]}, "x-alarms": {"notify": ["a@example.com"]},
+        "x-scale": {"cpu": 60}, "services": {"web": web, "api": web, "built": {"build": "./worker", "environment": {"EVERY": "2"}}}});
+    first["services"]["api"]["x-svc"] = json!({"path": ["/api/*"], "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}});
+    first["services"]["api"]["x-scale"] = json!({"memory": 80});
+    let mut second = first.clone();
+    second["x-cluster"] = json!({"volume_gib": 40, "target_capacity": 90, "insights": "enabled"});
+    second["x-img"] = json!({"immutable": false, "scan": false, "keep": 5});
+    second["x-svc"] = json!({"retention": 7});
+    second["x-scale"] = json!({"min": 1, "max": 4});
+    second["x-alarms"] = json!({"cpu": 90});
+    second["services"]["api"] = web.clone();
+    second["services"]["api"]["x-svc"] =
+        json!({"path": ["/v2/*"], "health": {"path": "/healthz"}, "patch": {"service": {"enableExecuteCommand": true}}});
+    [first, second]
+}
+
+#[test]
+fn a_policy_allows_what_the_tool_does_and_nothing_else() {
+    let relay = Relay::new();
+    let mut called: Vec<BTreeSet<String>> = vec![BTreeSet::new(); TOOLS.len()];
+    let mut live = String::new();
+    for doc in documents() {
+        live = doc.to_string();
+        for (tool, called) in TOOLS.iter().zip(&mut called) {
+            live = run(&relay.endpoint, tool, &[], &live).ok().stdout;
+            called.extend(relay.calls().into_iter().map(|call| call.action));
+        }
+    }
+    for (tool, called) in TOOLS.iter().zip(&mut called).rev() {
+        live = run(&relay.endpoint, tool, &["--down"], &live).ok().stdout;
+        called.extend(relay.calls().into_iter().map(|call| call.action));
+    }
+    for (tool, called) in TOOLS.iter().zip(called) {
+        let allowed = allowed(tool);
+        // The registry's own calls are not of AWS's API.
+        let called: BTreeSet<String> = called.into_iter().filter(|action| !action.ends_with(':')).collect();
+        let forbidden: Vec<_> = called.difference(&allowed).collect();
+        assert!(forbidden.is_empty(), "{tool} calls what its policy does not allow: {forbidden:?}");
+        let called_for = |action: &&String| {
+            NOT_CALLED.contains(&action.as_str()) || (*tool == "scale-set" && IN_THE_CALLERS_NAME.contains(&action.as_str()))
+        };
+        let rare: Vec<_> =
+            allowed.difference(&called).filter(|action| !called_for(action)).filter(|action| !RARE.contains(&action.as_str())).collect();
+        assert!(rare.is_empty(), "{tool} is allowed what it never calls: {rare:?}");
+    }
+}
+
+/// Calls that this test does not bring about: after a failure, on a certificate, or on drift that only somebody else's hand makes.
+const RARE: &[&str] = &[
+    "ec2:ReplaceRoute",
+    "ec2:RevokeSecurityGroupIngress",
+    "ecs:DescribeTasks",
+    "ecs:ListTasks",
+    "elasticloadbalancing:DescribeTargetHealth",
+    "elasticloadbalancing:ModifyListener",
+    "elasticloadbalancing:SetRulePriorities",
+    "elasticloadbalancing:SetSecurityGroups",
+    "elasticloadbalancing:SetSubnets",
+    "logs:GetLogEvents",
+    "autoscaling:SetInstanceProtection",
+    "sns:Unsubscribe",
+];
