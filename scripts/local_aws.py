@@ -7,6 +7,7 @@ The tools are written for AWS. Where an emulator lacks something that AWS has, i
 """
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -92,6 +93,29 @@ async def with_group_tags(app, call):
     return status, headers, body
 
 
+SERVICES = {}  # what was asked of moto's ECS services, by cluster and name
+
+
+async def keep_service(app, call):
+    """moto's ECS services forget half of what they were asked; AWS gives it back."""
+    request = json.loads(call.body)
+    status, headers, body = await ask(app, call)
+    if status == 200:
+        name = request.get("serviceName") or request["service"]
+        SERVICES.setdefault((request["cluster"], name), {}).update(request)
+    return status, headers, body
+
+
+async def with_service_fields(app, call):
+    status, headers, body = await ask(app, call)
+    answer, cluster = json.loads(body), json.loads(call.body).get("cluster")
+    for service in answer.get("services", []):
+        asked = SERVICES.get((cluster, service["serviceName"]), {})
+        kept = ("deploymentConfiguration", "capacityProviderStrategy", "healthCheckGracePeriodSeconds", "networkConfiguration", "propagateTags")
+        service.update({key: asked[key] for key in kept if key in asked})
+    return status, headers, json.dumps(answer).encode()
+
+
 # What ministack lacks, by (service, operation).
 MINISTACK_LACKS = {
     ("application-autoscaling", "*"): from_moto,
@@ -101,6 +125,9 @@ MINISTACK_LACKS = {
     ("autoscaling", "SetInstanceProtection"): nothing_to_do,
 }
 MOTO_LACKS = {
+    ("ecs", "CreateService"): keep_service,
+    ("ecs", "UpdateService"): keep_service,
+    ("ecs", "DescribeServices"): with_service_fields,
     # moto's CloudWatch does not speak the protocol that the SDK speaks (CBOR).
     ("monitoring", "*"): from_ministack,
     ("ec2", "CreateSecurityGroup"): with_group_tags,

@@ -91,7 +91,8 @@ impl ClusterUp {
 
     /// Waits until it is gone: until then the Auto Scaling group is in its hands.
     pub async fn provider_down(&self, run: &Run) -> Result<()> {
-        if self.found.provider.is_none() {
+        let Some(found) = &self.found.provider else { return Ok(()) };
+        if !run.is_ours(found.tags().iter().map(|tag| (tag.key(), tag.value()))) {
             return Ok(());
         }
         let name = name(run);

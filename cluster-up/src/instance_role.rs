@@ -55,6 +55,9 @@ impl ClusterUp {
         if let Some(role) = &found.role {
             check_ours(run, "role", role.arn(), role.tags())?;
         }
+        if let Some(profile) = &found.profile {
+            check_ours(run, "instance profile", profile.arn(), profile.tags())?;
+        }
         let role = async {
             match &found.role {
                 Some(role) => Ok(Some(role.arn().to_owned())),
@@ -157,7 +160,7 @@ impl ClusterUp {
 
     pub async fn instance_role_down(&self, run: &Run) -> Result<()> {
         let (found, name) = (&self.found.instance_role, name(run));
-        if found.profile.is_some() {
+        if found.profile.as_ref().is_some_and(|profile| run.is_ours(profile.tags().iter().map(pair))) {
             let delete = async {
                 for role in found.profile.iter().flat_map(aws_sdk_iam::types::InstanceProfile::roles) {
                     let role = role.role_name();

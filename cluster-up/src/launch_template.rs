@@ -2,7 +2,7 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    Filter, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
+    Filter, LaunchTemplate, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
     LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataOptionsRequest,
     LaunchTemplateTagSpecificationRequest, LaunchTemplateVersion, LocationType, RequestLaunchTemplateData, ResourceType, Tag,
     TagSpecification, VolumeType,
@@ -13,13 +13,26 @@ use shared::{Diff, Error, Result, Run, Tried};
 use crate::wish::{Ami, Instances, Wanted};
 use crate::{ClusterUp, instance_role};
 
-/// The default version, which the Auto Scaling group uses.
-pub type Found = Option<LaunchTemplateVersion>;
+#[derive(Default)]
+pub struct Found {
+    /// The default version, which the Auto Scaling group uses.
+    version: Option<LaunchTemplateVersion>,
+    ours: bool,
+}
 
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
-    let said = ec2.describe_launch_template_versions().launch_template_name(&run.app).versions("$Default").send().await;
-    let said = if_found(said.tried(format!("look for the launch template {}", run.app)))?;
-    Ok(said.and_then(|said| said.launch_template_versions().first().cloned()))
+    let template = async {
+        let said = ec2.describe_launch_templates().launch_template_names(&run.app).send().await;
+        if_found(said.tried(format!("look for the launch template {}", run.app)))
+    };
+    let version = async {
+        let said = ec2.describe_launch_template_versions().launch_template_name(&run.app).versions("$Default").send().await;
+        if_found(said.tried(format!("look for the version of the launch template {}", run.app)))
+    };
+    let (template, version) = futures_util::try_join!(template, version)?;
+    let of_us = |template: &LaunchTemplate| run.is_ours(template.tags().iter().map(|tag| (tag.key(), tag.value())));
+    let ours = template.is_some_and(|said| said.launch_templates().iter().any(of_us));
+    Ok(Found { version: version.and_then(|said| said.launch_template_versions().first().cloned()), ours })
 }
 
 /// Not every zone has every type, and an Auto Scaling group would say so only in its activities, later.
@@ -44,12 +57,15 @@ impl ClusterUp {
     pub async fn template_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(instances) = &wanted.instances else { return Ok(()) };
         let data = data(run, instances);
-        let fingerprint = fingerprint(&data);
-        let Some(found) = &self.found.template else {
+        let fingerprint = fingerprint(run, instances);
+        let Some(found) = &self.found.template.version else {
             let id = run.create("launch template", &run.app, self.create_template(run, data, &fingerprint)).await?;
             self.cluster.borrow_mut().launch_template_id = id;
             return Ok(());
         };
+        if !self.found.template.ours {
+            return Err(run.foreign("launch template", &run.app));
+        }
         let id = given(found.launch_template_id(), "the launch template's id")?;
         self.cluster.borrow_mut().launch_template_id = Some(id.clone());
         // In a plan of a new network the security group has no id yet, and a new security group is change enough.
@@ -93,11 +109,12 @@ impl ClusterUp {
     }
 
     pub async fn template_down(&self, run: &Run) -> Result<()> {
-        let Some(id) = self.found.template.as_ref().and_then(LaunchTemplateVersion::launch_template_id) else { return Ok(()) };
+        let Found { version: Some(version), ours: true } = &self.found.template else { return Ok(()) };
+        let id = given(version.launch_template_id(), "the launch template's id")?;
         let delete = async {
             self.ec2
                 .delete_launch_template()
-                .launch_template_id(id)
+                .launch_template_id(&id)
                 .send()
                 .await
                 .tried(format!("delete the launch template {id}"))
@@ -162,7 +179,10 @@ fn user_data(run: &Run, ami: &Ami) -> String {
     }
 }
 
-/// The same for the same data, in every version of this tool that writes the same data.
-fn fingerprint(data: &RequestLaunchTemplateData) -> String {
-    shared::name::fingerprint(&format!("{data:?}"))
+/// The same for the same wishes. Counted up when `data` makes something else of them.
+fn fingerprint(run: &Run, instances: &Instances) -> String {
+    const MADE: u32 = 1;
+    let kind = instances.types.first();
+    let parts = (MADE, image(&instances.ami), kind, instance_role::name(run), &instances.group, instances.volume_gib, user_data(run, &instances.ami), run.tags("instance"));
+    shared::name::fingerprint(&format!("{parts:?}"))
 }

@@ -146,6 +146,7 @@ const GRANTS: &[Grant] = &[
             "autoscaling:DescribeAutoScalingGroups",
             "ec2:DescribeInstanceTypeOfferings",
             "ec2:DescribeLaunchTemplateVersions",
+            "ec2:DescribeLaunchTemplates",
             "ecs:DescribeCapacityProviders",
             "iam:ListRoles",
         ],

@@ -131,6 +131,9 @@ const GRANTS: &[Grant] = &[
         ],
         on: &["arn:*:ecr:*:*:repository/{app}/*"],
     },
+    // ECR takes a key (`x-img.kms_key`) in the caller's name.
+    // https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html
+    Grant { sid: "Key", actions: &["kms:CreateGrant", "kms:DescribeKey"], on: &["arn:*:kms:*:*:key/*"] },
     // What Docker does when it pushes.
     // https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
     Grant {

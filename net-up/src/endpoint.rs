@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{ResourceType, State, VpcEndpoint, VpcEndpointType};
+use aws_sdk_ec2::types::{ResourceType, VpcEndpoint, VpcEndpointType};
 use shared::error::given;
 use shared::step::each;
 use shared::wait::{until, while_not_yet};
@@ -18,8 +18,13 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
     let items =
         ec2.describe_vpc_endpoints().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let mut items = items.tried("look for the VPC endpoints")?;
-    items.retain(|endpoint| !matches!(endpoint.state(), Some(State::Deleted | State::Deleting)));
+    items.retain(|endpoint| !is(endpoint, "deleted") && !is(endpoint, "deleting"));
     run.by_name("VPC endpoint", items, VpcEndpoint::tags, tag::pair, VpcEndpoint::vpc_endpoint_id)
+}
+
+/// AWS spells the states in either case.
+fn is(endpoint: &VpcEndpoint, state: &str) -> bool {
+    endpoint.state().is_some_and(|now| now.as_str().eq_ignore_ascii_case(state))
 }
 
 /// The services behind a wish, as they stand in `com.amazonaws.<region>.<service>`.
@@ -27,6 +32,7 @@ fn services(endpoint: Endpoint) -> &'static [&'static str] {
     match endpoint {
         Endpoint::S3 => &["s3"],
         Endpoint::Ecr => &["ecr.api", "ecr.dkr"],
+        Endpoint::Ecs => &["ecs", "ecs-agent", "ecs-telemetry"],
         Endpoint::Logs => &["logs"],
     }
 }
@@ -88,7 +94,7 @@ impl NetUp {
                         self.ec2.describe_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(format!("look at the VPC endpoint {id}")),
                     )?;
                     let gone =
-                        left.is_none_or(|left| left.vpc_endpoints().iter().all(|endpoint| endpoint.state() == Some(&State::Deleted)));
+                        left.is_none_or(|left| left.vpc_endpoints().iter().all(|endpoint| is(endpoint, "deleted")));
                     Ok(gone.then_some(()))
                 })
                 .await

@@ -243,4 +243,7 @@ const GRANTS: &[Grant] = &[
             "arn:*:ec2:*:*:vpc-endpoint/*",
         ],
     },
+    // An interface endpoint with private names brings a hosted zone along.
+    // https://docs.aws.amazon.com/vpc/latest/privatelink/create-interface-endpoint.html
+    Grant { sid: "PrivateNames", actions: &["route53:AssociateVPCWithHostedZone"], on: &["*"] },
 ];

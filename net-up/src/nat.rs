@@ -19,6 +19,8 @@ pub struct Found {
     deleting: Vec<String>,
     /// Those that AWS could not start; they go away by themselves within an hour, but hold their address until they are deleted.
     failed: Vec<NatGateway>,
+    /// How many there have been, as far as AWS still shows them.
+    seen: usize,
 }
 
 /// The `i`-th NAT gateway stands in the `i`-th public subnet.
@@ -30,7 +32,9 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
     let items =
         ec2.describe_nat_gateways().set_filter(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let (mut alive, mut deleting, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut seen = 0;
     for nat in items.tried("look for the NAT gateways")?.into_iter().filter(|nat| run.is_ours(nat.tags().iter().map(tag::pair))) {
+        seen += 1;
         // Deleted ones stay visible for about an hour.
         match nat.state() {
             Some(NatGatewayState::Deleted) => {}
@@ -40,7 +44,7 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
         }
     }
     let alive = run.by_name("NAT gateway", alive, NatGateway::tags, tag::pair, NatGateway::nat_gateway_id)?;
-    Ok(Found { alive, deleting, failed })
+    Ok(Found { alive, deleting, failed, seen })
 }
 
 impl NetUp {
@@ -72,8 +76,8 @@ impl NetUp {
     async fn create_nat(&self, run: &Run, name: &str, i: usize) -> Result<String> {
         let subnet = given(self.net.borrow().public_subnet_ids.get(i).and_then(Option::as_deref), "the public subnet's id")?;
         let address = self.allocation(name)?;
-        // A run killed before it heard the id gets the same NAT gateway again; one that failed does not count.
-        let token = shared::name::fit(&[&run.app, name, &subnet, &address, &self.found.nats.failed.len().to_string()], 64);
+        // A run killed before it heard the id gets the same NAT gateway again, but never one that is gone.
+        let token = shared::name::fit(&[&run.app, name, &subnet, &address, &self.found.nats.seen.to_string()], 64);
         // Subnet and address, made a moment ago, are not known everywhere yet.
         let made = while_not_yet(run, "the public subnet to be visible", Error::is_gone, async || {
             let tags = tag::specification(run, ResourceType::Natgateway, name);

@@ -16,7 +16,7 @@ pub struct Flags {
     /// Number of availability zones, 2 to 4 [default: 2]
     #[arg(long)]
     azs: Option<u8>,
-    /// NAT gateways: one a zone keeps working when a zone fails; `single` costs less; `none` needs endpoints [default: per-az]
+    /// NAT gateways: one a zone keeps working when a zone fails; `single` costs less; `none` needs the endpoints s3, ecr, ecs and logs [default: per-az]
     #[arg(long, value_enum)]
     nat: Option<Nat>,
     /// VPC endpoints, so that traffic to these services stays inside AWS [default: none]
@@ -56,6 +56,8 @@ pub enum Endpoint {
     S3,
     /// Both of ECR's interface endpoints
     Ecr,
+    /// The three that instances need to join a cluster
+    Ecs,
     Logs,
 }
 

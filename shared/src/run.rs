@@ -38,6 +38,7 @@ impl Run {
         let ours = [(name::TAG_APP, self.app.as_str()), (name::TAG_STAGE, self.tool), (name::TAG_NAME, name)];
         let mut tags: Vec<_> = ours.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         tags.push(("Name".to_owned(), self.named(name)));
+        tags.retain(|(key, _)| !self.user_tags.iter().any(|(user, _)| user == key));
         tags.extend(self.user_tags.iter().cloned());
         tags
     }

@@ -99,7 +99,7 @@ impl SvcDeploy {
     }
 
     pub async fn listeners_down(&self, run: &Run) -> Result<()> {
-        let listeners = self.found.balancer.iter().flat_map(|found| &found.listeners);
+        let listeners = self.found.balancer.iter().filter(|found| found.ours).flat_map(|found| &found.listeners);
         each(listeners, async |(listener, _)| {
             let (arn, port) = (given(listener.listener_arn(), "the listener's ARN")?, listener.port().unwrap_or_default());
             let delete =

@@ -17,7 +17,7 @@ pub type Found = Option<FoundBalancer>;
 
 pub struct FoundBalancer {
     balancer: LoadBalancer,
-    ours: bool,
+    pub ours: bool,
     attributes: Vec<LoadBalancerAttribute>,
     /// With their rules.
     pub listeners: Vec<(Listener, Vec<Rule>)>,

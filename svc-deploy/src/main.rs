@@ -174,6 +174,7 @@ const GRANTS: &[Grant] = &[
         sid: "Look",
         actions: &[
             "ecs:DescribeTaskDefinition",
+            "ecs:ListServices",
             "ecs:ListTaskDefinitionFamilies",
             "ecs:ListTaskDefinitions",
             "elasticloadbalancing:DescribeListeners",
@@ -196,7 +197,6 @@ const GRANTS: &[Grant] = &[
             "ecs:DeleteService",
             "ecs:DescribeServices",
             "ecs:DescribeTasks",
-            "ecs:ListServices",
             "ecs:ListTasks",
             "ecs:TagResource",
             "ecs:UpdateService",
@@ -229,7 +229,6 @@ const GRANTS: &[Grant] = &[
             "elasticloadbalancing:DeleteTargetGroup",
             "elasticloadbalancing:ModifyListener",
             "elasticloadbalancing:ModifyLoadBalancerAttributes",
-            "elasticloadbalancing:ModifyRule",
             "elasticloadbalancing:ModifyTargetGroup",
             "elasticloadbalancing:ModifyTargetGroupAttributes",
             "elasticloadbalancing:SetRulePriorities",

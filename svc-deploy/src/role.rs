@@ -17,7 +17,7 @@ use crate::compose::Service;
 use crate::wish::Wanted;
 use crate::{SvcDeploy, log_group};
 
-/// By name. The path `/ecs-pipe/<app>/` says whose they are.
+/// By name. The path `/ecs-pipe/<app>/<region>/` says whose they are.
 pub type Found = BTreeMap<String, FoundRole>;
 
 pub struct FoundRole {
@@ -33,7 +33,7 @@ const POLICY: &str = "start-tasks";
 const LONGEST: usize = 64;
 
 fn path(run: &Run) -> String {
-    format!("/ecs-pipe/{}/", run.app)
+    format!("/ecs-pipe/{}/{}/", run.app, run.session.region())
 }
 
 /// IAM names are the account's, not the region's, so the region is part of them.
@@ -53,15 +53,9 @@ fn arn(run: &Run, name: &str) -> Result<String> {
 pub async fn find(iam: &Client, run: &Run) -> Result<Found> {
     let items = iam.list_roles().path_prefix(path(run)).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let roles = items.tried(format!("look for the roles {}*", path(run)))?.into_iter();
-    // Another region's roles of the same app are another deployment's.
-    let here = roles.filter(|role| role.path() == path(run) && is_of_region(role.role_name(), run.session.region()));
+    let here = roles.filter(|role| role.path() == path(run));
     let found = try_join_all(here.map(|role| one(iam, run, role))).await?;
     Ok(found.into_iter().map(|found| (found.role.role_name().to_owned(), found)).collect())
-}
-
-/// A fitted name may have lost its region to the hash at its end; the description, which IAM lists, keeps it.
-fn is_of_region(name: &str, region: &str) -> bool {
-    name.ends_with(region) || !name.contains("-task-")
 }
 
 async fn one(iam: &Client, run: &Run, role: Role) -> Result<FoundRole> {
@@ -262,6 +256,9 @@ fn execution_policy(run: &Run, wanted: &Wanted) -> Result<Value> {
             .collect();
         statements.push(json!({"Sid": "Parameters", "Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": on}));
     }
+    // Of `…:secret:name-AbCdEf:key:stage:version` only the first seven fields are the secret's ARN, and that may lack its six last letters.
+    let arn = |secret: &String| secret.splitn(8, ':').take(7).collect::<Vec<_>>().join(":");
+    let secrets: Vec<String> = secrets.iter().map(arn).flat_map(|arn| [format!("{arn}-??????"), arn]).collect();
     if !secrets.is_empty() {
         statements.push(json!({"Sid": "Secrets", "Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": secrets}));
     }

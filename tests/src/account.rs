@@ -77,16 +77,11 @@ async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut add = |kind: &str, id: &str| all.push(format!("{kind} {id}"));
     let clusters = listed("clusters", ecs.describe_clusters().clusters(app).send().await);
-    clusters
-        .clusters()
-        .iter()
-        .filter(|one| one.status() != Some("INACTIVE"))
-        .for_each(|one| add("cluster", one.cluster_name().unwrap_or_default()));
-    if !clusters.clusters().is_empty() {
-        // A deleted cluster has no services to list.
-        if let Ok(services) = ecs.list_services().cluster(app).send().await {
-            services.service_arns().iter().for_each(|arn| add("service", arn));
-        }
+    // A deleted cluster stays visible, and has no services.
+    for cluster in clusters.clusters().iter().filter(|one| one.status() != Some("INACTIVE")) {
+        add("cluster", cluster.cluster_name().unwrap_or_default());
+        let services = listed("services", ecs.list_services().cluster(app).send().await);
+        services.service_arns().iter().for_each(|arn| add("service", arn));
     }
     let provider = format!("instances-of-{app}");
     let providers = listed("capacity providers", ecs.describe_capacity_providers().capacity_providers(&provider).send().await);

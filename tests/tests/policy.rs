@@ -23,12 +23,16 @@ const NOT_CALLED: &[&str] = &[
     "ecr:PutImage",
     "ecr:TagResource",
     "ecr:UploadLayerPart",
+    "ecs:TagResource",
     "elasticloadbalancing:AddTags",
     "iam:CreateServiceLinkedRole",
     "iam:PassRole",
     "iam:TagInstanceProfile",
     "iam:TagRole",
+    "kms:CreateGrant",
+    "kms:DescribeKey",
     "logs:TagResource",
+    "route53:AssociateVPCWithHostedZone",
     "sns:TagResource",
     "ssm:GetParameters",
 ];
@@ -53,7 +57,7 @@ fn documents() -> [Value; 2] {
     first["services"]["api"]["x-svc"] = json!({"path": ["/api/*"], "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}});
     first["services"]["api"]["x-scale"] = json!({"memory": 80});
     let mut second = first.clone();
-    second["x-cluster"] = json!({"volume_gib": 40, "target_capacity": 90, "insights": "enabled"});
+    second["x-cluster"] = json!({"spot": 50, "volume_gib": 40, "target_capacity": 90, "insights": "enabled"});
     second["x-img"] = json!({"immutable": false, "scan": false, "keep": 5});
     second["x-svc"] = json!({"retention": 7});
     second["x-scale"] = json!({"min": 1, "max": 4});

@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selection {
     /// Work on these services alone
-    #[arg(long, value_name = "SERVICE", value_delimiter = ',', conflicts_with = "except")]
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',', conflicts_with_all = ["except", "down"])]
     pub only: Vec<String>,
     /// Work on all services but these
-    #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',', conflicts_with = "down")]
     pub except: Vec<String>,
 }
 

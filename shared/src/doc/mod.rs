@@ -139,7 +139,10 @@ impl Document {
         }
         tags.retain(|(key, _)| !flags.iter().any(|(flag, _)| flag == key));
         tags.extend(flags.iter().cloned());
-        Ok(tags)
+        match tags.iter().find(|(key, _)| key.starts_with("ecs-pipe:") || key.starts_with("aws:")) {
+            Some((key, _)) => Err(Error::document(format!("x-tags.{key}"), "tags that begin with ecs-pipe: or aws: are not yours to give")),
+            None => Ok(tags),
+        }
     }
 
     /// Writes a section; it stands last, or where it stood.
