@@ -118,7 +118,18 @@ impl AlarmsSet {
         let wishes = wishes(run, wanted);
         let topic = self.alarms.borrow().topic_arn.clone();
         let actions: Vec<String> = topic.into_iter().chain(wanted.topics.iter().cloned()).collect();
-        self.alarms.borrow_mut().alarm_names = wishes.iter().map(|wish| wish.name.clone()).collect();
+        let mut names: Vec<String> = wishes.iter().map(|wish| wish.name.clone()).collect();
+        if wanted.partial {
+            names.extend(
+                self.found
+                    .alarms
+                    .iter()
+                    .filter(|(name, found)| found.ours && !names.contains(name))
+                    .map(|(name, _)| name.clone())
+                    .collect::<Vec<_>>(),
+            );
+        }
+        self.alarms.borrow_mut().alarm_names = names;
         each(&wishes, async |wish| self.alarm_up(run, wish, &actions, !wanted.emails.is_empty()).await).await?;
         let extra: Vec<String> = self
             .found

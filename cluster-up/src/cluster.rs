@@ -97,7 +97,9 @@ impl ClusterUp {
 
     async fn put_providers(&self, run: &Run, names: Vec<String>, strategy: Vec<CapacityProviderStrategyItem>) -> Result<()> {
         // One change at a time; tasks that drain still hold a provider; and a new capacity provider is not known everywhere at once.
-        let busy = |error: &Error| error.is_code("UpdateInProgressException") || error.is_code("ResourceInUseException") || error.says("does not exist");
+        let busy = |error: &Error| {
+            error.is_code("UpdateInProgressException") || error.is_code("ResourceInUseException") || error.says("does not exist")
+        };
         while_not_yet(run, "the cluster's capacity providers", busy, async || {
             let call = self.ecs.put_cluster_capacity_providers().cluster(&run.app).set_capacity_providers(Some(names.clone()));
             call.set_default_capacity_provider_strategy(Some(strategy.clone()))

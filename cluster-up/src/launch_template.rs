@@ -183,6 +183,15 @@ fn user_data(run: &Run, ami: &Ami) -> String {
 fn fingerprint(run: &Run, instances: &Instances) -> String {
     const MADE: u32 = 1;
     let kind = instances.types.first();
-    let parts = (MADE, image(&instances.ami), kind, instance_role::name(run), &instances.group, instances.volume_gib, user_data(run, &instances.ami), run.tags("instance"));
+    let parts = (
+        MADE,
+        image(&instances.ami),
+        kind,
+        instance_role::name(run),
+        &instances.group,
+        instances.volume_gib,
+        user_data(run, &instances.ami),
+        run.tags("instance"),
+    );
     shared::name::fingerprint(&format!("{parts:?}"))
 }

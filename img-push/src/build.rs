@@ -7,7 +7,7 @@ use bollard::models::BuildInfo;
 use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
-use shared::doc::At;
+use shared::doc::{At, Document};
 use shared::{Error, Result, Run};
 
 use crate::ImgPush;
@@ -30,14 +30,18 @@ pub struct Build {
 
 impl Build {
     /// Reads `build` in its short and its long form, and hashes all that goes into it unless a tag is given.
-    pub fn read(app: &str, service: &str, at: &At<'_>, build: &At<'_>, tag: Option<&str>) -> Result<Self> {
+    pub fn read(doc: &Document, service: &str, at: &At<'_>, build: &At<'_>, tag: Option<&str>) -> Result<Self> {
+        let app = doc.name()?;
         if build.value().is_string() {
             let context = Context::read(build, build.text()?, None, None)?;
             return Self { context, ..Self::new(app, service, at)? }.tagged(tag);
         }
-        for unknown in ["secrets", "ssh", "additional_contexts", "network", "privileged", "entitlements"] {
-            if let Some(place) = build.key(unknown) {
-                return Err(place.wrong("img-push can't do this yet: build this image elsewhere and give it as `image`"));
+        for (key, place) in build.entries()?.into_iter().filter(|(_, place)| !place.value().is_null()) {
+            match key {
+                "context" | "dockerfile" | "dockerfile_inline" | "args" | "labels" | "target" | "cache_from" | "platforms" => {}
+                "cache_to" | "no_cache" | "pull" | "tags" | "provenance" | "sbom" => doc.warn(format!("{} has no effect", place.path())),
+                key if key.starts_with("x-") => {}
+                _ => return Err(place.wrong("img-push can't do this yet: build this image elsewhere and give it as `image`")),
             }
         }
         let folder = build.key("context");

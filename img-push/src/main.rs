@@ -74,10 +74,13 @@ impl Stage for ImgPush {
         Wanted::read(doc, flags)
     }
 
-    async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn look(run: &Run, doc: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let ecr = shared::client!(aws_sdk_ecr, run);
         let found = repository::find(&ecr, run, wanted).await?;
-        Ok(Self { ecr, found, img: RefCell::default(), uris: RefCell::default(), login: RefCell::default() })
+        // The images of services that this run does not build stay as the document has them.
+        let mut untouched: Img = doc.view("img")?.unwrap_or_default();
+        untouched.retain(|service, _| wanted.is_some_and(|wanted| wanted.unselected.contains(service)));
+        Ok(Self { ecr, found, img: RefCell::new(untouched), uris: RefCell::default(), login: RefCell::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {

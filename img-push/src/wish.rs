@@ -50,11 +50,12 @@ pub struct Wanted {
     pub kms_key: Option<String>,
     pub registry: Option<String>,
     pub builds: Vec<Build>,
+    /// Services of the document that this run leaves alone.
+    pub unselected: Vec<String>,
 }
 
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
-        let app = doc.name()?;
         let wish = doc.wish(&doc.root(), "x-img", flags)?;
         let tag = wish.tag_images.or(wish.tag);
         if let Some(tag) = tag.as_deref().filter(|tag| !is_tag(tag)) {
@@ -66,7 +67,7 @@ impl Wanted {
         let mut builds = Vec::new();
         for (service, at) in doc.services(&flags.selection)? {
             if let Some(build) = at.key("build") {
-                builds.push(Build::read(app, service, &at, &build, tag.as_deref())?);
+                builds.push(Build::read(doc, service, &at, &build, tag.as_deref())?);
             }
         }
         Ok(Self {
@@ -77,6 +78,12 @@ impl Wanted {
             kms_key: wish.kms_key,
             registry: wish.registry,
             builds,
+            unselected: doc
+                .services(&Selection::default())?
+                .into_iter()
+                .map(|(service, _)| service.to_owned())
+                .filter(|service| !flags.selection.takes(service))
+                .collect(),
         })
     }
 }

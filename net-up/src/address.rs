@@ -20,7 +20,7 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
 }
 
 impl NetUp {
-    /// Made beside the VPC, so that NAT gateways need not wait for them. Those of NAT gateways that are no longer wanted go with them.
+    /// Made beside the VPC, so that NAT gateways need not wait for them.
     pub async fn addresses_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(network) = wanted.network() else { return Ok(()) };
         let missing = (0..network.nats()).map(nat::name).filter(|name| !self.found.addresses.contains_key(name));

@@ -93,8 +93,7 @@ impl NetUp {
                     let left = shared::error::if_found(
                         self.ec2.describe_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(format!("look at the VPC endpoint {id}")),
                     )?;
-                    let gone =
-                        left.is_none_or(|left| left.vpc_endpoints().iter().all(|endpoint| is(endpoint, "deleted")));
+                    let gone = left.is_none_or(|left| left.vpc_endpoints().iter().all(|endpoint| is(endpoint, "deleted")));
                     Ok(gone.then_some(()))
                 })
                 .await

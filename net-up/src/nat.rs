@@ -58,8 +58,14 @@ impl NetUp {
             self.delete_nat(run, nat).await
         })
         .await?;
+        for surplus in self.found.nats.alive.keys().filter(|name| !(0..network.nats()).any(|i| self::name(i) == **name)) {
+            run.warn(&format!(
+                "the NAT gateway {} is no longer asked for; it stays, and costs, until the app is taken down",
+                run.named(surplus)
+            ));
+        }
         let ids = each(0..network.nats(), async |i| {
-            let name = name(i);
+            let name = self::name(i);
             match self.found.nats.alive.get(&name).and_then(NatGateway::nat_gateway_id) {
                 Some(id) => {
                     run.found("NAT gateway", id);

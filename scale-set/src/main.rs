@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use futures_util::try_join;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::policy::Grant;
 use shared::step::each;
@@ -39,13 +39,15 @@ struct Found {
 }
 
 /// `scale`: what scales, between which bounds, by which policies.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 struct Scale {
     services: BTreeMap<String, ScaledService>,
     instances: Option<ScaledInstances>,
 }
 
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 struct ScaledService {
     resource_id: String,
     min: i32,
@@ -54,7 +56,8 @@ struct ScaledService {
     policy_arns: BTreeMap<String, Option<String>>,
 }
 
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 struct ScaledInstances {
     auto_scaling_group: String,
     min: i32,
@@ -105,14 +108,17 @@ impl Stage for ScaleSet {
         Wanted::read(doc, flags)
     }
 
-    async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn look(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (application, groups) = (shared::client!(aws_sdk_applicationautoscaling, run), shared::client!(aws_sdk_autoscaling, run));
         let (targets, policies, group) = try_join!(
             scalable_target::find(&application, run, wanted),
             scaling_policy::find(&application, wanted),
             auto_scaling_group::find(&groups, run, wanted),
         )?;
-        Ok(Self { application, groups, found: Found { targets, policies, group }, scale: RefCell::default() })
+        // What this run leaves alone stays as the document has it.
+        let mut untouched = Scale { services: doc.view::<Scale>("scale")?.unwrap_or_default().services, instances: None };
+        untouched.services.retain(|service, _| !flags.takes(service));
+        Ok(Self { application, groups, found: Found { targets, policies, group }, scale: RefCell::new(untouched) })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {

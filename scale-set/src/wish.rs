@@ -99,11 +99,17 @@ pub struct Instances {
     pub cpu: Option<f64>,
 }
 
+impl Flags {
+    pub fn takes(&self, service: &str) -> bool {
+        self.selection.takes(service)
+    }
+}
+
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let (cluster, svc): (Cluster, Svc) = (doc.need("cluster", "cluster-up")?, doc.need("svc", "svc-deploy")?);
         let services = doc.services(&Selection::default())?;
-        let selected = svc.services.iter().filter(|(name, _)| flags.selection.takes(name));
+        let selected = svc.services.iter().filter(|(name, _)| flags.takes(name));
         let tasks = selected.map(|(name, record)| {
             let at = services.iter().find(|(service, _)| service == name).map(|(_, at)| at);
             tasks(doc, &cluster, &svc, name, record, at, &flags.tasks)

@@ -173,7 +173,8 @@ where
 
 /// No answer came at all: no credentials, no network, or the time of one call was up.
 fn unanswered(context: &str, doing: &str) -> Error {
-    let no_credentials = ["CredentialsNotLoaded", "no providers in chain", "could not load credentials", "failed to load IMDS", "while loading credentials"];
+    let no_credentials =
+        ["CredentialsNotLoaded", "no providers in chain", "could not load credentials", "failed to load IMDS", "while loading credentials"];
     if no_credentials.iter().any(|words| context.contains(words)) {
         return Error::Aws(Box::new(Refusal {
             doing: doing.to_owned(),

@@ -10,6 +10,8 @@ use crate::container::{self, Target};
 #[derive(Debug)]
 pub struct Service {
     pub name: String,
+    /// Whether this run deploys it. The load balancer and the execution role serve all services, so all are read.
+    pub selected: bool,
     /// The containers of its task, as ECS takes them, but for the log configuration; its own first, then the sidecars'.
     pub containers: Vec<Value>,
     pub network_mode: NetworkMode,
@@ -85,14 +87,15 @@ pub struct Health {
     pub unhealthy: i32,
 }
 
-/// Reads all selected services; sidecars (`network_mode: service:X`) become containers of X's task.
+/// Reads all services; sidecars (`network_mode: service:X`) become containers of X's task.
 pub fn services(doc: &Document, selection: &Selection, img: Option<&Img>, fargate: bool) -> Result<Vec<Service>> {
-    let all = doc.services(selection)?;
+    doc.services(selection)?;
+    let all = doc.services(&Selection::default())?;
     let hosts_of = |name: &str| all.iter().filter(move |(_, at)| owner(at) == Some(name)).collect::<Vec<_>>();
     let mut services = Vec::new();
     for (name, at) in all.iter().filter(|(_, at)| owner(at).is_none()) {
         let sidecars = hosts_of(name);
-        services.push(service(doc, name, at, &sidecars, img, fargate)?);
+        services.push(service(doc, name, at, &sidecars, img, fargate, selection.takes(name))?);
     }
     for (name, at) in &all {
         if let Some(owner) = owner(at).filter(|owner| !services.iter().any(|service| service.name == *owner)) {
@@ -111,7 +114,15 @@ fn owner<'a>(at: &At<'a>) -> Option<&'a str> {
     at.key("network_mode").and_then(|mode| mode.value().as_str()).and_then(|mode| mode.strip_prefix("service:"))
 }
 
-fn service(doc: &Document, name: &str, at: &At<'_>, sidecars: &[&(&str, At<'_>)], img: Option<&Img>, fargate: bool) -> Result<Service> {
+fn service(
+    doc: &Document,
+    name: &str,
+    at: &At<'_>,
+    sidecars: &[&(&str, At<'_>)],
+    img: Option<&Img>,
+    fargate: bool,
+    selected: bool,
+) -> Result<Service> {
     let x_svc = at.key("x-svc");
     let wish = |key: &str| x_svc.as_ref().and_then(|at| at.key(key));
     for (key, place) in x_svc.as_ref().map_or_else(|| Ok(Vec::new()), At::entries)? {
@@ -126,7 +137,7 @@ fn service(doc: &Document, name: &str, at: &At<'_>, sidecars: &[&(&str, At<'_>)]
         }
     }
     let network_mode = network_mode(at, wish("network_mode").as_ref(), fargate, !sidecars.is_empty())?;
-    let target = Target { fargate, network_mode };
+    let target = Target { fargate, network_mode, selected };
     let patch = |key: &str| wish("patch").and_then(|at| at.key(key)).map(|at| at.value().clone());
     let patch = Patch { task: patch("task"), container: patch("container"), service: patch("service") };
     let mut read = container::read(doc, name, at, img, target)?;
@@ -143,6 +154,7 @@ fn service(doc: &Document, name: &str, at: &At<'_>, sidecars: &[&(&str, At<'_>)]
     let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.key("scale"));
     Ok(Service {
         name: name.to_owned(),
+        selected,
         network_mode,
         size,
         architecture: container::architecture(at)?,

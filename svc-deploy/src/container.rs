@@ -15,6 +15,8 @@ use crate::compose::NetworkMode;
 pub struct Target {
     pub fargate: bool,
     pub network_mode: NetworkMode,
+    /// Whether it is deployed, and so needs its image.
+    pub selected: bool,
 }
 
 pub struct Container {
@@ -99,7 +101,7 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
         Container { definition: Value::Null, ports: ports.iter().map(|(port, _)| *port).collect(), secrets: Vec::new(), cpu, memory };
     let mut out = Map::new();
     out.insert("name".into(), json!(name));
-    out.insert("image".into(), image(name, at, img)?);
+    out.insert("image".into(), image(name, at, img, target.selected)?);
     out.insert("essential".into(), json!(true));
     out.insert("cpu".into(), json!(cpu));
     out.insert("memory".into(), json!(memory));
@@ -241,10 +243,12 @@ pub fn architecture(at: &At<'_>) -> Result<Option<&'static str>> {
     }
 }
 
-fn image(name: &str, at: &At<'_>, img: Option<&Img>) -> Result<Value> {
+fn image(name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Value> {
     if at.key("build").is_some() {
-        let image = img.and_then(|img| img.get(name)).ok_or(Error::Missing { section: "img", maker: "img-push" })?;
-        return Ok(json!(image.uri));
+        return match img.and_then(|img| img.get(name)) {
+            None if needed => Err(Error::Missing { section: "img", maker: "img-push" }),
+            image => Ok(json!(image.and_then(|image| image.uri.as_ref()))),
+        };
     }
     let image = at.key("image").ok_or_else(|| at.wrong("the service has neither image nor build"))?;
     match image.text()? {

@@ -1,5 +1,6 @@
 //! Deployments: waiting for them, and saying why one failed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, DesiredStatus, Service as EcsService, Task};
@@ -25,9 +26,17 @@ impl SvcDeploy {
             return Ok(());
         }
         let names: Vec<&str> = left.iter().map(|service| service.name.as_str()).collect();
+        let mut seen = BTreeSet::new();
         let waited = later(run, &format!("the deployments of {}", names.join(", ")), SOONEST, async || {
             let said = self.look_again(run, &left).await?;
             for (service, now) in said {
+                // Reads lag behind writes: until our deployment shows, another one is only an old answer.
+                if now.deployments().iter().any(|deployment| self.is_asked(service, deployment)) {
+                    seen.insert(service.name.clone());
+                }
+                if !seen.contains(&service.name) {
+                    continue;
+                }
                 match self.outcome(service, &now) {
                     Outcome::Running => {}
                     Outcome::Complete => left.retain(|other| other.name != service.name),
@@ -58,14 +67,19 @@ impl SvcDeploy {
 
     /// Whether it was complete before this run, and this run changed nothing: then there is nothing to ask.
     fn was_complete(&self, service: &Service) -> bool {
-        self.found.services.get(&service.name).is_some_and(|found| matches!(self.outcome(service, found), Outcome::Complete))
+        let complete = |found| matches!(self.outcome(service, found), Outcome::Complete);
+        !self.changed.borrow().contains(&service.name) && self.found.services.get(&service.name).is_some_and(complete)
+    }
+
+    /// Whether this deployment is of the revision that was asked for.
+    fn is_asked(&self, service: &Service, deployment: &Deployment) -> bool {
+        let svc = self.svc.borrow();
+        deployment.task_definition() == svc.services.get(&service.name).and_then(|record| record.task_definition_arn.as_deref())
     }
 
     /// After a rollback the deployment of the old revision is complete, so the revision is compared as well.
     fn outcome(&self, service: &Service, now: &EcsService) -> Outcome {
-        let svc = self.svc.borrow();
-        let asked = svc.services.get(&service.name).and_then(|record| record.task_definition_arn.as_deref());
-        let of_ours = |deployment: &&Deployment| deployment.task_definition() == asked;
+        let of_ours = |deployment: &&Deployment| self.is_asked(service, deployment);
         let primary = now.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
         if let Some(failed) =
             now.deployments().iter().filter(of_ours).find(|deployment| deployment.rollout_state() == Some(&DeploymentRolloutState::Failed))

@@ -29,8 +29,13 @@ impl SvcDeploy {
             return Ok(());
         }
         let wishes = self.wishes(wanted);
+        let ports: Vec<i32> = wishes.iter().map(|wish| wish.port).collect();
         let arns = each(wishes, async |wish| self.listener_up(run, wanted, wish).await).await?;
         self.svc.borrow_mut().listener_arns = arns;
+        // 443, when the certificate is gone; a listener on another port is somebody else's.
+        let listeners = self.found.balancer.iter().flat_map(|found| &found.listeners).map(|(listener, _)| listener);
+        each(listeners.filter(|one| one.port() == Some(443) && !ports.contains(&443)), async |one| self.delete_listener(run, one).await)
+            .await?;
         Ok(())
     }
 
@@ -100,14 +105,14 @@ impl SvcDeploy {
 
     pub async fn listeners_down(&self, run: &Run) -> Result<()> {
         let listeners = self.found.balancer.iter().filter(|found| found.ours).flat_map(|found| &found.listeners);
-        each(listeners, async |(listener, _)| {
-            let (arn, port) = (given(listener.listener_arn(), "the listener's ARN")?, listener.port().unwrap_or_default());
-            let delete =
-                async { self.elb.delete_listener().listener_arn(&arn).send().await.tried(format!("delete the listener {arn}")).map(drop) };
-            run.delete("listener", &format!("{}:{port}", run.app), delete).await
-        })
-        .await
-        .map(drop)
+        each(listeners, async |(listener, _)| self.delete_listener(run, listener).await).await.map(drop)
+    }
+
+    async fn delete_listener(&self, run: &Run, listener: &Listener) -> Result<()> {
+        let (arn, port) = (given(listener.listener_arn(), "the listener's ARN")?, listener.port().unwrap_or_default());
+        let delete =
+            async { self.elb.delete_listener().listener_arn(&arn).send().await.tried(format!("delete the listener {arn}")).map(drop) };
+        run.delete("listener", &format!("{}:{port}", run.app), delete).await
     }
 }
 

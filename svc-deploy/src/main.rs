@@ -14,12 +14,13 @@ mod task_definition;
 mod wish;
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use futures_util::try_join;
 use schemars::JsonSchema;
 use serde_json::Value;
-use shared::doc::Svc;
+use shared::doc::{ServiceRecord, Svc};
 use shared::policy::Grant;
 use shared::{Document, Error, Result, Run, Stage};
 
@@ -37,6 +38,8 @@ struct SvcDeploy {
     found: Found,
     /// The section as it grows.
     svc: RefCell<Svc>,
+    /// Services that this run has made or updated, whose deployments therefore begin anew.
+    changed: RefCell<BTreeSet<String>>,
 }
 
 /// What there was before the walk began.
@@ -98,7 +101,7 @@ impl Stage for SvcDeploy {
         Wanted::read(doc, flags)
     }
 
-    async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn look(run: &Run, doc: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (ecs, iam) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_iam, run));
         let (elb, logs) = (shared::client!(aws_sdk_elasticloadbalancingv2, run), shared::client!(aws_sdk_cloudwatchlogs, run));
         let (log_groups, roles, balancer, target_groups, task_definitions, services) = try_join!(
@@ -110,7 +113,8 @@ impl Stage for SvcDeploy {
             service::find(&ecs, run, wanted),
         )?;
         let found = Found { log_groups, roles, balancer, target_groups, task_definitions, services };
-        Ok(Self { ecs, iam, elb, logs, found, svc: RefCell::default() })
+        let svc = RefCell::new(Svc { services: untouched(doc, wanted)?, ..Svc::default() });
+        Ok(Self { ecs, iam, elb, logs, found, svc, changed: RefCell::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
@@ -128,7 +132,7 @@ impl Stage for SvcDeploy {
     }
 
     async fn ready(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let (deployments, balancer) = futures_util::join!(self.deployments_ready(run, &wanted.services), self.balancer_ready(run));
+        let (deployments, balancer) = futures_util::join!(self.deployments_ready(run, wanted.selected()), self.balancer_ready(run));
         deployments.and(balancer)
     }
 
@@ -164,9 +168,16 @@ impl SvcDeploy {
     }
 
     /// Writes into a service's record in the section.
-    fn record(&self, service: &str, write: impl FnOnce(&mut shared::doc::ServiceRecord)) {
+    fn record(&self, service: &str, write: impl FnOnce(&mut ServiceRecord)) {
         write(self.svc.borrow_mut().services.entry(service.to_owned()).or_default());
     }
+}
+
+/// The records of services that this run does not deploy, as the document has them.
+fn untouched(doc: &Document, wanted: Option<&Wanted>) -> Result<BTreeMap<String, ServiceRecord>> {
+    let mut before = doc.view::<Svc>("svc")?.unwrap_or_default().services;
+    before.retain(|name, _| wanted.is_some_and(|wanted| wanted.services.iter().any(|service| !service.selected && service.name == *name)));
+    Ok(before)
 }
 
 const GRANTS: &[Grant] = &[

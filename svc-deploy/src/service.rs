@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ecs::Client;
-use aws_sdk_ecs::types::{DeploymentConfiguration, PropagateTags, Service as EcsService, ServiceField};
+use aws_sdk_ecs::types::{DeploymentConfiguration, LoadBalancer, PropagateTags, Service as EcsService, ServiceField};
 use aws_smithy_types::body::SdkBody;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -28,12 +28,26 @@ const PATCH: &str = "ecs-pipe:patch";
 
 /// Building up, those of the document; taking down, all of the cluster's.
 pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
-    let names = if let Some(wanted) = wanted {
-        wanted.services.iter().map(|service| service.name.clone()).collect()
-    } else {
-        let listed = ecs.list_services().cluster(&run.app).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-        if_found(listed.tried(format!("list the services of the cluster {}", run.app)))?.unwrap_or_default()
-    };
+    let Some(wanted) = wanted else { return by_name(ecs, run, listed(ecs, run).await?).await };
+    let names = wanted.selected().map(|service| service.name.clone()).collect();
+    let (found, listed) = futures_util::try_join!(by_name(ecs, run, names), listed(ecs, run))?;
+    let extra =
+        listed.iter().filter_map(|arn| arn.rsplit('/').next()).filter(|name| !wanted.services.iter().any(|service| service.name == *name));
+    for name in extra {
+        run.warn(&format!(
+            "the service {name} runs on the cluster {0} but is not in the document; it is left alone (aws ecs delete-service --cluster {0} --service {name} --force deletes it)",
+            run.app
+        ));
+    }
+    Ok(found)
+}
+
+async fn listed(ecs: &Client, run: &Run) -> Result<Vec<String>> {
+    let listed = ecs.list_services().cluster(&run.app).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    Ok(if_found(listed.tried(format!("list the services of the cluster {}", run.app)))?.unwrap_or_default())
+}
+
+async fn by_name(ecs: &Client, run: &Run, names: Vec<String>) -> Result<Found> {
     let found = try_join_all(names.chunks(AT_ONCE).map(|some| described(ecs, run, some.to_vec()))).await?;
     let there = found.into_iter().flatten().filter(|service| service.status() != Some("INACTIVE"));
     Ok(there.map(|service| (service.service_name().unwrap_or_default().to_owned(), service)).collect())
@@ -56,7 +70,7 @@ impl SvcDeploy {
     /// In the order of `depends_on`: a service that waits for healthy ones is deployed when they are.
     pub async fn services_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let mut done: Vec<&Service> = Vec::new();
-        let mut left: Vec<&Service> = wanted.services.iter().collect();
+        let mut left: Vec<&Service> = wanted.selected().collect();
         while !left.is_empty() {
             let names: Vec<String> = left.iter().map(|service| service.name.clone()).collect();
             let (later, now): (Vec<&Service>, Vec<&Service>) =
@@ -88,6 +102,7 @@ impl SvcDeploy {
 
     async fn create_service(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<String> {
         let request = self.create_request(run, wanted, service)?;
+        self.changed.borrow_mut().insert(service.name.clone());
         // A name is free again when the service of that name has drained.
         if self.found.services.contains_key(&service.name) {
             self.service_gone(run, &service.name).await?;
@@ -184,6 +199,11 @@ impl SvcDeploy {
             let mut request = self.shape(wanted, service)?;
             request["cluster"] = json!(run.app);
             request["service"] = json!(service.name);
+            // Leaving it out would leave it as it is.
+            if service.published.is_none() {
+                request["loadBalancers"] = json!([]);
+            }
+            self.changed.borrow_mut().insert(service.name.clone());
             if strategy_text(found) != wanted_strategy_text(wanted) {
                 request["capacityProviderStrategy"] = strategy(wanted);
                 request["forceNewDeployment"] = json!(true);
@@ -207,44 +227,33 @@ impl SvcDeploy {
         Ok(found.service_arn().map(str::to_owned))
     }
 
+    /// Field by field, but for what `x-svc.patch.service` speaks of: there its fingerprint tells.
     fn diff(&self, wanted: &Wanted, service: &Service, found: &EcsService) -> Diff {
-        let config = found.deployment_configuration();
-        let breaker = config.and_then(DeploymentConfiguration::deployment_circuit_breaker);
-        let (least, most) = service.healthy_percent;
-        let mut diff = self
-            .revision_diff(Diff::new(), &service.name, found.task_definition())
-            .field("minimumHealthyPercent", config.and_then(DeploymentConfiguration::minimum_healthy_percent), Some(least))
-            .field("maximumPercent", config.and_then(DeploymentConfiguration::maximum_percent), Some(most))
-            .field(
-                "circuitBreaker",
-                breaker.map(|breaker| (breaker.enable(), breaker.rollback())),
-                Some((service.breaker.enable, service.breaker.rollback)),
-            )
-            .field("propagateTags", found.propagate_tags(), Some(&PropagateTags::Service))
-            .field("capacityProviderStrategy", strategy_text(found), wanted_strategy_text(wanted));
-        let target = |one: &aws_sdk_ecs::types::LoadBalancer| {
-            format!("{} {}", one.target_group_arn().unwrap_or_default(), one.container_port().unwrap_or_default())
-        };
-        let behind: Vec<String> = found.load_balancers().iter().map(target).collect();
+        let patched = |key: &str| service.patch.service.as_ref().is_some_and(|patch| patch.get(key).is_some());
         let svc = self.svc.borrow();
-        let group = svc.services.get(&service.name).and_then(|record| record.target_group_arn.clone());
-        let wished: Vec<String> =
-            service.published.iter().map(|published| format!("{} {}", group.as_deref().unwrap_or_default(), published.port)).collect();
-        diff = diff.field("loadBalancers", behind, wished);
-        if let Some(published) = &service.published {
+        let record = svc.services.get(&service.name);
+        let mut diff = self.revision_diff(Diff::new(), &service.name, found.task_definition());
+        if !patched("deploymentConfiguration") {
+            diff = diff_of_deployment(diff, service, found.deployment_configuration());
+        }
+        if !patched("propagateTags") {
+            diff = diff.field("propagateTags", found.propagate_tags(), Some(&PropagateTags::Service));
+        }
+        if !patched("capacityProviderStrategy") {
+            diff = diff.field("capacityProviderStrategy", strategy_text(found), wanted_strategy_text(wanted));
+        }
+        if !patched("loadBalancers") {
+            let target =
+                |one: &LoadBalancer| format!("{} {}", one.target_group_arn().unwrap_or_default(), one.container_port().unwrap_or_default());
+            let group = record.and_then(|record| record.target_group_arn.as_deref()).unwrap_or_default();
+            let wished: Vec<String> = service.published.iter().map(|published| format!("{group} {}", published.port)).collect();
+            diff = diff.field("loadBalancers", found.load_balancers().iter().map(target).collect::<Vec<_>>(), wished);
+        }
+        if let Some(published) = service.published.as_ref().filter(|_| !patched("healthCheckGracePeriodSeconds")) {
             diff = diff.field("healthCheckGracePeriodSeconds", found.health_check_grace_period_seconds(), Some(published.grace));
         }
-        if service.network_mode == NetworkMode::Awsvpc {
-            let network = found.network_configuration().and_then(|network| network.awsvpc_configuration());
-            let sorted = |ids: &[String]| {
-                let mut ids = ids.to_vec();
-                ids.sort();
-                ids
-            };
-            let wished: Vec<String> = wanted.net.private_subnet_ids.iter().flatten().cloned().collect();
-            diff = diff.field("subnets", network.map(|network| sorted(network.subnets())), Some(sorted(&wished)));
-            let groups: Vec<String> = wanted.net.task_security_group_id.iter().cloned().collect();
-            diff = diff.field("securityGroups", network.map(|network| network.security_groups().to_vec()), Some(groups));
+        if service.network_mode == NetworkMode::Awsvpc && !patched("networkConfiguration") {
+            diff = diff_of_network(diff, wanted, found);
         }
         diff
     }
@@ -291,6 +300,34 @@ impl SvcDeploy {
         })
         .await
     }
+}
+
+fn diff_of_deployment(diff: Diff, service: &Service, found: Option<&DeploymentConfiguration>) -> Diff {
+    let breaker = found.and_then(DeploymentConfiguration::deployment_circuit_breaker);
+    let (least, most) = service.healthy_percent;
+    diff.field("minimumHealthyPercent", found.and_then(DeploymentConfiguration::minimum_healthy_percent), Some(least))
+        .field("maximumPercent", found.and_then(DeploymentConfiguration::maximum_percent), Some(most))
+        .field(
+            "circuitBreaker",
+            breaker.map(|one| (one.enable(), one.rollback())),
+            Some((service.breaker.enable, service.breaker.rollback)),
+        )
+}
+
+fn diff_of_network(diff: Diff, wanted: &Wanted, found: &EcsService) -> Diff {
+    let network = found.network_configuration().and_then(|network| network.awsvpc_configuration());
+    let sorted = |ids: &[String]| {
+        let mut ids = ids.to_vec();
+        ids.sort();
+        ids
+    };
+    let subnets: Vec<String> = wanted.net.private_subnet_ids.iter().flatten().cloned().collect();
+    let groups: Vec<String> = wanted.net.task_security_group_id.iter().cloned().collect();
+    diff.field("subnets", network.map(|network| sorted(network.subnets())), Some(sorted(&subnets))).field(
+        "securityGroups",
+        network.map(|network| network.security_groups().to_vec()),
+        Some(groups),
+    )
 }
 
 fn strategy(wanted: &Wanted) -> Value {

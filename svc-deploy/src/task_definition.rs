@@ -35,7 +35,7 @@ pub fn family(run: &Run, service: &str) -> String {
 /// Building up, those of the services; taking down, all of the app's.
 pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let families = if let Some(wanted) = wanted {
-        wanted.services.iter().map(|service| family(run, &service.name)).collect()
+        wanted.selected().map(|service| family(run, &service.name)).collect()
     } else {
         let call = ecs.list_task_definition_families().family_prefix(run.named("")).status(TaskDefinitionFamilyStatus::Active);
         call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look for the task definitions")?
@@ -63,7 +63,7 @@ async fn one(ecs: &Client, run: &Run, family: String) -> Result<Option<(String, 
 
 impl SvcDeploy {
     pub async fn task_definitions_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        each(&wanted.services, async |service| {
+        each(wanted.selected(), async |service| {
             let family = family(run, &service.name);
             let request = self.request(run, service, &family);
             let fingerprint = shared::name::fingerprint(&request.to_string());

@@ -116,6 +116,11 @@ impl Wanted {
         })
     }
 
+    /// The services that this run deploys.
+    pub fn selected(&self) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(|service| service.selected)
+    }
+
     pub fn published(&self) -> impl Iterator<Item = (&Service, &compose::Published)> {
         self.services.iter().filter_map(|service| service.published.as_ref().map(|published| (service, published)))
     }

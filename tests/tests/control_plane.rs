@@ -1,7 +1,5 @@
 //! The life of an app in the second emulator: stricter than the first, without containers.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use serde_json::json;
 use tests::{Pipe, Relay, account};
 

@@ -185,3 +185,25 @@ fn drift_is_found_and_mended() {
     let _ = run(&relay.endpoint, "net-up", &["--down"], &net.stdout).ok();
     assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
 }
+
+/// A run for one service leaves the others as they are: their rules, their records, their alarms.
+#[test]
+fn a_selection_leaves_the_others_alone() {
+    let (relay, app) = (Relay::new(), "selection");
+    let mut doc = one(app, "fargate");
+    doc["services"]["api"] = doc["services"]["web"].clone();
+    doc["services"]["api"]["x-svc"] = json!({"path": ["/api/*"]});
+    let first = Pipe::up(&relay.endpoint).run(&doc.to_string()).ok();
+    let _ = relay.calls();
+    let mut live = first.doc();
+    for tool in ["img-push", "svc-deploy", "scale-set", "alarms-set"] {
+        live = run(&relay.endpoint, tool, &["--only", "web"], &live.to_string()).ok().doc();
+    }
+    assert_eq!(relay.mutations(), Vec::<String>::new(), "nothing of the others was touched");
+    assert_eq!(live["svc"], first.doc()["svc"]);
+    assert_eq!(live["scale"], first.doc()["scale"]);
+    let refused = run(&relay.endpoint, "svc-deploy", &["--down", "--only", "web"], &first.stdout);
+    assert_eq!(refused.code, 2, "all of it goes, or nothing: {}", refused.stderr);
+    let _ = Pipe::down(&relay.endpoint).run(&first.stdout).ok();
+    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
+}

@@ -5,6 +5,7 @@ mod compose;
 mod sections;
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -22,7 +23,8 @@ use crate::name::check_app;
 #[derive(Debug, Clone)]
 pub struct Document {
     value: Value,
-    warnings: RefCell<Vec<String>>,
+    /// Shared by copies, so that none is lost.
+    warnings: Rc<RefCell<Vec<String>>>,
 }
 
 impl Default for Document {
@@ -40,7 +42,7 @@ impl Document {
     }
 
     fn of(value: Value) -> Self {
-        Self { value, warnings: RefCell::default() }
+        Self { value, warnings: Rc::default() }
     }
 
     /// Something in the document has no effect; said once, when all of it has been read.
