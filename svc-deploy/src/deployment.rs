@@ -12,7 +12,7 @@ use crate::compose::Service;
 use crate::{SvcDeploy, service};
 
 /// No deployment is complete sooner: a task has to start, and the load balancer to find it well twice.
-const SOONEST: Duration = Duration::from_secs(4);
+pub const SOONEST: Duration = Duration::from_secs(4);
 /// How many of a task's last log lines are shown.
 const LINES: i32 = 10;
 /// How many one call of `DescribeServices` takes.

@@ -7,10 +7,11 @@ use aws_sdk_elasticloadbalancingv2::types::{
 use futures_util::future::try_join_all;
 use futures_util::try_join;
 use shared::error::{given, if_found};
-use shared::wait::until;
+use shared::wait::{later, until};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::SvcDeploy;
+use crate::deployment::SOONEST;
 use crate::wish::Wanted;
 
 pub type Found = Option<FoundBalancer>;
@@ -171,7 +172,8 @@ impl SvcDeploy {
         if self.found.balancer.as_ref().is_some_and(|found| active(&found.balancer)) {
             return Ok(());
         }
-        until(run, "the load balancer", async || {
+        // Beside the deployments, which take as long.
+        later(run, "the load balancer", SOONEST, async || {
             let said = self.elb.describe_load_balancers().load_balancer_arns(&arn).send().await.tried(format!("look at {arn}"))?;
             match said.load_balancers().first() {
                 Some(balancer) if balancer.state().and_then(|state| state.code()) == Some(&LoadBalancerStateEnum::Failed) => {
