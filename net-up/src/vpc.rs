@@ -81,7 +81,8 @@ impl NetUp {
     /// Both switches are needed for private names (ECR, logs, VPC endpoints), and each takes a call of its own.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcAttribute.html>
     pub async fn dns_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        if wanted.network().is_none() {
+        // In a plan of a new VPC that goes without saying.
+        if wanted.network().is_none() || self.net.borrow().vpc_id.is_none() {
             return Ok(());
         }
         let on = AttributeBooleanValue::builder().value(true).build();
