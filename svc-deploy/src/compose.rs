@@ -136,6 +136,11 @@ fn service(
             return Err(place.wrong("svc-deploy can't do this yet: take it out"));
         }
     }
+    for (key, place) in wish("patch").map_or_else(|| Ok(Vec::new()), |at| at.entries())? {
+        if !["task", "container", "service"].contains(&key) {
+            return Err(place.wrong("svc-deploy patches task, container and service"));
+        }
+    }
     let network_mode = network_mode(at, wish("network_mode").as_ref(), fargate, !sidecars.is_empty())?;
     let target = Target { fargate, network_mode, selected };
     let patch = |key: &str| wish("patch").and_then(|at| at.key(key)).map(|at| at.value().clone());
