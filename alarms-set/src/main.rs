@@ -10,9 +10,8 @@ use std::process::ExitCode;
 use futures_util::try_join;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 use shared::policy::Grant;
-use shared::{Document, Error, Result, Run, Stage};
+use shared::{Document, Result, Run, Stage};
 
 use wish::{Flags, Wanted};
 
@@ -35,7 +34,7 @@ struct Found {
 }
 
 /// `alarms`: what is watched, and who is told.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Serialize, JsonSchema)]
 struct Alarms {
     topic_arn: Option<String>,
     alarm_names: Vec<String>,
@@ -89,11 +88,6 @@ impl Stage for AlarmsSet {
         }
     }
 
-    /// Alarms watch from the moment they are set.
-    async fn ready(&self, _: &Run, _: &Wanted) -> Result<()> {
-        Ok(())
-    }
-
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
             Step::Topic => self.topic_down(run).await,
@@ -101,8 +95,8 @@ impl Stage for AlarmsSet {
         }
     }
 
-    fn section(&self) -> Result<Value> {
-        serde_json::to_value(&*self.alarms.borrow()).map_err(|error| Error::Failed(error.to_string()))
+    fn section(&self) -> impl Serialize {
+        self.alarms.borrow().clone()
     }
 }
 

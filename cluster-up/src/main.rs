@@ -13,10 +13,10 @@ use std::process::ExitCode;
 
 use futures_util::try_join;
 use schemars::JsonSchema;
-use serde_json::Value;
+use serde::Serialize;
 use shared::doc::Cluster;
 use shared::policy::Grant;
-use shared::{Document, Error, Result, Run, Stage};
+use shared::{Document, Result, Run, Stage};
 
 use wish::{Flags, Wanted};
 
@@ -134,8 +134,8 @@ impl Stage for ClusterUp {
         }
     }
 
-    fn section(&self) -> Result<Value> {
-        serde_json::to_value(&*self.cluster.borrow()).map_err(|error| Error::Failed(error.to_string()))
+    fn section(&self) -> impl Serialize {
+        self.cluster.borrow().clone()
     }
 }
 

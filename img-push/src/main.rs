@@ -13,11 +13,11 @@ use std::process::ExitCode;
 
 use bollard::auth::DockerCredentials;
 use schemars::JsonSchema;
-use serde_json::Value;
+use serde::Serialize;
 use shared::doc::{Image, Img};
 use shared::policy::Grant;
 use shared::step::each;
-use shared::{Document, Error, Result, Run, Stage};
+use shared::{Document, Result, Run, Stage};
 
 use wish::{Flags, Wanted};
 
@@ -93,11 +93,6 @@ impl Stage for ImgPush {
         }
     }
 
-    /// A pushed image is ready.
-    async fn ready(&self, _: &Run, _: &Wanted) -> Result<()> {
-        Ok(())
-    }
-
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
             Step::Repositories => self.repositories_down(run).await,
@@ -106,8 +101,8 @@ impl Stage for ImgPush {
         }
     }
 
-    fn section(&self) -> Result<Value> {
-        serde_json::to_value(&*self.img.borrow()).map_err(|error| Error::Failed(error.to_string()))
+    fn section(&self) -> impl Serialize {
+        self.img.borrow().clone()
     }
 }
 

@@ -12,10 +12,9 @@ use std::process::ExitCode;
 use futures_util::try_join;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use shared::policy::Grant;
 use shared::step::each;
-use shared::{Document, Error, Result, Run, Stage};
+use shared::{Document, Result, Run, Stage};
 
 use wish::{Flags, TaskFlags, Wanted};
 
@@ -39,14 +38,14 @@ struct Found {
 }
 
 /// `scale`: what scales, between which bounds, by which policies.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Scale {
     services: BTreeMap<String, ScaledService>,
     instances: Option<ScaledInstances>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct ScaledService {
     resource_id: String,
@@ -56,7 +55,7 @@ struct ScaledService {
     policy_arns: BTreeMap<String, Option<String>>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct ScaledInstances {
     auto_scaling_group: String,
@@ -129,11 +128,6 @@ impl Stage for ScaleSet {
         }
     }
 
-    /// Bounds and policies hold at once.
-    async fn ready(&self, _: &Run, _: &Wanted) -> Result<()> {
-        Ok(())
-    }
-
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
             Step::Targets => self.targets_down(run).await,
@@ -143,8 +137,8 @@ impl Stage for ScaleSet {
         }
     }
 
-    fn section(&self) -> Result<Value> {
-        serde_json::to_value(&*self.scale.borrow()).map_err(|error| Error::Failed(error.to_string()))
+    fn section(&self) -> impl Serialize {
+        self.scale.borrow().clone()
     }
 }
 

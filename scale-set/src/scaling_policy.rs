@@ -40,7 +40,9 @@ pub async fn find(application: &Client, wanted: Option<&Wanted>) -> Result<Found
 
 impl ScaleSet {
     pub async fn policies_up(&self, run: &Run, tasks: &Tasks) -> Result<()> {
-        let found = self.found.policies.get(&tasks.resource_id).map(Vec::as_slice).unwrap_or_default();
+        // A policy goes with its target: one that is still listed without it is an old answer.
+        let found = self.found.policies.get(&tasks.resource_id).filter(|_| self.found.targets.contains_key(&tasks.resource_id));
+        let found = found.map(Vec::as_slice).unwrap_or_default();
         let arns = each(&tasks.targets, async |target| self.policy_up(run, tasks, target, found).await).await?;
         if let Some(record) = self.scale.borrow_mut().services.get_mut(&tasks.service) {
             record.policy_arns = tasks.targets.iter().map(|target| target.metric.name().to_owned()).zip(arns).collect();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OnceCell, watch};
@@ -69,11 +70,13 @@ pub trait Stage: Sized {
     /// What AWS said no to.
     async fn up(&self, run: &Run, wanted: &Self::Wanted, step: Self::Step) -> Result<()>;
 
-    /// Waits until everything made is ready (`--wait`).
+    /// Waits until everything made is ready (`--wait`); for most tools it is so at once.
     ///
     /// # Errors
     /// That it did not become ready, and why.
-    async fn ready(&self, run: &Run, wanted: &Self::Wanted) -> Result<()>;
+    async fn ready(&self, _run: &Run, _wanted: &Self::Wanted) -> Result<()> {
+        Ok(())
+    }
 
     /// Undoes one step.
     ///
@@ -82,10 +85,7 @@ pub trait Stage: Sized {
     async fn down(&self, run: &Run, step: Self::Step) -> Result<()>;
 
     /// The section to write; ids that a plan can't know are `null`.
-    ///
-    /// # Errors
-    /// None but a value that is no JSON.
-    fn section(&self) -> Result<Value>;
+    fn section(&self) -> impl Serialize;
 }
 
 #[derive(Parser)]
@@ -211,11 +211,11 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
         signal = interrupted(&run) => Err(Error::Interrupted { signal }),
     };
     let stage = walked.inspect_err(|_| report(&run))?;
-    doc.put("aws", serde_json::to_value(run.caller()?).map_err(|error| Error::Failed(error.to_string()))?);
+    doc.put("aws", json(run.caller()?)?);
     if common.down {
         doc.take(S::SECTION);
     } else {
-        doc.put(S::SECTION, stage.section()?);
+        doc.put(S::SECTION, json(stage.section())?);
     }
     Ok((doc, run.changes.get()))
 }
@@ -279,6 +279,10 @@ fn report(run: &Run) {
         run.note(&format!("made before this happened: {}", made.join(", ")));
         run.note(&format!("run the same command again to go on from here, or `{} --down --app {}` to delete it", run.tool, run.app));
     }
+}
+
+fn json(value: impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|error| Error::Failed(error.to_string()))
 }
 
 fn pretty(value: &Value) -> String {

@@ -32,11 +32,9 @@ impl SvcDeploy {
         let ports: Vec<i32> = wishes.iter().map(|wish| wish.port).collect();
         let arns = each(wishes, async |wish| self.listener_up(run, wanted, wish).await).await?;
         self.svc.borrow_mut().listener_arns = arns;
-        // 443, when the certificate is gone; a listener on another port is somebody else's.
-        let listeners = self.found.balancer.iter().flat_map(|found| &found.listeners).map(|(listener, _)| listener);
-        each(listeners.filter(|one| one.port() == Some(443) && !ports.contains(&443)), async |one| self.delete_listener(run, one).await)
-            .await?;
-        Ok(())
+        // 443, when the certificate is gone.
+        let unwanted = self.found.balancer.iter().flat_map(|found| &found.listeners).map(|(listener, _)| listener);
+        self.delete_ours(run, unwanted.filter(|one| one.port() == Some(443) && !ports.contains(&443)).collect()).await
     }
 
     /// The one with the rules first.
@@ -105,7 +103,15 @@ impl SvcDeploy {
 
     pub async fn listeners_down(&self, run: &Run) -> Result<()> {
         let listeners = self.found.balancer.iter().filter(|found| found.ours).flat_map(|found| &found.listeners);
-        each(listeners, async |(listener, _)| self.delete_listener(run, listener).await).await.map(drop)
+        self.delete_ours(run, listeners.map(|(listener, _)| listener).collect()).await
+    }
+
+    /// A listener made by hand is none of our business; it goes with the load balancer.
+    async fn delete_ours(&self, run: &Run, listeners: Vec<&Listener>) -> Result<()> {
+        let arns = listeners.iter().filter_map(|one| one.listener_arn().map(str::to_owned)).collect();
+        let ours = load_balancer::ours(&self.elb, run, arns).await?;
+        let ours = listeners.into_iter().filter(|one| one.listener_arn().is_some_and(|arn| ours.contains(arn)));
+        each(ours, async |one| self.delete_listener(run, one).await).await.map(drop)
     }
 
     async fn delete_listener(&self, run: &Run, listener: &Listener) -> Result<()> {

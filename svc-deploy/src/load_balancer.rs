@@ -1,5 +1,7 @@
 //! The load balancer, when a service is published.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{
     Listener, LoadBalancer, LoadBalancerAttribute, LoadBalancerSchemeEnum, LoadBalancerStateEnum, LoadBalancerTypeEnum, Rule, Tag,
@@ -51,6 +53,21 @@ async fn listeners(elb: &Client, arn: &str) -> Result<Vec<(Listener, Vec<Rule>)>
 
 pub fn tags(run: &Run, name: &str) -> Vec<Tag> {
     run.tags(name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+/// How many ARNs one call of `DescribeTags` takes.
+const AT_ONCE: usize = 20;
+
+/// Of these target groups, listeners or rules, the ARNs of those that this tool made for the app.
+pub async fn ours(elb: &Client, run: &Run, arns: Vec<String>) -> Result<BTreeSet<String>> {
+    let mut ours = BTreeSet::new();
+    for some in arns.chunks(AT_ONCE) {
+        let said =
+            elb.describe_tags().set_resource_arns(Some(some.to_vec())).send().await.tried("read the tags of parts of the load balancer")?;
+        let tagged = said.tag_descriptions().iter().filter(|one| run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))));
+        ours.extend(tagged.filter_map(|one| one.resource_arn().map(str::to_owned)));
+    }
+    Ok(ours)
 }
 
 impl SvcDeploy {

@@ -19,10 +19,10 @@ use std::process::ExitCode;
 
 use futures_util::try_join;
 use schemars::JsonSchema;
-use serde_json::Value;
+use serde::Serialize;
 use shared::doc::{ServiceRecord, Svc};
 use shared::policy::Grant;
-use shared::{Document, Error, Result, Run, Stage};
+use shared::{Document, Result, Run, Stage};
 
 use wish::{Flags, Wanted};
 
@@ -150,8 +150,8 @@ impl Stage for SvcDeploy {
         }
     }
 
-    fn section(&self) -> Result<Value> {
-        serde_json::to_value(&*self.svc.borrow()).map_err(|error| Error::Failed(error.to_string()))
+    fn section(&self) -> impl Serialize {
+        self.svc.borrow().clone()
     }
 }
 

@@ -12,9 +12,6 @@ use crate::{SvcDeploy, listener, load_balancer};
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html>
 const VALUES: usize = 5;
 
-/// How many ARNs one call of `DescribeTags` takes.
-const AT_ONCE: usize = 20;
-
 /// One rule that there is to be. `service` names it.
 #[derive(Debug)]
 struct Wish {
@@ -74,8 +71,8 @@ impl SvcDeploy {
         let listeners = self.found.balancer.as_ref().map(|found| found.listeners.as_slice()).unwrap_or_default();
         let serving = listeners.iter().find(|(listener, _)| listener.port() == Some(listener::port(wanted)));
         let mut left: Vec<&Rule> = serving.iter().flat_map(|(_, rules)| rules).filter(|rule| rule.is_default() != Some(true)).collect();
-        // A listener that only redirects, or is about to go, must not serve by old rules.
-        let others = listeners.iter().filter(|(listener, _)| listener.port() != Some(listener::port(wanted)));
+        // A listener that only redirects must not serve by old rules; one that is not wanted any more took its rules along.
+        let others = listeners.iter().filter(|(listener, _)| listener::port(wanted) == 443 && listener.port() == Some(80));
         let stale: Vec<&Rule> = others.flat_map(|(_, rules)| rules).filter(|rule| rule.is_default() != Some(true)).collect();
         let (mut kept, mut missing) = (Vec::new(), Vec::new());
         for wish in &wishes {
@@ -90,7 +87,11 @@ impl SvcDeploy {
         }
         left.extend(stale);
         // Old ones first: their priorities may be needed.
-        each(self.of_ours(run, left).await?, async |rule| self.delete_rule(run, rule).await).await?;
+        let arns = left.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
+        let ours = load_balancer::ours(&self.elb, run, arns).await?;
+        // A rule made by hand is none of our business.
+        left.retain(|rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn)));
+        each(left, async |rule| self.delete_rule(run, rule).await).await?;
         self.settle_priorities(run, &kept).await?;
         each(missing, async |(wish, target)| {
             let name = format!("{}:{}", wish.service, [wish.hosts.join(" "), wish.paths.join(" ")].concat());
@@ -98,21 +99,6 @@ impl SvcDeploy {
         })
         .await
         .map(drop)
-    }
-
-    /// Those of these rules that this tool made; a rule made by hand is none of its business.
-    async fn of_ours<'a>(&self, run: &Run, rules: Vec<&'a Rule>) -> Result<Vec<&'a Rule>> {
-        let mut ours = Vec::new();
-        for some in rules.chunks(AT_ONCE) {
-            let arns = some.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
-            let said = self.elb.describe_tags().set_resource_arns(Some(arns)).send().await.tried("read the tags of the rules")?;
-            let is_ours = |rule: &Rule| {
-                let mut tags = said.tag_descriptions().iter().filter(|one| one.resource_arn() == rule.rule_arn());
-                tags.any(|one| run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))))
-            };
-            ours.extend(some.iter().copied().filter(|rule| is_ours(rule)));
-        }
-        Ok(ours)
     }
 
     async fn create_rule(&self, run: &Run, wish: &Wish, target: Option<String>) -> Result<String> {

@@ -29,9 +29,6 @@ const LONGEST: usize = 32;
 /// Seconds that a task which stops may still answer what it has taken. AWS's five minutes make every deployment as slow.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/bestpracticesguide/load-balancer-connection-draining.html>
 const DRAIN: &str = "30";
-/// How many ARNs one call of `DescribeTags` takes.
-const AT_ONCE: usize = 20;
-
 /// Port and kind of target of a target group can't be changed, so they are part of its name: another one is made beside it.
 pub fn name(run: &Run, service: &Service, published: &Published) -> String {
     let fixed = shared::name::fingerprint(&format!("{} {}", published.port, kind(service)));
@@ -71,24 +68,13 @@ async fn all(elb: &Client, run: &Run) -> Result<Found> {
         .into_iter()
         .filter(|group| group.target_group_name().is_some_and(|name| name.starts_with(&prefix)))
         .collect();
-    let mut found = Found::new();
-    for some in groups.chunks(AT_ONCE) {
-        let arns = some.iter().filter_map(|group| group.target_group_arn().map(str::to_owned)).collect();
-        let said = elb.describe_tags().set_resource_arns(Some(arns)).send().await.tried("read the tags of the target groups")?;
-        let is_ours = |arn: Option<&str>| {
-            said.tag_descriptions()
-                .iter()
-                .any(|one| one.resource_arn() == arn && run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))))
-        };
-        let ours = some.iter().filter(|group| is_ours(group.target_group_arn()));
-        found.extend(ours.map(|group| {
-            (
-                group.target_group_name().unwrap_or_default().to_owned(),
-                FoundGroup { group: group.clone(), ours: true, attributes: Vec::new() },
-            )
-        }));
-    }
-    Ok(found)
+    let arns = groups.iter().filter_map(|group| group.target_group_arn().map(str::to_owned)).collect();
+    let ours = load_balancer::ours(elb, run, arns).await?;
+    let of_us = groups.into_iter().filter(|group| group.target_group_arn().is_some_and(|arn| ours.contains(arn)));
+    let named = |group: TargetGroup| {
+        (group.target_group_name().unwrap_or_default().to_owned(), FoundGroup { group, ours: true, attributes: Vec::new() })
+    };
+    Ok(of_us.map(named).collect())
 }
 
 impl SvcDeploy {
