@@ -3,6 +3,7 @@
 mod auto_scaling_group;
 mod scalable_target;
 mod scaling_policy;
+mod scheduled_action;
 mod wish;
 
 use std::cell::RefCell;
@@ -34,6 +35,7 @@ struct ScaleSet {
 struct Found {
     targets: scalable_target::Found,
     policies: scaling_policy::Found,
+    actions: scheduled_action::Found,
     group: auto_scaling_group::Found,
 }
 
@@ -67,6 +69,7 @@ struct ScaledInstances {
 enum Step {
     Targets,
     Policies,
+    Schedules,
     Group,
 }
 
@@ -91,13 +94,13 @@ impl Stage for ScaleSet {
     const SECTION: &'static str = "scale";
     const ABOUT: &'static str = "Lets the services and instances of an app scale by themselves";
     const DETAILS: &'static str = "Reads the document on stdin: the sections `cluster` and `svc`, and wishes from `x-scale` (at the top level for the \
-        instances, in a service for its tasks). Every service gets bounds and target tracking on CPU, 2 to 10 tasks at 70 % unless asked otherwise; the \
-        Auto Scaling group gets its bounds. Writes the document with the section `scale`.\n\n\
+        instances, in a service for its tasks). Every service gets bounds and target tracking on CPU, 2 to 10 tasks at 70 % unless asked otherwise; other \
+        bounds by the clock with `schedule`; the Auto Scaling group gets its bounds. Writes the document with the section `scale`.\n\n\
         Example:\n  scale-set --only web --min 4 --max 20 < shop.live.json";
     const NEEDS: &'static [(&'static str, &'static str)] = &[("cluster", "cluster-up"), ("svc", "svc-deploy")];
     const GRANTS: &'static [Grant] = GRANTS;
     const WAITS: bool = false;
-    const WAVES: &'static [&'static [Step]] = &[&[Step::Targets, Step::Group], &[Step::Policies]];
+    const WAVES: &'static [&'static [Step]] = &[&[Step::Targets, Step::Group], &[Step::Policies, Step::Schedules]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
@@ -109,21 +112,23 @@ impl Stage for ScaleSet {
 
     async fn look(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (application, groups) = (shared::client!(aws_sdk_applicationautoscaling, run), shared::client!(aws_sdk_autoscaling, run));
-        let (targets, policies, group) = try_join!(
+        let (targets, policies, actions, group) = try_join!(
             scalable_target::find(&application, run, wanted),
             scaling_policy::find(&application, wanted),
+            scheduled_action::find(&application, wanted),
             auto_scaling_group::find(&groups, run, wanted),
         )?;
         // What this run leaves alone stays as the document has it.
         let mut untouched = Scale { services: doc.view::<Scale>("scale")?.unwrap_or_default().services, instances: None };
         untouched.services.retain(|service, _| !flags.takes(service));
-        Ok(Self { application, groups, found: Found { targets, policies, group }, scale: RefCell::new(untouched) })
+        Ok(Self { application, groups, found: Found { targets, policies, actions, group }, scale: RefCell::new(untouched) })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
         match step {
             Step::Targets => each(&wanted.tasks, async |tasks| self.target_up(run, tasks).await).await.map(drop),
             Step::Policies => each(&wanted.tasks, async |tasks| self.policies_up(run, tasks).await).await.map(drop),
+            Step::Schedules => each(&wanted.tasks, async |tasks| self.schedules_up(run, tasks).await).await.map(drop),
             Step::Group => self.group_up(run, wanted).await,
         }
     }
@@ -131,8 +136,8 @@ impl Stage for ScaleSet {
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
             Step::Targets => self.targets_down(run).await,
-            // Policies go with their target.
-            Step::Policies => Ok(()),
+            // Policies and scheduled actions go with their target.
+            Step::Policies | Step::Schedules => Ok(()),
             Step::Group => self.group_down(run).await,
         }
     }
@@ -148,6 +153,7 @@ const GRANTS: &[Grant] = &[
         actions: &[
             "application-autoscaling:DescribeScalableTargets",
             "application-autoscaling:DescribeScalingPolicies",
+            "application-autoscaling:DescribeScheduledActions",
             "autoscaling:DescribeAutoScalingGroups",
             "autoscaling:DescribePolicies",
         ],
@@ -157,8 +163,10 @@ const GRANTS: &[Grant] = &[
         sid: "Tasks",
         actions: &[
             "application-autoscaling:DeleteScalingPolicy",
+            "application-autoscaling:DeleteScheduledAction",
             "application-autoscaling:DeregisterScalableTarget",
             "application-autoscaling:PutScalingPolicy",
+            "application-autoscaling:PutScheduledAction",
             "application-autoscaling:RegisterScalableTarget",
             "application-autoscaling:TagResource",
         ],

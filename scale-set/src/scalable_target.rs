@@ -39,6 +39,9 @@ impl ScaleSet {
         match self.found.targets.get(&tasks.resource_id) {
             Some(found) => {
                 run.found("scalable target", &tasks.resource_id);
+                if tasks.may_have(found.min_capacity(), found.max_capacity()) {
+                    return Ok(());
+                }
                 let diff = Diff::new().field("min", found.min_capacity(), tasks.min).field("max", found.max_capacity(), tasks.max);
                 run.change("scalable target", &tasks.resource_id, &diff, self.register(run, tasks, false)).await
             }

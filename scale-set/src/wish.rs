@@ -47,6 +47,28 @@ pub struct TaskFlags {
     /// Hold the requests at this many a minute and task, for published services [default: off]
     #[arg(long)]
     requests: Option<f64>,
+    /// Other bounds by the clock
+    #[arg(skip)]
+    schedule: Option<Vec<Timed>>,
+}
+
+/// An entry of `x-scale.schedule`: the bounds from a time on, until another entry's time
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timed {
+    /// Tells the entries of a service apart
+    pub name: String,
+    /// In Application Auto Scaling's words: `cron(0 8 ? * MON-FRI *)`, `rate(12 hours)` or `at(2027-01-01T00:00:00)`
+    pub schedule: String,
+    /// As in `Europe/Vienna` [default: UTC]
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// Tasks at least, from then on
+    #[serde(default)]
+    pub min: Option<i32>,
+    /// Tasks at most, from then on
+    #[serde(default)]
+    pub max: Option<i32>,
 }
 
 /// The wishes, checked.
@@ -64,6 +86,16 @@ pub struct Tasks {
     pub min: i32,
     pub max: i32,
     pub targets: Vec<Target>,
+    pub schedules: Vec<Timed>,
+}
+
+impl Tasks {
+    /// Whether these can be the bounds: those asked for, or what an entry of the schedule has made of them.
+    pub fn may_have(&self, min: i32, max: i32) -> bool {
+        let lows = self.schedules.iter().filter_map(|one| one.min).chain([self.min]);
+        let highs = self.schedules.iter().filter_map(|one| one.max).chain([self.max]);
+        lows.into_iter().any(|low| low == min) && highs.into_iter().any(|high| high == max)
+    }
 }
 
 /// A metric that is held at a value.
@@ -129,13 +161,6 @@ fn tasks(
 ) -> Result<Tasks> {
     let wish = at.map_or_else(|| Ok(flags.clone()), |at| doc.wish(at, "x-scale", flags))?;
     let place = |key: &str| format!("services.{name}.x-scale.{key}");
-    if let Some(schedule) = at
-        .and_then(|at| at.key("x-scale"))
-        .and_then(|at| at.key("schedule"))
-        .filter(|at| at.value().as_array().is_none_or(|list| !list.is_empty()))
-    {
-        return Err(schedule.wrong("scale-set can't scale by the clock yet: take it out"));
-    }
     let (min, max) = (wish.min.unwrap_or(2), wish.max.unwrap_or(10.max(wish.min.unwrap_or(2))));
     check_bounds(min, max, &place("min"))?;
     let percent = |key: &str, value: Option<f64>| check(value, 1.0, 100.0, &place(key));
@@ -149,7 +174,39 @@ fn tasks(
         let label = label(svc.load_balancer_arn.as_deref(), record.target_group_arn.as_deref());
         targets.push(Target { metric: Metric::Requests, value, label });
     }
-    Ok(Tasks { service: name.to_owned(), resource_id: format!("service/{}/{name}", cluster.name), min, max, targets })
+    Ok(Tasks {
+        service: name.to_owned(),
+        resource_id: format!("service/{}/{name}", cluster.name),
+        min,
+        max,
+        targets,
+        schedules: schedules(wish.schedule, name)?,
+    })
+}
+
+/// AWS checks the schedules themselves; a name must be one, and at least one bound is to move.
+fn schedules(wish: Option<Vec<Timed>>, service: &str) -> Result<Vec<Timed>> {
+    let schedules = wish.unwrap_or_default();
+    for (i, one) in schedules.iter().enumerate() {
+        let place = |key: &str| format!("services.{service}.x-scale.schedule[{i}]{key}");
+        let named =
+            !one.name.is_empty() && one.name.len() <= 64 && one.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if !named {
+            return Err(Error::document(
+                place(".name"),
+                format!("{:?} is no name: 1 to 64 letters, digits, hyphens and underscores", one.name),
+            ));
+        }
+        if schedules[..i].iter().any(|other| other.name == one.name) {
+            return Err(Error::document(place(".name"), format!("{:?} names two entries", one.name)));
+        }
+        if one.min.is_none() && one.max.is_none() {
+            return Err(Error::document(place(""), "neither min nor max is given, so nothing would happen"));
+        }
+        let (min, max) = (one.min.unwrap_or(0), one.max.unwrap_or_else(|| one.min.unwrap_or(1).max(1)));
+        check_bounds(min, max, &place(".min"))?;
+    }
+    Ok(schedules)
 }
 
 fn instances(doc: &Document, flags: &Flags, cluster: &Cluster) -> Result<Option<Instances>> {
