@@ -2,6 +2,7 @@
 
 mod address;
 mod endpoint;
+mod flow_log;
 mod gateway;
 mod group;
 mod nat;
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
 
 struct NetUp {
     ec2: aws_sdk_ec2::Client,
+    iam: aws_sdk_iam::Client,
+    logs: aws_sdk_cloudwatchlogs::Client,
     found: Found,
     /// The section as it grows.
     net: RefCell<Net>,
@@ -51,6 +54,7 @@ struct Found {
     tables: route::Found,
     groups: group::Found,
     endpoints: endpoint::Found,
+    flow_log: flow_log::Found,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +73,9 @@ enum Step {
     NatGateways,
     PrivateRoutes,
     Endpoints,
+    FlowLogParts,
+    FlowLog,
+    Surplus,
 }
 
 #[derive(JsonSchema)]
@@ -91,11 +98,13 @@ impl Stage for NetUp {
     const GRANTS: &'static [Grant] = GRANTS;
     const WAITS: bool = false;
     const WAVES: &'static [&'static [Step]] = &[
-        &[Step::Vpc, Step::Addresses, Step::Gateway],
+        &[Step::Vpc, Step::Addresses, Step::Gateway, Step::FlowLogParts],
         &[Step::Dns, Step::Attachment, Step::Subnets, Step::Groups, Step::DefaultGroup, Step::RouteTables],
         // A NAT gateway needs the attached internet gateway.
         &[Step::GroupRules, Step::PublicRoutes, Step::NatGateways, Step::Endpoints],
-        &[Step::PrivateRoutes],
+        &[Step::PrivateRoutes, Step::FlowLog],
+        // What no route leads to any more.
+        &[Step::Surplus],
     ];
     type Step = Step;
     type Flags = Flags;
@@ -108,7 +117,8 @@ impl Stage for NetUp {
 
     async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let ec2 = shared::client!(aws_sdk_ec2, run);
-        let (vpc, subnets, addresses, gateway, nats, tables, groups, endpoints) = try_join!(
+        let (iam, logs) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_cloudwatchlogs, run));
+        let (vpc, subnets, addresses, gateway, nats, tables, groups, endpoints, flow_log) = try_join!(
             vpc::find(&ec2, run, wanted),
             subnet::find(&ec2, run, wanted),
             address::find(&ec2, run),
@@ -117,10 +127,13 @@ impl Stage for NetUp {
             route::find(&ec2, run),
             group::find(&ec2, run),
             endpoint::find(&ec2, run),
+            flow_log::find((&ec2, &iam, &logs), run, wanted),
         )?;
         Ok(Self {
             ec2,
-            found: Found { vpc, subnets, addresses, gateway, nats, tables, groups, endpoints },
+            iam,
+            logs,
+            found: Found { vpc, subnets, addresses, gateway, nats, tables, groups, endpoints, flow_log },
             net: RefCell::default(),
             addresses: RefCell::default(),
             endpoint_group: RefCell::default(),
@@ -144,6 +157,9 @@ impl Stage for NetUp {
             Step::NatGateways => self.nats_up(run, wanted).await,
             Step::PrivateRoutes => self.private_routes_up(run, wanted).await,
             Step::Endpoints => self.endpoints_up(run, wanted).await,
+            Step::FlowLogParts => self.flow_log_parts_up(run, wanted).await,
+            Step::FlowLog => self.flow_log_up(run, wanted).await,
+            Step::Surplus => self.surplus_down(run, wanted).await,
         }
     }
 
@@ -159,13 +175,15 @@ impl Stage for NetUp {
             Step::Attachment => self.attachment_down(run).await,
             Step::Subnets => self.subnets_down(run).await,
             Step::Groups => self.groups_down(run).await,
-            // Settings and the default group go with the VPC, rules with their group.
-            Step::Dns | Step::DefaultGroup | Step::GroupRules => Ok(()),
+            // Settings and the default group go with the VPC, rules with their group, surplus with the rest.
+            Step::Dns | Step::DefaultGroup | Step::GroupRules | Step::Surplus => Ok(()),
             Step::RouteTables => self.tables_down(run).await,
             Step::PublicRoutes => self.routes_down(run, true).await,
             Step::NatGateways => self.nats_down(run).await,
             Step::PrivateRoutes => self.routes_down(run, false).await,
             Step::Endpoints => self.endpoints_down(run).await,
+            Step::FlowLogParts => self.flow_log_parts_down(run).await,
+            Step::FlowLog => self.flow_logs_down(run).await,
         }
     }
 
@@ -188,6 +206,7 @@ const GRANTS: &[Grant] = &[
         actions: &[
             "ec2:DescribeAddresses",
             "ec2:DescribeAvailabilityZones",
+            "ec2:DescribeFlowLogs",
             "ec2:DescribeInternetGateways",
             "ec2:DescribeNatGateways",
             "ec2:DescribeRouteTables",
@@ -196,6 +215,7 @@ const GRANTS: &[Grant] = &[
             "ec2:DescribeVpcAttribute",
             "ec2:DescribeVpcEndpoints",
             "ec2:DescribeVpcs",
+            "logs:DescribeLogGroups",
         ],
         on: &["*"],
     },
@@ -206,6 +226,7 @@ const GRANTS: &[Grant] = &[
             "ec2:AssociateRouteTable",
             "ec2:AttachInternetGateway",
             "ec2:AuthorizeSecurityGroupIngress",
+            "ec2:CreateFlowLogs",
             "ec2:CreateInternetGateway",
             "ec2:CreateNatGateway",
             "ec2:CreateRoute",
@@ -215,8 +236,10 @@ const GRANTS: &[Grant] = &[
             "ec2:CreateTags",
             "ec2:CreateVpc",
             "ec2:CreateVpcEndpoint",
+            "ec2:DeleteFlowLogs",
             "ec2:DeleteInternetGateway",
             "ec2:DeleteNatGateway",
+            "ec2:DeleteRoute",
             "ec2:DeleteRouteTable",
             "ec2:DeleteSecurityGroup",
             "ec2:DeleteSubnet",
@@ -241,7 +264,28 @@ const GRANTS: &[Grant] = &[
             "arn:*:ec2:*:*:security-group/*",
             "arn:*:ec2:*:*:security-group-rule/*",
             "arn:*:ec2:*:*:vpc-endpoint/*",
+            "arn:*:ec2:*:*:vpc-flow-log/*",
         ],
+    },
+    // For `x-net.flow_logs`.
+    Grant {
+        sid: "FlowLogGroup",
+        actions: &["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"],
+        on: &["arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}", "arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}:*"],
+    },
+    Grant {
+        sid: "FlowLogRole",
+        actions: &[
+            "iam:CreateRole",
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:GetRole",
+            "iam:GetRolePolicy",
+            "iam:PassRole",
+            "iam:PutRolePolicy",
+            "iam:TagRole",
+        ],
+        on: &["arn:*:iam::*:role/{app}-flow-logs-*"],
     },
     // An interface endpoint with private names brings a hosted zone along.
     // https://docs.aws.amazon.com/vpc/latest/privatelink/create-interface-endpoint.html

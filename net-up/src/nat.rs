@@ -58,12 +58,6 @@ impl NetUp {
             self.delete_nat(run, nat).await
         })
         .await?;
-        for surplus in self.found.nats.alive.keys().filter(|name| !(0..network.nats()).any(|i| self::name(i) == **name)) {
-            run.warn(&format!(
-                "the NAT gateway {} is no longer asked for; it stays, and costs, until the app is taken down",
-                run.named(surplus)
-            ));
-        }
         let ids = each(0..network.nats(), async |i| {
             let name = self::name(i);
             match self.found.nats.alive.get(&name).and_then(NatGateway::nat_gateway_id) {
@@ -77,6 +71,20 @@ impl NetUp {
         .await?;
         self.net.borrow_mut().nat_gateway_ids = ids;
         Ok(())
+    }
+
+    /// Those that are no longer asked for, when no route leads to them any more, with their addresses.
+    pub async fn surplus_down(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let Some(network) = wanted.network() else { return Ok(()) };
+        // A zone that is no longer asked for keeps its subnets, in which tasks may still be, and these keep their way out.
+        let kept = |name: &String| {
+            let id = self.found.nats.alive.get(name).and_then(NatGateway::nat_gateway_id);
+            (0..network.nats()).any(|i| self::name(i) == *name) || self.leads_beyond(id, network.private.len())
+        };
+        each(self.found.nats.alive.iter().filter(|(name, _)| !kept(name)), async |(_, nat)| self.delete_nat(run, nat).await).await?;
+        each(self.found.addresses.iter().filter(|(name, _)| !kept(name)), async |(_, address)| self.release(run, address).await)
+            .await
+            .map(drop)
     }
 
     async fn create_nat(&self, run: &Run, name: &str, i: usize) -> Result<String> {

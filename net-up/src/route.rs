@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{ResourceType, RouteTable};
+use aws_sdk_ec2::types::{ResourceType, Route, RouteTable};
 use shared::error::given;
 use shared::step::each;
 use shared::wait::while_not_yet;
@@ -102,7 +102,7 @@ impl NetUp {
             let (associated, routed) =
                 futures_util::join!(self.associate(run, &name, table, net.private_subnet_ids[i].as_deref()), async {
                     if network.nats() == 0 {
-                        return Ok(());
+                        return self.route_down(run, &name).await;
                     }
                     let nat = net.nat_gateway_ids.get(i).or(net.nat_gateway_ids.first()).and_then(Option::as_deref);
                     self.route_up(run, &name, table, nat.map(Way::Nat)).await
@@ -121,6 +121,28 @@ impl NetUp {
         let leads = route.and_then(|route| route.nat_gateway_id().or(route.gateway_id()));
         let diff = Diff::new().field(ANYWHERE, leads, Some(way.id()));
         run.change("route table", &run.named(name), &diff, self.put_route(run, table, way, route.is_some())).await
+    }
+
+    /// Without a NAT gateway there is no way out; a route that somebody else has put there is theirs.
+    async fn route_down(&self, run: &Run, name: &str) -> Result<()> {
+        let Some(table) = self.found.tables.get(name) else { return Ok(()) };
+        let to_nat = |route: &&Route| route.destination_cidr_block() == Some(ANYWHERE) && route.nat_gateway_id().is_some();
+        if !table.routes().iter().any(|route| to_nat(&route)) {
+            return Ok(());
+        }
+        let id = given(table.route_table_id(), "the route table's id")?;
+        run.delete("route", &format!("{} {ANYWHERE}", run.named(name)), async {
+            let call = self.ec2.delete_route().route_table_id(&id).destination_cidr_block(ANYWHERE);
+            call.send().await.tried(format!("delete the route to {ANYWHERE} of {id}")).map(drop)
+        })
+        .await
+    }
+
+    /// Whether a private route table of a zone beyond the first `zones` leads to this NAT gateway.
+    pub fn leads_beyond(&self, nat: Option<&str>, zones: usize) -> bool {
+        let asked = |name: &str| (0..zones).any(|i| private(i) == name);
+        let beyond = self.found.tables.iter().filter(|(name, _)| name.as_str() != PUBLIC && !asked(name));
+        nat.is_some() && beyond.flat_map(|(_, table)| table.routes()).any(|route| route.nat_gateway_id() == nat)
     }
 
     async fn put_route(&self, run: &Run, table: &str, way: Way<'_>, replace: bool) -> Result<()> {

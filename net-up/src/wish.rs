@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shared::doc::check_retention;
 use shared::{Document, Error, Result};
 
 /// `x-net`
@@ -30,6 +31,9 @@ pub struct Flags {
     #[arg(long, value_delimiter = ',')]
     #[schemars(with = "Option<Vec<String>>")]
     private_cidrs: Option<Vec<Ipv4Net>>,
+    /// Log who speaks with whom in the VPC, and keep it for so many days [default: no log]
+    #[arg(long, value_name = "DAYS")]
+    flow_logs: Option<i32>,
     /// Use this VPC instead of making one; it is never changed or deleted
     #[arg(long, value_name = "VPC_ID")]
     vpc: Option<String>,
@@ -76,6 +80,8 @@ pub struct Network {
     pub private: Vec<Ipv4Net>,
     pub nat: Nat,
     pub endpoints: Vec<Endpoint>,
+    /// Days that the flow log is kept.
+    pub flow_logs: Option<i32>,
 }
 
 impl Wanted {
@@ -111,8 +117,11 @@ impl Network {
 }
 
 fn adopt(vpc: &str, wish: &Flags) -> Result<Wanted> {
-    if wish.cidr.is_some() || wish.nat.is_some() || wish.azs.is_some() || wish.endpoints.is_some() {
-        return Err(Error::document("x-net", "with `vpc` the network is used as it is: cidr, azs, nat and endpoints can't be asked for"));
+    if wish.cidr.is_some() || wish.nat.is_some() || wish.azs.is_some() || wish.endpoints.is_some() || wish.flow_logs.is_some() {
+        return Err(Error::document(
+            "x-net",
+            "with `vpc` the network is used as it is: cidr, azs, nat, endpoints and flow_logs can't be asked for",
+        ));
     }
     let subnets = |key: &str, ids: &Option<Vec<String>>, least: usize| match ids {
         Some(ids) if ids.len() >= least => Ok(ids.clone()),
@@ -149,7 +158,8 @@ fn network(wish: &Flags) -> Result<Network> {
     let private = cidrs("x-net.private_cidrs", wish.private_cidrs.as_ref(), &slices[8..8 + azs])?;
     check_apart(cidr, &public, &private)?;
     let nat = wish.nat.unwrap_or(Nat::PerAz);
-    Ok(Network { cidr, public, private, nat, endpoints: wish.endpoints.clone().unwrap_or_default() })
+    let flow_logs = wish.flow_logs.map(|days| check_retention("x-net.flow_logs", days)).transpose()?;
+    Ok(Network { cidr, public, private, nat, endpoints: wish.endpoints.clone().unwrap_or_default(), flow_logs })
 }
 
 fn cidrs(path: &str, wish: Option<&Vec<Ipv4Net>>, slices: &[Ipv4Net]) -> Result<Vec<Ipv4Net>> {
@@ -190,6 +200,7 @@ mod tests {
             endpoints: None,
             public_cidrs: None,
             private_cidrs: None,
+            flow_logs: None,
             vpc: None,
             public_subnets: None,
             private_subnets: None,
@@ -214,6 +225,7 @@ mod tests {
             (r#"{"cidr": "10.0.0.1/16"}"#, "x-net.cidr"),
             (r#"{"azs": 1}"#, "x-net.azs"),
             (r#"{"nat": "two"}"#, "x-net.nat"),
+            (r#"{"flow_logs": 15}"#, "x-net.flow_logs"),
             (r#"{"public_cidrs": ["10.0.0.0/20", "10.0.0.0/24"]}"#, "x-net.public_cidrs[1]"),
             (r#"{"private_cidrs": ["10.0.0.0/20", "10.0.240.0/20"]}"#, "x-net.private_cidrs[0]"),
             (r#"{"private_cidrs": ["10.1.0.0/20", "10.0.240.0/20"]}"#, "x-net.private_cidrs[0]"),

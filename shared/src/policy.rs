@@ -1,4 +1,4 @@
-//! The IAM policy that a tool needs, printed by `--policy`.
+//! IAM policies: the one that a tool needs, printed by `--policy`, and reading those that IAM gives.
 
 use serde_json::{Value, json};
 
@@ -23,4 +23,11 @@ pub fn document(grants: &[Grant], app: Option<&str>) -> Value {
         })
         .collect();
     json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// IAM gives policies percent-encoded (RFC 3986).
+#[must_use]
+pub fn decode(text: &str) -> Option<Value> {
+    let decoded = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+    serde_json::from_str(&decoded).ok()
 }

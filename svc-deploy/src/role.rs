@@ -13,7 +13,7 @@ use shared::step::each;
 use shared::wait::while_not_yet;
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::compose::Service;
+use crate::compose::{Service, TaskRole};
 use crate::wish::Wanted;
 use crate::{SvcDeploy, log_group};
 
@@ -64,7 +64,7 @@ async fn one(iam: &Client, run: &Run, role: Role) -> Result<FoundRole> {
         let said = if_found(
             iam.get_role_policy().role_name(&name).policy_name(POLICY).send().await.tried(format!("read the policy of the role {name}")),
         )?;
-        return Ok(FoundRole { role, inline: said.and_then(|said| decoded(said.policy_document())), attached: Vec::new() });
+        return Ok(FoundRole { role, inline: said.and_then(|said| shared::policy::decode(said.policy_document())), attached: Vec::new() });
     }
     let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let attached = items
@@ -76,20 +76,21 @@ async fn one(iam: &Client, run: &Run, role: Role) -> Result<FoundRole> {
     Ok(FoundRole { role, inline: None, attached })
 }
 
-/// IAM gives policies percent-encoded (RFC 3986).
-fn decoded(text: &str) -> Option<Value> {
-    let decoded = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
-    serde_json::from_str(&decoded).ok()
-}
-
 impl SvcDeploy {
     pub async fn roles_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let execution = async {
-            self.svc.borrow_mut().execution_role_arn = self.role_up(run, &execution_name(run), "Starts the tasks").await?;
+            let arn = match &wanted.execution_role {
+                Some(adopted) => Some(adopted.clone()),
+                None => self.role_up(run, &execution_name(run), "Starts the tasks").await?,
+            };
+            self.svc.borrow_mut().execution_role_arn = arn;
             Ok(())
         };
         let tasks = each(&wanted.services, async |service| {
-            let arn = self.role_up(run, &task_name(run, &service.name), &format!("What {} may do", service.name)).await?;
+            let arn = match &service.task_role {
+                TaskRole::Adopted(arn) => Some(arn.clone()),
+                TaskRole::Made(_) => self.role_up(run, &task_name(run, &service.name), &format!("What {} may do", service.name)).await?,
+            };
             self.record(&service.name, |record| record.task_role_arn = arn);
             Ok(())
         });
@@ -104,6 +105,9 @@ impl SvcDeploy {
     }
 
     async fn settle_execution(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        if wanted.execution_role.is_some() {
+            return Ok(());
+        }
         let name = execution_name(run);
         let policy = execution_policy(run, wanted)?;
         let was = self.found.roles.get(&name).and_then(|found| found.inline.clone());
@@ -120,13 +124,14 @@ impl SvcDeploy {
     }
 
     async fn settle_task_role(&self, run: &Run, service: &Service) -> Result<()> {
+        let TaskRole::Made(policies) = &service.task_role else { return Ok(()) };
         let name = task_name(run, &service.name);
         let found = self.found.roles.get(&name);
         if found.is_none() && run.is_planning() {
             return Ok(());
         }
         let was: Vec<&String> = found.iter().flat_map(|found| &found.attached).collect();
-        let (mut a, mut b): (Vec<&String>, Vec<&String>) = (was.clone(), service.policies.iter().collect());
+        let (mut a, mut b): (Vec<&String>, Vec<&String>) = (was.clone(), policies.iter().collect());
         a.sort();
         b.sort();
         let diff = Diff::new().field("policies", &a, &b);

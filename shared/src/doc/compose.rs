@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::{At, Document};
+use super::{AMD64, ARM64, At, Cluster, Document, LaunchType};
 use crate::error::{Error, Result};
 
 /// Which services a tool works on.
@@ -62,5 +62,38 @@ fn check_service(name: &str, at: &At<'_>) -> Result<()> {
         Err(at.wrong(format!(
             "{name:?} can't name a service: 1 to {LONGEST} letters, digits, hyphens and underscores, a letter or digit first"
         )))
+    }
+}
+
+/// The platform of a service's image in Docker's words: what `platform` or `build.platforms` asks for, else what the cluster runs.
+///
+/// # Errors
+/// That it is none of ECS's platforms, or not that of the cluster's instances: the container would end with "exec format error".
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RuntimePlatform.html>
+pub fn platform(service: &At<'_>, cluster: Option<&Cluster>) -> Result<Option<&'static str>> {
+    let runs = cluster.and_then(Cluster::platform);
+    let Some(asked) = asked_platform(service)? else { return Ok(runs) };
+    let platform = match asked.text()? {
+        "linux/amd64" => AMD64,
+        "linux/arm64" | "linux/arm64/v8" => ARM64,
+        _ => return Err(asked.expected("linux/amd64 or linux/arm64")),
+    };
+    // On Fargate every task has the processors that it asks for.
+    match runs.filter(|runs| *runs != platform && cluster.is_some_and(|cluster| cluster.launch_type == LaunchType::Ec2)) {
+        Some(runs) => Err(asked.wrong(format!(
+            "the image is for {platform}, but the cluster's instances run {runs}: take this out to have it built for them, or ask for other instances (x-cluster.ami, x-cluster.instance_types)"
+        ))),
+        None => Ok(Some(platform)),
+    }
+}
+
+fn asked_platform<'a>(service: &At<'a>) -> Result<Option<At<'a>>> {
+    if let Some(asked) = service.key("platform") {
+        return Ok(Some(asked));
+    }
+    let Some(list) = service.key("build").and_then(|build| build.key("platforms")) else { return Ok(None) };
+    match list.list()?.as_slice() {
+        [one] => Ok(Some(one.clone())),
+        _ => Err(list.wrong("one platform an image: ECS tasks run on one")),
     }
 }

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use at::At;
-pub use compose::Selection;
-pub use sections::{Caller, Capacity, Cluster, Image, Img, LaunchType, Net, ServiceRecord, Svc};
+pub use compose::{Selection, platform};
+pub use sections::{AMD64, ARM64, Caller, Capacity, Cluster, Image, Img, LaunchType, Net, ServiceRecord, Svc};
 
 use crate::error::{Error, Result};
 use crate::name::check_app;
@@ -159,5 +159,20 @@ impl Document {
         if let Value::Object(root) = &mut self.value {
             root.shift_remove(section);
         }
+    }
+}
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>
+const RETENTIONS: &[i32] = &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+
+/// Days that log lines are kept.
+///
+/// # Errors
+/// That CloudWatch Logs does not know this number.
+pub fn check_retention(path: &str, days: i32) -> Result<i32> {
+    if RETENTIONS.contains(&days) {
+        Ok(days)
+    } else {
+        Err(Error::document(path, format!("{days} days: CloudWatch Logs knows {RETENTIONS:?}")))
     }
 }

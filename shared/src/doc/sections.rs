@@ -64,6 +64,8 @@ pub struct Cluster {
     pub launch_type: LaunchType,
     /// What services follow.
     pub capacity_provider_strategy: Vec<Capacity>,
+    /// Of the instances, as EC2 calls it: `x86_64` or `arm64`. On Fargate every service may have its own.
+    pub architecture: Option<String>,
     /// Instances at least and at most; 0 on Fargate.
     pub min: i32,
     pub max: i32,
@@ -71,6 +73,20 @@ pub struct Cluster {
     pub launch_template_id: Option<String>,
     pub instance_role_arn: Option<String>,
 }
+
+impl Cluster {
+    /// The platform of images for it, as Docker calls it; Fargate's own default is `linux/amd64`.
+    pub(super) fn platform(&self) -> Option<&'static str> {
+        match (self.launch_type, self.architecture.as_deref()) {
+            (LaunchType::Fargate, _) | (_, Some("x86_64")) => Some(AMD64),
+            (_, Some("arm64")) => Some(ARM64),
+            _ => None,
+        }
+    }
+}
+
+pub const AMD64: &str = "linux/amd64";
+pub const ARM64: &str = "linux/arm64";
 
 /// A share of the tasks: `base` of them first, then in the proportion of the weights.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
