@@ -2,13 +2,13 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    Filter, LaunchTemplate, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
+    LaunchTemplate, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
     LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataOptionsRequest,
-    LaunchTemplateTagSpecificationRequest, LaunchTemplateVersion, LocationType, RequestLaunchTemplateData, ResourceType, Tag,
-    TagSpecification, VolumeType,
+    LaunchTemplateTagSpecificationRequest, LaunchTemplateVersion, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification,
+    VolumeType,
 };
 use shared::error::{given, if_found};
-use shared::{Diff, Error, Result, Run, Tried};
+use shared::{Diff, Result, Run, Tried};
 
 use crate::wish::{Ami, Instances, Wanted};
 use crate::{ClusterUp, instance_role};
@@ -33,24 +33,6 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
     let of_us = |template: &LaunchTemplate| run.is_ours(template.tags().iter().map(|tag| (tag.key(), tag.value())));
     let ours = template.is_some_and(|said| said.launch_templates().iter().any(of_us));
     Ok(Found { version: version.and_then(|said| said.launch_template_versions().first().cloned()), ours })
-}
-
-/// Not every zone has every type, and an Auto Scaling group would say so only in its activities, later.
-pub async fn check_offered(ec2: &Client, wanted: Option<&Wanted>) -> Result<()> {
-    let Some(instances) = wanted.and_then(|wanted| wanted.instances.as_ref()) else { return Ok(()) };
-    let filter = Filter::builder().name("instance-type").set_values(Some(instances.types.clone())).build();
-    let call = ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone).filters(filter);
-    let offered =
-        call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look which zones have the instance types")?;
-    for zone in &instances.zones {
-        if !offered.iter().any(|offering| offering.location() == Some(zone)) {
-            return Err(Error::document(
-                "x-cluster.instance_types",
-                format!("the zone {zone} has none of {}: add a type that it has", instances.types.join(", ")),
-            ));
-        }
-    }
-    Ok(())
 }
 
 impl ClusterUp {

@@ -4,6 +4,7 @@ mod auto_scaling_group;
 mod capacity_provider;
 mod cluster;
 mod instance_role;
+mod instance_type;
 mod launch_template;
 mod service_role;
 mod wish;
@@ -92,17 +93,17 @@ impl Stage for ClusterUp {
     async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (ecs, ec2) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_ec2, run));
         let (iam, autoscaling) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_autoscaling, run));
-        let (service_role, instance_role, template, group, provider, cluster, ()) = try_join!(
+        let (service_role, instance_role, template, group, provider, cluster, architecture) = try_join!(
             service_role::find(&iam),
             instance_role::find(&iam, run),
             launch_template::find(&ec2, run),
             auto_scaling_group::find(&autoscaling, run),
             capacity_provider::find(&ecs, run),
             cluster::find(&ecs, run),
-            launch_template::check_offered(&ec2, wanted),
+            instance_type::check(&ec2, wanted),
         )?;
         let found = Found { service_role, instance_role, template, group, provider, cluster };
-        Ok(Self { ecs, ec2, iam, autoscaling, found, cluster: RefCell::default() })
+        Ok(Self { ecs, ec2, iam, autoscaling, found, cluster: RefCell::new(Cluster { architecture, ..Cluster::default() }) })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
@@ -144,7 +145,9 @@ const GRANTS: &[Grant] = &[
         sid: "Look",
         actions: &[
             "autoscaling:DescribeAutoScalingGroups",
+            "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeLaunchTemplates",
             "ecs:DescribeCapacityProviders",

@@ -3,6 +3,7 @@
 mod build;
 mod context;
 mod dockerignore;
+mod engine;
 mod push;
 mod repository;
 mod wish;
@@ -40,7 +41,7 @@ struct ImgPush {
 enum Step {
     Repositories,
     Login,
-    Builds,
+    Images,
     Lifecycles,
     Pushes,
 }
@@ -57,14 +58,14 @@ impl Stage for ImgPush {
     const TOOL: &'static str = "img-push";
     const SECTION: &'static str = "img";
     const ABOUT: &'static str = "Builds the images of an app and pushes them to ECR";
-    const DETAILS: &'static str = "Reads the document on stdin: every service with `build`, and wishes from `x-img`. Makes an ECR repository a service, \
+    const DETAILS: &'static str = "Reads the document on stdin: every service with `build` (with --mirror also those with `image` alone), and wishes from `x-img`. Makes an ECR repository a service, \
         builds with BuildKit through the Docker Engine (DOCKER_HOST is honoured) and pushes. The tag is a hash of all that goes into the build, so an \
         image that ECR has already is neither built nor pushed again. Writes the document with the section `img`.\n\n\
         Example:\n  docker compose config --format json | img-push --only web | jq -r .img.web.uri";
     const NEEDS: &'static [(&'static str, &'static str)] = &[];
     const GRANTS: &'static [Grant] = GRANTS;
     const WAITS: bool = false;
-    const WAVES: &'static [&'static [Step]] = &[&[Step::Repositories, Step::Login, Step::Builds], &[Step::Lifecycles, Step::Pushes]];
+    const WAVES: &'static [&'static [Step]] = &[&[Step::Repositories, Step::Login, Step::Images], &[Step::Lifecycles, Step::Pushes]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
@@ -85,10 +86,10 @@ impl Stage for ImgPush {
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
         match step {
-            Step::Repositories => each(&wanted.builds, async |build| self.repository_up(run, wanted, build).await).await.map(drop),
+            Step::Repositories => each(&wanted.images, async |wish| self.repository_up(run, wanted, wish).await).await.map(drop),
             Step::Login => self.login_up(run, wanted).await,
-            Step::Lifecycles => each(&wanted.builds, async |build| self.lifecycle_up(run, wanted, build).await).await.map(drop),
-            Step::Builds => each(&wanted.builds, async |build| self.build_up(run, build).await).await.map(drop),
+            Step::Lifecycles => each(&wanted.images, async |wish| self.lifecycle_up(run, wanted, wish).await).await.map(drop),
+            Step::Images => each(&wanted.images, async |wish| self.image_up(run, wish).await).await.map(drop),
             Step::Pushes => self.pushes_up(run, wanted).await,
         }
     }
@@ -97,7 +98,7 @@ impl Stage for ImgPush {
         match step {
             Step::Repositories => self.repositories_down(run).await,
             // What was built stays in the Docker Engine's cache, which is not ours; the rest goes with its repository.
-            Step::Login | Step::Builds | Step::Lifecycles | Step::Pushes => Ok(()),
+            Step::Login | Step::Images | Step::Lifecycles | Step::Pushes => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use aws_sdk_ecr::types::{AuthorizationData, ImageDetail, ImageIdentifier};
 use bollard::auth::DockerCredentials;
-use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
+use bollard::query_parameters::PushImageOptionsBuilder;
 use futures_util::StreamExt;
 use shared::doc::Image;
 use shared::error::given;
@@ -11,24 +11,24 @@ use shared::wait::while_not_yet;
 use shared::{Error, Result, Run, Tried};
 
 use crate::ImgPush;
-use crate::build::{Build, Engine};
-use crate::wish::Wanted;
+use crate::engine::Engine;
+use crate::wish::{Wanted, Wish};
 
 impl ImgPush {
     pub async fn pushes_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        for build in wanted.builds.iter().filter(|build| run.is_planning() || !self.is_missing(build)) {
-            let digest = self.found.get(&build.repository).and_then(|found| found.digest.clone());
-            self.record(&build.service, self.image(run, build, digest)?);
+        for wish in wanted.images.iter().filter(|wish| run.is_planning() || !self.is_missing(wish)) {
+            let digest = self.found.get(&wish.repository).and_then(|found| found.digest.clone());
+            self.record(&wish.service, self.image(run, wish, digest)?);
         }
-        let missing: Vec<&Build> = wanted.builds.iter().filter(|build| !run.is_planning() && self.is_missing(build)).collect();
+        let missing: Vec<&Wish> = wanted.images.iter().filter(|wish| !run.is_planning() && self.is_missing(wish)).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let engine = self.engine().await?;
-        each(missing, async |build| {
+        each(missing, async |wish| {
             run.check()?;
-            let digest = self.push(run, wanted, build, &engine).await?;
-            self.record(&build.service, self.image(run, build, Some(digest))?);
+            let digest = self.push(run, wanted, wish, &engine).await?;
+            self.record(&wish.service, self.image(run, wish, Some(digest))?);
             Ok(())
         })
         .await
@@ -36,24 +36,24 @@ impl ImgPush {
     }
 
     /// Whether ECR does not have the image yet.
-    pub fn is_missing(&self, build: &Build) -> bool {
-        self.found.get(&build.repository).is_none_or(|found| found.digest.is_none())
+    pub fn is_missing(&self, wish: &Wish) -> bool {
+        self.found.get(&wish.repository).is_none_or(|found| found.digest.is_none())
     }
 
     /// Logs in while the images are built.
     pub async fn login_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        if !run.is_planning() && wanted.builds.iter().any(|build| self.is_missing(build)) {
+        if !run.is_planning() && wanted.images.iter().any(|wish| self.is_missing(wish)) {
             *self.login.borrow_mut() = self.login().await?;
         }
         Ok(())
     }
 
-    fn image(&self, run: &Run, build: &Build, digest: Option<String>) -> Result<Image> {
-        let uri = self.uris.borrow().get(&build.service).cloned();
+    fn image(&self, run: &Run, wish: &Wish, digest: Option<String>) -> Result<Image> {
+        let uri = self.uris.borrow().get(&wish.service).cloned();
         Ok(Image {
             uri: uri.zip(digest).map(|(uri, digest)| format!("{uri}@{digest}")),
-            repository_arn: Some(run.arn("ecr", &format!("repository/{}", build.repository))?),
-            tag: build.tag.clone(),
+            repository_arn: Some(run.arn("ecr", &format!("repository/{}", wish.repository))?),
+            tag: wish.tag.clone(),
         })
     }
 
@@ -75,22 +75,21 @@ impl ImgPush {
         })
     }
 
-    async fn push(&self, run: &Run, wanted: &Wanted, build: &Build, engine: &Engine) -> Result<String> {
-        let uri = given(self.uris.borrow().get(&build.service).map(String::as_str), "the repository's URI")?;
+    async fn push(&self, run: &Run, wanted: &Wanted, wish: &Wish, engine: &Engine) -> Result<String> {
+        let uri = given(self.uris.borrow().get(&wish.service).map(String::as_str), "the repository's URI")?;
         let target = match &wanted.registry {
-            Some(host) => format!("{host}/{}", build.repository),
+            Some(host) => format!("{host}/{}", wish.repository),
             None => uri,
         };
         let failed = |error: bollard::errors::Error| {
             Error::Failed(format!(
-                "could not push the image of services.{} to {target}:{}: {error}. It is built; run the same command again to push it",
-                build.service, build.tag
+                "could not push the image of services.{} to {target}:{}: {error}. The Docker Engine has it; run the same command again to push it",
+                wish.service, wish.tag
             ))
         };
-        let names = TagImageOptionsBuilder::new().repo(&target).tag(&build.tag).build();
-        engine.0.tag_image(&build.local_name(), Some(names)).await.map_err(failed)?;
-        run.note(&format!("pushing {target}:{}", build.tag));
-        let (options, login) = (PushImageOptionsBuilder::new().tag(&build.tag).build(), self.login.borrow().clone());
+        engine.tag(&wish.local_name(), &target, wish).await?;
+        run.note(&format!("pushing {target}:{}", wish.tag));
+        let (options, login) = (PushImageOptionsBuilder::new().tag(&wish.tag).build(), self.login.borrow().clone());
         let mut stream = std::pin::pin!(engine.0.push_image(&target, Some(options), Some(login)));
         let mut digest = None;
         while let Some(said) = stream.next().await {
@@ -99,17 +98,17 @@ impl ImgPush {
         }
         match digest {
             Some(digest) => Ok(digest),
-            None => self.listed_digest(run, build).await,
+            None => self.listed_digest(run, wish).await,
         }
     }
 
     /// The digest as ECR lists it, from an engine that does not say it.
-    async fn listed_digest(&self, run: &Run, build: &Build) -> Result<String> {
+    async fn listed_digest(&self, run: &Run, wish: &Wish) -> Result<String> {
         // An image is listed a moment after it was pushed.
         let said = while_not_yet(run, "ECR to list the pushed image", Error::is_gone, async || {
-            let id = ImageIdentifier::builder().image_tag(&build.tag).build();
-            let call = self.ecr.describe_images().repository_name(&build.repository).image_ids(id);
-            call.send().await.tried(format!("look for the image {}", build.local_name()))
+            let id = ImageIdentifier::builder().image_tag(&wish.tag).build();
+            let call = self.ecr.describe_images().repository_name(&wish.repository).image_ids(id);
+            call.send().await.tried(format!("look for the image {}", wish.local_name()))
         })
         .await?;
         given(said.image_details().first().and_then(ImageDetail::image_digest), "the image's digest")

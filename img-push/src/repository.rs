@@ -14,8 +14,7 @@ use shared::step::each;
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::ImgPush;
-use crate::build::Build;
-use crate::wish::Wanted;
+use crate::wish::{Wanted, Wish};
 
 /// By repository name.
 pub type Found = BTreeMap<String, FoundRepository>;
@@ -31,7 +30,7 @@ pub struct FoundRepository {
 /// Building up, the repositories of the services; taking down, all of the app's.
 pub async fn find(ecr: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let found = match wanted {
-        Some(wanted) => try_join_all(wanted.builds.iter().map(|build| one(ecr, run, build))).await?.into_iter().flatten().collect(),
+        Some(wanted) => try_join_all(wanted.images.iter().map(|wish| one(ecr, run, wish))).await?.into_iter().flatten().collect(),
         None => try_join_all(all(ecr, run).await?.into_iter().map(|repository| with_tags(ecr, run, repository))).await?,
     };
     Ok(found.into_iter().map(|found| (found.repository.repository_name().unwrap_or_default().to_owned(), found)).collect())
@@ -45,8 +44,8 @@ async fn all(ecr: &Client, run: &Run) -> Result<Vec<Repository>> {
     Ok(items)
 }
 
-async fn one(ecr: &Client, run: &Run, build: &Build) -> Result<Option<FoundRepository>> {
-    let name = &build.repository;
+async fn one(ecr: &Client, run: &Run, wish: &Wish) -> Result<Option<FoundRepository>> {
+    let name = &wish.repository;
     let repository = async {
         if_found(ecr.describe_repositories().repository_names(name).send().await.tried(format!("look for the repository {name}")))
     };
@@ -55,14 +54,9 @@ async fn one(ecr: &Client, run: &Run, build: &Build) -> Result<Option<FoundRepos
         if_found(said.tried(format!("look at the lifecycle policy of {name}")))
     };
     let image = async {
-        let id = ImageIdentifier::builder().image_tag(&build.tag).build();
+        let id = ImageIdentifier::builder().image_tag(&wish.tag).build();
         if_found(
-            ecr.describe_images()
-                .repository_name(name)
-                .image_ids(id)
-                .send()
-                .await
-                .tried(format!("look for the image {name}:{}", build.tag)),
+            ecr.describe_images().repository_name(name).image_ids(id).send().await.tried(format!("look for the image {name}:{}", wish.tag)),
         )
     };
     let (repository, ours, lifecycle, image) = try_join!(repository, is_ours(ecr, run, name), lifecycle, image)?;
@@ -86,8 +80,8 @@ async fn is_ours(ecr: &Client, run: &Run, name: &str) -> Result<bool> {
 }
 
 impl ImgPush {
-    pub async fn repository_up(&self, run: &Run, wanted: &Wanted, build: &Build) -> Result<()> {
-        let name = &build.repository;
+    pub async fn repository_up(&self, run: &Run, wanted: &Wanted, wish: &Wish) -> Result<()> {
+        let name = &wish.repository;
         let found = self.found.get(name);
         if found.is_some_and(|found| !found.ours) {
             return Err(run.foreign("repository", name));
@@ -98,17 +92,17 @@ impl ImgPush {
                 self.settle(run, wanted, found).await?;
                 found.repository.repository_uri().map(str::to_owned)
             }
-            None => run.create("repository", name, self.create(run, wanted, build)).await?,
+            None => run.create("repository", name, self.create(run, wanted, wish)).await?,
         };
         if let Some(uri) = uri {
-            self.uris.borrow_mut().insert(build.service.clone(), uri);
+            self.uris.borrow_mut().insert(wish.service.clone(), uri);
         }
         Ok(())
     }
 
     /// What goes by itself, and what stays.
-    pub async fn lifecycle_up(&self, run: &Run, wanted: &Wanted, build: &Build) -> Result<()> {
-        let (name, found, policy) = (&build.repository, self.found.get(&build.repository), lifecycle(wanted));
+    pub async fn lifecycle_up(&self, run: &Run, wanted: &Wanted, wish: &Wish) -> Result<()> {
+        let (name, found, policy) = (&wish.repository, self.found.get(&wish.repository), lifecycle(wanted));
         if found.is_none() && run.is_planning() {
             return Ok(());
         }
@@ -126,19 +120,19 @@ impl ImgPush {
         run.change("repository", name, &diff, put).await
     }
 
-    async fn create(&self, run: &Run, wanted: &Wanted, build: &Build) -> Result<String> {
+    async fn create(&self, run: &Run, wanted: &Wanted, wish: &Wish) -> Result<String> {
         let failed = |error: aws_sdk_ecr::error::BuildError| Error::Failed(error.to_string());
         let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(failed);
-        let tags = run.tags(&build.service).into_iter().map(tag).collect::<Result<Vec<_>>>()?;
+        let tags = run.tags(&wish.service).into_iter().map(tag).collect::<Result<Vec<_>>>()?;
         let encryption = match &wanted.kms_key {
             Some(key) => {
                 Some(EncryptionConfiguration::builder().encryption_type(EncryptionType::Kms).kms_key(key).build().map_err(failed)?)
             }
             None => None,
         };
-        let call = self.ecr.create_repository().repository_name(&build.repository).image_tag_mutability(mutability(wanted));
+        let call = self.ecr.create_repository().repository_name(&wish.repository).image_tag_mutability(mutability(wanted));
         let call = call.image_scanning_configuration(scanning(wanted)).set_encryption_configuration(encryption).set_tags(Some(tags));
-        let made = call.send().await.tried(format!("create the repository {}", build.repository))?;
+        let made = call.send().await.tried(format!("create the repository {}", wish.repository))?;
         given(made.repository().and_then(Repository::repository_uri), "the new repository's URI")
     }
 

@@ -3,10 +3,11 @@
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::doc::Selection;
+use sha2::{Digest, Sha256};
+use shared::doc::{At, Selection, platform};
 use shared::{Document, Error, Result};
 
-use crate::build::Build;
+use crate::build::{Build, short};
 
 /// `x-img`
 #[derive(Debug, Clone, Args, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +33,9 @@ pub struct Flags {
     /// `x-img.tag`
     #[arg(skip)]
     tag: Option<String>,
+    /// Copy images that are not built into ECR as well, so that AWS needs no other registry [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    mirror: Option<bool>,
     /// Push by way of this host instead of the one that ECR names (a private endpoint)
     #[arg(long, value_name = "HOST", env = "ECS_PIPE_REGISTRY")]
     registry: Option<String>,
@@ -39,6 +43,49 @@ pub struct Flags {
     #[serde(skip)]
     #[schemars(skip)]
     selection: Selection,
+}
+
+/// One image that there is to be in ECR.
+#[derive(Debug)]
+pub struct Wish {
+    pub service: String,
+    /// `<app>/<service>`, in the letters that ECR takes.
+    pub repository: String,
+    pub tag: String,
+    /// In Docker's words.
+    pub platform: Option<&'static str>,
+    pub origin: Origin,
+}
+
+#[derive(Debug)]
+pub enum Origin {
+    Built(Build),
+    /// From another registry, by this name.
+    Copied(String),
+}
+
+impl Wish {
+    /// The name under which the Docker Engine keeps the image until it is pushed.
+    pub fn local_name(&self) -> String {
+        format!("{}:{}", self.repository, self.tag)
+    }
+
+    /// The image of a service, unless it is used as it is. Without a tag of the user's own, the tag is a hash of all that goes into the image.
+    fn read(doc: &Document, service: &str, at: &At<'_>, tag: Option<&str>, mirror: bool) -> Result<Option<Self>> {
+        let platform = platform(at, doc.view("cluster")?.as_ref())?;
+        let origin = match (at.key("build"), at.key("image")) {
+            (Some(build), _) => Origin::Built(Build::read(doc, &build)?),
+            (None, Some(image)) if mirror => Origin::Copied(image.text()?.to_owned()),
+            _ => return Ok(None),
+        };
+        let tag = match (tag, &origin) {
+            (Some(tag), _) => tag.to_owned(),
+            (None, Origin::Built(build)) => build.hash(platform)?,
+            (None, Origin::Copied(image)) => short(Sha256::new().chain_update(format!("{image}{platform:?}"))),
+        };
+        let repository = format!("{}/{}", doc.name()?, service.to_lowercase());
+        Ok(Some(Self { service: service.to_owned(), repository, tag, platform, origin }))
+    }
 }
 
 /// The wishes, checked.
@@ -49,7 +96,7 @@ pub struct Wanted {
     pub scan: bool,
     pub kms_key: Option<String>,
     pub registry: Option<String>,
-    pub builds: Vec<Build>,
+    pub images: Vec<Wish>,
     /// Services of the document that this run leaves alone.
     pub unselected: Vec<String>,
 }
@@ -64,11 +111,10 @@ impl Wanted {
                 format!("{tag:?} can't tag an image: 1 to 128 letters, digits, dots, hyphens and underscores, no dot or hyphen first"),
             ));
         }
-        let mut builds = Vec::new();
+        let (tag, mirror) = (tag.as_deref(), wish.mirror.unwrap_or(false));
+        let mut images = Vec::new();
         for (service, at) in doc.services(&flags.selection)? {
-            if let Some(build) = at.key("build") {
-                builds.push(Build::read(doc, service, &at, &build, tag.as_deref())?);
-            }
+            images.extend(Wish::read(doc, service, &at, tag, mirror)?);
         }
         Ok(Self {
             keep: at_least_one("keep", wish.keep.unwrap_or(30))?,
@@ -77,7 +123,7 @@ impl Wanted {
             scan: wish.scan.unwrap_or(true),
             kms_key: wish.kms_key,
             registry: wish.registry,
-            builds,
+            images,
             unselected: doc
                 .services(&Selection::default())?
                 .into_iter()
