@@ -1,10 +1,11 @@
 //! The Compose model, read into what ECS needs: which services, which tasks, which are published.
 
 use serde_json::{Value, json};
-use shared::doc::{At, Document, Img, Selection};
+use shared::doc::{ARM64, At, Cluster, Document, Img, LaunchType, Selection, platform};
 use shared::{Error, Result};
 
 use crate::container::{self, Target};
+use crate::target_group::{self, Codes, Shape};
 
 /// An ECS service and its one task definition.
 #[derive(Debug)]
@@ -17,7 +18,8 @@ pub struct Service {
     pub network_mode: NetworkMode,
     /// CPU units and MiB of the task; only Fargate needs them.
     pub size: Option<(i32, i32)>,
-    pub architecture: Option<&'static str>,
+    /// In Docker's words.
+    pub platform: Option<&'static str>,
     pub published: Option<Published>,
     /// Tasks at creation; later the count is `scale-set`'s.
     pub desired: i32,
@@ -25,12 +27,22 @@ pub struct Service {
     pub after: Vec<String>,
     pub breaker: Breaker,
     pub healthy_percent: (i32, i32),
-    /// Policies of the task role, by ARN.
-    pub policies: Vec<String>,
+    pub task_role: TaskRole,
     /// ARNs that the execution role must read.
     pub secrets: Vec<String>,
+    /// What its containers mount, as ECS takes it.
+    pub volumes: Vec<Value>,
     pub labels: Vec<(String, String)>,
     pub patch: Patch,
+}
+
+/// What the service's code may do in AWS.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TaskRole {
+    /// A role of our own with these policies, by ARN.
+    Made(Vec<String>),
+    /// Somebody else's, by ARN: never changed or deleted.
+    Adopted(String),
 }
 
 /// RFC 7396 merge patches, in AWS's own JSON.
@@ -71,31 +83,21 @@ pub struct Published {
     /// Empty for the service that takes what no other takes.
     pub paths: Vec<String>,
     pub hosts: Vec<String>,
-    pub health: Health,
+    pub target_group: Shape,
     /// Seconds in which a starting task may still be unhealthy.
     pub grace: i32,
     pub path: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    pub path: String,
-    pub codes: String,
-    pub interval: i32,
-    pub timeout: i32,
-    pub healthy: i32,
-    pub unhealthy: i32,
-}
-
 /// Reads all services; sidecars (`network_mode: service:X`) become containers of X's task.
-pub fn services(doc: &Document, selection: &Selection, img: Option<&Img>, fargate: bool) -> Result<Vec<Service>> {
+pub fn services(doc: &Document, selection: &Selection, img: Option<&Img>, cluster: &Cluster) -> Result<Vec<Service>> {
     doc.services(selection)?;
     let all = doc.services(&Selection::default())?;
     let hosts_of = |name: &str| all.iter().filter(move |(_, at)| owner(at) == Some(name)).collect::<Vec<_>>();
     let mut services = Vec::new();
     for (name, at) in all.iter().filter(|(_, at)| owner(at).is_none()) {
         let sidecars = hosts_of(name);
-        services.push(service(doc, name, at, &sidecars, img, fargate, selection.takes(name))?);
+        services.push(service(doc, name, at, &sidecars, img, cluster, selection.takes(name))?);
     }
     for (name, at) in &all {
         if let Some(owner) = owner(at).filter(|owner| !services.iter().any(|service| service.name == *owner)) {
@@ -120,9 +122,10 @@ fn service(
     at: &At<'_>,
     sidecars: &[&(&str, At<'_>)],
     img: Option<&Img>,
-    fargate: bool,
+    cluster: &Cluster,
     selected: bool,
 ) -> Result<Service> {
+    let fargate = cluster.launch_type == LaunchType::Fargate;
     let x_svc = at.key("x-svc");
     let wish = |key: &str| x_svc.as_ref().and_then(|at| at.key(key));
     for (key, place) in x_svc.as_ref().map_or_else(|| Ok(Vec::new()), At::entries)? {
@@ -130,19 +133,17 @@ fn service(
             doc.warn(format!("{} is not known to this version and has no effect", place.path()));
         }
     }
-    for later in ["strategy", "host_volumes"] {
-        if let Some(place) = wish(later).filter(|place| place.value().as_str() != Some("rolling") && place.value().as_bool() != Some(false))
-        {
-            return Err(place.wrong("svc-deploy can't do this yet: take it out"));
-        }
+    if let Some(place) = wish("strategy").filter(|place| place.value().as_str() != Some("rolling")) {
+        return Err(place.wrong("svc-deploy can't do this yet: take it out"));
     }
     for (key, place) in wish("patch").map_or_else(|| Ok(Vec::new()), |at| at.entries())? {
-        if !["task", "container", "service"].contains(&key) {
-            return Err(place.wrong("svc-deploy patches task, container and service"));
+        if !["task", "container", "service", "target_group"].contains(&key) {
+            return Err(place.wrong("svc-deploy patches task, container, service and target_group"));
         }
     }
     let network_mode = network_mode(at, wish("network_mode").as_ref(), fargate, !sidecars.is_empty())?;
-    let target = Target { fargate, network_mode, selected };
+    let host_volumes = wish("host_volumes").map_or(Ok(false), |at| at.truth())?;
+    let target = Target { fargate, network_mode, host_volumes, selected };
     let patch = |key: &str| wish("patch").and_then(|at| at.key(key)).map(|at| at.value().clone());
     let patch = Patch { task: patch("task"), container: patch("container"), service: patch("service") };
     let mut read = container::read(doc, name, at, img, target)?;
@@ -151,10 +152,18 @@ fn service(
         let more = container::read(doc, sidecar, at, img, target)?;
         containers.push(more.definition);
         read.secrets.extend(more.secrets);
+        for volume in more.volumes {
+            if !read.volumes.contains(&volume) {
+                read.volumes.push(volume);
+            }
+        }
         (read.cpu, read.memory) = (read.cpu + more.cpu, read.memory + more.memory);
     }
     container::order(&mut containers, at, sidecars)?;
     let size = if fargate { Some(fargate_size(doc, at, read.cpu, read.memory)?) } else { None };
+    for (_, sidecar) in sidecars {
+        platform(sidecar, Some(cluster))?;
+    }
     let deploy = at.key("deploy");
     let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.key("scale"));
     Ok(Service {
@@ -162,15 +171,16 @@ fn service(
         selected,
         network_mode,
         size,
-        architecture: container::architecture(at)?,
-        published: published(doc, at, x_svc.as_ref(), &read.ports)?,
+        platform: platform(at, Some(cluster))?,
+        published: published(doc, at, x_svc.as_ref(), &read.ports, network_mode)?,
         // Two tasks, one a zone, so that one zone may fail.
         desired: replicas.map_or(Ok(2), |at| at.whole(0..=1000))?,
         after: after(at, sidecars)?,
         breaker: breaker(deploy.as_ref(), wish("breaker").as_ref())?,
         healthy_percent: healthy_percent(deploy.as_ref())?,
-        policies: wish("task_role").and_then(|at| at.key("policies")).map_or(Ok(Vec::new()), |at| texts(&at))?,
+        task_role: wish("task_role").map_or(Ok(TaskRole::Made(Vec::new())), |at| task_role(&at))?,
         secrets: read.secrets,
+        volumes: read.volumes,
         labels: deploy.and_then(|deploy| deploy.key("labels")).map_or(Ok(Vec::new()), |at| container::pairs(&at))?,
         containers,
         patch,
@@ -226,7 +236,7 @@ fn fargate_size(doc: &Document, at: &At<'_>, cpu: i32, memory: i32) -> Result<(i
     Ok(size)
 }
 
-fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32]) -> Result<Option<Published>> {
+fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32], network_mode: NetworkMode) -> Result<Option<Published>> {
     let wish = |key: &str| x_svc.and_then(|at| at.key(key));
     if let Some(false) = wish("publish").map(|at| at.truth()).transpose()? {
         return Ok(None);
@@ -255,18 +265,8 @@ fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32])
             at.path()
         ));
     }
-    let health = wish("health");
-    let of_health = |key: &str| health.as_ref().and_then(|at| at.key(key));
-    let seconds = |key: &str, default, range| of_health(key).map_or(Ok(default), |at| at.whole(range));
-    // Ranges and defaults: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html
-    let health = Health {
-        path: of_health("path").map_or(Ok("/"), |at| at.text())?.to_owned(),
-        codes: of_health("codes").map_or(Ok("200-399".to_owned()), |at| at.scalar())?,
-        interval: seconds("interval", 15, 5..=300)?,
-        timeout: seconds("timeout", 5, 2..=120)?,
-        healthy: seconds("healthy", 2, 2..=10)?,
-        unhealthy: seconds("unhealthy", 3, 2..=10)?,
-    };
+    let target_group =
+        target_group(port, network_mode, wish("health").as_ref(), wish("patch").and_then(|at| at.key("target_group")).as_ref())?;
     let mut paths = wish("path").map_or(Ok(Vec::new()), |at| {
         check_each(&at, "a path of at most 128 characters that begins with /", |path| path.starts_with('/') && path.len() <= 128)
     })?;
@@ -277,12 +277,43 @@ fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32])
     })?;
     // ECS itself would wait no time at all; a minute is what a slow starter needs.
     let grace = wish("grace").map_or(Ok(60), |at| at.whole(0..=i32::MAX))?;
-    Ok(Some(Published { port, paths, hosts, health, grace, path: at.path().to_owned() }))
+    Ok(Some(Published { port, paths, hosts, target_group, grace, path: at.path().to_owned() }))
+}
+
+/// What the target group is to be; `patch` has the last word.
+/// Ranges and defaults: <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html>
+fn target_group(port: i32, network_mode: NetworkMode, health: Option<&At<'_>>, patch: Option<&At<'_>>) -> Result<Shape> {
+    let of_health = |key: &str| health.and_then(|at| at.key(key));
+    let whole = |key: &str, default, range| of_health(key).map_or(Ok(default), |at| at.whole(range));
+    let shape = Shape {
+        port,
+        protocol: "HTTP".to_owned(),
+        protocol_version: "HTTP1".to_owned(),
+        // Tasks with a network interface of their own are addressed by it, others by their instance.
+        target_type: if network_mode == NetworkMode::Awsvpc { "ip" } else { "instance" }.to_owned(),
+        health_check_path: of_health("path").map_or(Ok("/"), |at| at.text())?.to_owned(),
+        health_check_interval_seconds: whole("interval", 15, 5..=300)?,
+        health_check_timeout_seconds: whole("timeout", 5, 2..=120)?,
+        healthy_threshold_count: whole("healthy", 2, 2..=10)?,
+        unhealthy_threshold_count: whole("unhealthy", 3, 2..=10)?,
+        matcher: Codes { http_code: Some(of_health("codes").map_or(Ok("200-399".to_owned()), |at| at.scalar())?), grpc_code: None },
+        attributes: target_group::attributes(),
+    };
+    patch.map_or(Ok(shape.clone()), |patch| shape.patched(patch))
 }
 
 fn check_each(at: &At<'_>, kind: &str, fits: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let items = if at.value().is_string() { vec![at.clone()] } else { at.list()? };
     items.iter().map(|item| item.text().and_then(|text| if fits(text) { Ok(text.to_owned()) } else { Err(item.expected(kind)) })).collect()
+}
+
+/// An ARN, or the policies of a role of our own.
+fn task_role(at: &At<'_>) -> Result<TaskRole> {
+    match at.value() {
+        Value::String(arn) if arn.starts_with("arn:") => Ok(TaskRole::Adopted(arn.clone())),
+        Value::Object(_) => at.key("policies").map_or(Ok(Vec::new()), |at| texts(&at)).map(TaskRole::Made),
+        _ => Err(at.expected("the ARN of a role, or an object with policies")),
+    }
 }
 
 fn texts(at: &At<'_>) -> Result<Vec<String>> {
@@ -365,6 +396,7 @@ impl Service {
     }
 
     pub fn runtime_platform(&self) -> Option<Value> {
-        self.architecture.map(|architecture| json!({"cpuArchitecture": architecture, "operatingSystemFamily": "LINUX"}))
+        let architecture = if self.platform? == ARM64 { "ARM64" } else { "X86_64" };
+        Some(json!({"cpuArchitecture": architecture, "operatingSystemFamily": "LINUX"}))
     }
 }

@@ -9,12 +9,15 @@ use shared::doc::{At, Document, Img};
 use shared::{Error, Result};
 
 use crate::compose::NetworkMode;
+use crate::volume;
 
 /// Where the container is to run, which decides what it may ask for.
 #[derive(Clone, Copy)]
 pub struct Target {
     pub fargate: bool,
     pub network_mode: NetworkMode,
+    /// Whether it may write on the instance's disk.
+    pub host_volumes: bool,
     /// Whether it is deployed, and so needs its image.
     pub selected: bool,
 }
@@ -25,6 +28,8 @@ pub struct Container {
     pub ports: Vec<i32>,
     /// ARNs of its secrets.
     pub secrets: Vec<String>,
+    /// Volumes of its task.
+    pub volumes: Vec<Value>,
     /// CPU units.
     pub cpu: i32,
     /// MiB.
@@ -97,8 +102,14 @@ const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"]
 pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target) -> Result<Container> {
     let (cpu, memory) = (cpu(at)?, memory(at)?);
     let ports = ports(at)?;
-    let mut container =
-        Container { definition: Value::Null, ports: ports.iter().map(|(port, _)| *port).collect(), secrets: Vec::new(), cpu, memory };
+    let mut container = Container {
+        definition: Value::Null,
+        ports: ports.iter().map(|(port, _)| *port).collect(),
+        secrets: Vec::new(),
+        volumes: Vec::new(),
+        cpu,
+        memory,
+    };
     let mut out = Map::new();
     out.insert("name".into(), json!(name));
     out.insert("image".into(), image(name, at, img, target.selected)?);
@@ -134,17 +145,7 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
             // Two minutes is the longest that Fargate waits.
             "stop_grace_period" => insert(&mut out, "stopTimeout", json!(seconds(&value, 2..=if target.fargate { 120 } else { 86400 })?)),
             "environment" => insert(&mut out, "environment", environment(&value)?),
-            "labels" => insert(
-                &mut out,
-                "dockerLabels",
-                pairs(&value)?
-                    .into_iter()
-                    .collect::<BTreeMap<_, _>>()
-                    .into_iter()
-                    .map(|(k, v)| (k, json!(v)))
-                    .collect::<Map<_, _>>()
-                    .into(),
-            ),
+            "labels" => insert(&mut out, "dockerLabels", json!(pairs(&value)?.into_iter().collect::<BTreeMap<_, _>>())),
             "extra_hosts" => insert(&mut out, "extraHosts", extra_hosts(&value)?),
             "dns" => insert(&mut out, "dnsServers", strings(&value)?),
             "dns_search" => insert(&mut out, "dnsSearchDomains", strings(&value)?),
@@ -169,7 +170,14 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
                 capabilities(&value, key == "cap_add" && target.fargate)?,
             ),
             "tmpfs" => tmpfs(&mut linux, strings(&value)?.as_array().into_iter().flatten().filter_map(Value::as_str)),
-            "volumes" => volumes(&mut linux, &value, target)?,
+            "volumes" => {
+                let mounts = volume::read(doc, &value, target)?;
+                if !mounts.mount_points.is_empty() {
+                    insert(&mut out, "mountPoints", mounts.mount_points.into());
+                }
+                tmpfs(&mut linux, mounts.tmpfs.iter().map(String::as_str));
+                container.volumes = mounts.volumes;
+            }
             "mem_limit" | "cpus" | "mem_reservation" | "expose" => {}
             key if SILENT.contains(&key) || key.starts_with("x-") => {}
             key if IMPOSSIBLE.contains(&key) => {
@@ -234,21 +242,13 @@ pub fn conditions(at: &At<'_>) -> Result<Vec<(String, String)>> {
     depends_on.entries()?.into_iter().map(|(name, at)| Ok((name.to_owned(), condition(&at)?))).collect()
 }
 
-pub fn architecture(at: &At<'_>) -> Result<Option<&'static str>> {
-    let Some(platform) = at.key("platform") else { return Ok(None) };
-    match platform.text()? {
-        "linux/amd64" => Ok(Some("X86_64")),
-        "linux/arm64" | "linux/arm64/v8" => Ok(Some("ARM64")),
-        _ => Err(platform.expected("linux/amd64 or linux/arm64")),
-    }
-}
-
 fn image(name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Value> {
-    if at.key("build").is_some() {
-        return match img.and_then(|img| img.get(name)) {
-            None if needed => Err(Error::Missing { section: "img", maker: "img-push" }),
-            image => Ok(json!(image.and_then(|image| image.uri.as_ref()))),
-        };
+    // Built, or copied into ECR.
+    match img.and_then(|img| img.get(name)) {
+        Some(image) => return Ok(json!(image.uri)),
+        None if at.key("build").is_none() => {}
+        None if needed => return Err(Error::Missing { section: "img", maker: "img-push" }),
+        None => return Ok(Value::Null),
     }
     let image = at.key("image").ok_or_else(|| at.wrong("the service has neither image nor build"))?;
     match image.text()? {
@@ -369,23 +369,15 @@ fn capabilities(at: &At<'_>, fargate: bool) -> Result<Value> {
 }
 
 fn tmpfs<'a>(linux: &mut Map<String, Value>, paths: impl Iterator<Item = &'a str>) {
+    let mut paths = paths.peekable();
+    if paths.peek().is_none() {
+        return;
+    }
     // Compose gives no size and Docker then takes none; ECS wants one. 64 MiB is Docker's own default for shared memory.
     let mount = |path: &str| json!({"containerPath": path.split(':').next().unwrap_or(path), "size": 64});
     if let Some(list) = linux.entry("tmpfs").or_insert_with(|| json!([])).as_array_mut() {
         list.extend(paths.map(mount));
     }
-}
-
-/// What is mounted must be somewhere; only memory is everywhere.
-fn volumes(linux: &mut Map<String, Value>, at: &At<'_>, target: Target) -> Result<()> {
-    for volume in at.list()? {
-        let kind = volume.key("type").map_or(Ok("volume"), |at| at.text())?;
-        match volume.key("target") {
-            Some(place) if kind == "tmpfs" && !target.fargate => tmpfs(linux, std::iter::once(place.text()?)),
-            _ => return Err(volume.wrong("a task has no disk of yours: bind mounts and local volumes are not possible (tmpfs is, on EC2). Put the data into the image, S3 or a database")),
-        }
-    }
-    Ok(())
 }
 
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html>

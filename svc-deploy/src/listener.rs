@@ -2,12 +2,13 @@
 
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, Certificate, FixedResponseActionConfig, Listener, ProtocolEnum, RedirectActionConfig,
-    RedirectActionStatusCodeEnum,
+    RedirectActionStatusCodeEnum, Rule,
 };
 use shared::error::given;
 use shared::step::each;
-use shared::{Diff, Result, Run, Tried};
+use shared::{Diff, Error, Result, Run, Tried};
 
+use crate::forward::{self, Place};
 use crate::wish::Wanted;
 use crate::{SvcDeploy, load_balancer};
 
@@ -15,12 +16,17 @@ use crate::{SvcDeploy, load_balancer};
 struct Wish {
     port: i32,
     protocol: ProtocolEnum,
-    action: Action,
+    does: Does,
 }
 
-/// The port whose listener has the rules.
-pub fn port(wanted: &Wanted) -> i32 {
-    if wanted.certificate.is_some() { 443 } else { 80 }
+/// What becomes of a request that no rule takes.
+enum Does {
+    /// It goes to this service, the one without path and host.
+    Forward(String),
+    /// There is nothing.
+    NotFound,
+    /// It comes again by HTTPS.
+    Redirect,
 }
 
 impl SvcDeploy {
@@ -28,7 +34,10 @@ impl SvcDeploy {
         if wanted.published().next().is_none() {
             return Ok(());
         }
-        let wishes = self.wishes(wanted);
+        if wanted.alb.is_some() {
+            return self.adopt_listener(wanted);
+        }
+        let wishes = wishes(wanted);
         let ports: Vec<i32> = wishes.iter().map(|wish| wish.port).collect();
         let arns = each(wishes, async |wish| self.listener_up(run, wanted, wish).await).await?;
         self.svc.borrow_mut().listener_arns = arns;
@@ -37,32 +46,27 @@ impl SvcDeploy {
         self.delete_ours(run, unwanted.filter(|one| one.port() == Some(443) && !ports.contains(&443)).collect()).await
     }
 
-    /// The one with the rules first.
-    fn wishes(&self, wanted: &Wanted) -> Vec<Wish> {
-        let serving = Wish {
-            port: port(wanted),
-            protocol: if wanted.certificate.is_some() { ProtocolEnum::Https } else { ProtocolEnum::Http },
-            action: self.default_action(wanted),
-        };
-        let mut wishes = vec![serving];
-        if wanted.certificate.is_some() {
-            let redirect =
-                RedirectActionConfig::builder().protocol("HTTPS").port("443").status_code(RedirectActionStatusCodeEnum::Http301).build();
-            let action = Action::builder().r#type(ActionTypeEnum::Redirect).redirect_config(redirect).build();
-            wishes.push(Wish { port: 80, protocol: ProtocolEnum::Http, action });
+    /// The listener that has the rules, if it is there already: of an adopted load balancer the one for HTTPS, or else the one for HTTP.
+    pub fn serving(&self, wanted: &Wanted) -> Option<&(Listener, Vec<Rule>)> {
+        let listeners = self.found.balancer.as_ref().map(|found| found.listeners.as_slice()).unwrap_or_default();
+        let speaks = |protocol: &ProtocolEnum| listeners.iter().find(|(listener, _)| listener.protocol() == Some(protocol));
+        match &wanted.alb {
+            Some(_) => speaks(&ProtocolEnum::Https).or_else(|| speaks(&ProtocolEnum::Http)),
+            None => listeners.iter().find(|(listener, _)| listener.port() == Some(port(wanted))),
         }
-        wishes
     }
 
-    /// The service without path and host takes what no rule takes; when there is none, nothing is there.
-    fn default_action(&self, wanted: &Wanted) -> Action {
-        if let Some((service, _)) = wanted.published().find(|(_, published)| published.paths.is_empty() && published.hosts.is_empty()) {
-            forward(self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone()))
-        } else {
-            let nothing =
-                FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();
-            Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(nothing).build()
-        }
+    pub fn serves_https(&self, wanted: &Wanted) -> bool {
+        let adopted = wanted.alb.as_ref().and_then(|_| self.serving(wanted));
+        wanted.certificate.is_some() || adopted.is_some_and(|(listener, _)| listener.protocol() == Some(&ProtocolEnum::Https))
+    }
+
+    fn adopt_listener(&self, wanted: &Wanted) -> Result<()> {
+        let Some((listener, _)) = self.serving(wanted) else {
+            return Err(Error::document("x-svc.alb", "it has no listener for HTTPS or HTTP that rules could be put on: add one"));
+        };
+        self.svc.borrow_mut().listener_arns = vec![listener.listener_arn().map(str::to_owned)];
+        Ok(())
     }
 
     async fn listener_up(&self, run: &Run, wanted: &Wanted, wish: Wish) -> Result<Option<String>> {
@@ -73,15 +77,20 @@ impl SvcDeploy {
         };
         let arn = given(found.listener_arn(), "the listener's ARN")?;
         run.found("listener", &name);
+        let action = self.action(wanted, &name, &wish, Some(found));
         let secure = wish.protocol == ProtocolEnum::Https;
         let certificate = found.certificates().first().and_then(Certificate::certificate_arn);
         let diff = Diff::new()
             .field("protocol", found.protocol(), Some(&wish.protocol))
-            .field("defaultAction", found.default_actions().iter().map(text).collect::<Vec<_>>().join(", "), text(&wish.action))
+            .field(
+                "defaultAction",
+                found.default_actions().iter().map(forward::text).collect::<Vec<_>>().join(", "),
+                forward::text(&action),
+            )
             .field("certificate", certificate, if secure { wanted.certificate.as_deref() } else { None })
             .field("sslPolicy", found.ssl_policy().filter(|_| secure), secure.then_some(wanted.ssl_policy.as_str()));
         run.change("listener", &name, &diff, async {
-            let call = self.elb.modify_listener().listener_arn(&arn).port(wish.port).protocol(wish.protocol).default_actions(wish.action);
+            let call = self.elb.modify_listener().listener_arn(&arn).port(wish.port).protocol(wish.protocol).default_actions(action);
             let call =
                 call.set_certificates(secure.then(|| certificates(wanted))).set_ssl_policy(secure.then(|| wanted.ssl_policy.clone()));
             call.send().await.tried(format!("change the listener {name}")).map(drop)
@@ -90,14 +99,36 @@ impl SvcDeploy {
         Ok(Some(arn))
     }
 
+    fn action(&self, wanted: &Wanted, name: &str, wish: &Wish, found: Option<&Listener>) -> Action {
+        match &wish.does {
+            Does::Forward(service) => {
+                let arn = found.and_then(Listener::listener_arn).unwrap_or_default().to_owned();
+                self.lead(wanted, service, name, found.and_then(|found| found.default_actions().first()), Place::Listener(arn))
+            }
+            Does::NotFound => {
+                let nothing =
+                    FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();
+                Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(nothing).build()
+            }
+            Does::Redirect => {
+                let redirect = RedirectActionConfig::builder()
+                    .protocol("HTTPS")
+                    .port("443")
+                    .status_code(RedirectActionStatusCodeEnum::Http301)
+                    .build();
+                Action::builder().r#type(ActionTypeEnum::Redirect).redirect_config(redirect).build()
+            }
+        }
+    }
+
     async fn create_listener(&self, run: &Run, wanted: &Wanted, wish: Wish) -> Result<String> {
         let balancer = given(self.svc.borrow().load_balancer_arn.as_deref(), "the load balancer's ARN")?;
-        let secure = wish.protocol == ProtocolEnum::Https;
-        let call =
-            self.elb.create_listener().load_balancer_arn(balancer).port(wish.port).protocol(wish.protocol).default_actions(wish.action);
+        let name = format!("{}:{}", run.app, wish.port);
+        let (secure, action) = (wish.protocol == ProtocolEnum::Https, self.action(wanted, &name, &wish, None));
+        let call = self.elb.create_listener().load_balancer_arn(balancer).port(wish.port).protocol(wish.protocol).default_actions(action);
         let call = call.set_certificates(secure.then(|| certificates(wanted))).set_ssl_policy(secure.then(|| wanted.ssl_policy.clone()));
         let call = call.set_tags(Some(load_balancer::tags(run, &format!("listener-{}", wish.port))));
-        let made = call.send().await.tried(format!("create the listener {}:{}", run.app, wish.port))?;
+        let made = call.send().await.tried(format!("create the listener {name}"))?;
         given(made.listeners().first().and_then(Listener::listener_arn), "the new listener's ARN")
     }
 
@@ -122,20 +153,20 @@ impl SvcDeploy {
     }
 }
 
+fn port(wanted: &Wanted) -> i32 {
+    if wanted.certificate.is_some() { 443 } else { 80 }
+}
+
+/// The one with the rules first.
+fn wishes(wanted: &Wanted) -> Vec<Wish> {
+    let rest = wanted.published().find(|(_, published)| published.paths.is_empty() && published.hosts.is_empty());
+    let does = rest.map_or(Does::NotFound, |(service, _)| Does::Forward(service.name.clone()));
+    if wanted.certificate.is_none() {
+        return vec![Wish { port: 80, protocol: ProtocolEnum::Http, does }];
+    }
+    vec![Wish { port: 443, protocol: ProtocolEnum::Https, does }, Wish { port: 80, protocol: ProtocolEnum::Http, does: Does::Redirect }]
+}
+
 fn certificates(wanted: &Wanted) -> Vec<Certificate> {
     wanted.certificate.iter().map(|arn| Certificate::builder().certificate_arn(arn).build()).collect()
-}
-
-/// In a plan of a new target group its ARN is not known yet.
-pub fn forward(target_group: Option<String>) -> Action {
-    Action::builder().r#type(ActionTypeEnum::Forward).set_target_group_arn(target_group).build()
-}
-
-/// An action in words, to compare it: AWS gives more fields back than it was sent.
-pub fn text(action: &Action) -> String {
-    let target = action.target_group_arn().or_else(|| action.forward_config()?.target_groups().first()?.target_group_arn());
-    let redirect = action.redirect_config().map(|to| format!("{} {}", to.protocol().unwrap_or_default(), to.port().unwrap_or_default()));
-    let fixed = action.fixed_response_config().and_then(|fixed| fixed.status_code()).map(str::to_owned);
-    let to = target.map(str::to_owned).or(redirect).or(fixed).unwrap_or_default();
-    format!("{} {to}", action.r#type().map_or("", ActionTypeEnum::as_str))
 }

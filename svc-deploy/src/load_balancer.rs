@@ -19,17 +19,26 @@ use crate::wish::Wanted;
 pub type Found = Option<FoundBalancer>;
 
 pub struct FoundBalancer {
-    balancer: LoadBalancer,
+    pub balancer: LoadBalancer,
     pub ours: bool,
     attributes: Vec<LoadBalancerAttribute>,
     /// With their rules.
     pub listeners: Vec<(Listener, Vec<Rule>)>,
 }
 
-pub async fn find(elb: &Client, run: &Run) -> Result<Found> {
-    let said =
-        if_found(elb.describe_load_balancers().names(&run.app).send().await.tried(format!("look for the load balancer {}", run.app)))?;
-    let Some(balancer) = said.and_then(|said| said.load_balancers().first().cloned()) else { return Ok(None) };
+pub async fn find(elb: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
+    let call = elb.describe_load_balancers();
+    let found = match wanted.and_then(|wanted| wanted.alb.as_ref()) {
+        Some(arn) => {
+            Some(call.load_balancer_arns(arn).send().await.tried(format!("look at the load balancer {arn} that x-svc.alb names"))?)
+        }
+        None => if_found(call.names(&run.app).send().await.tried(format!("look for the load balancer {}", run.app)))?,
+    };
+    let balancer = found.and_then(|said| said.load_balancers().first().cloned());
+    if let Some(wanted) = wanted.filter(|wanted| wanted.alb.is_some()) {
+        check_adopted(wanted, balancer.as_ref())?;
+    }
+    let Some(balancer) = balancer else { return Ok(None) };
     let arn = given(balancer.load_balancer_arn(), "the load balancer's ARN")?;
     let tags = async { elb.describe_tags().resource_arns(&arn).send().await.tried(format!("read the tags of {arn}")) };
     let attributes = async {
@@ -40,7 +49,24 @@ pub async fn find(elb: &Client, run: &Run) -> Result<Found> {
     Ok(Some(FoundBalancer { balancer, ours, attributes: attributes.attributes().to_vec(), listeners }))
 }
 
-async fn listeners(elb: &Client, arn: &str) -> Result<Vec<(Listener, Vec<Rule>)>> {
+/// What `x-svc.alb` names has to reach the tasks: they let in only what carries the load balancer's security group of the network.
+fn check_adopted(wanted: &Wanted, balancer: Option<&LoadBalancer>) -> Result<()> {
+    let wrong = |what: String| Err(Error::document("x-svc.alb", what));
+    let Some(balancer) = balancer.filter(|balancer| balancer.r#type() == Some(&LoadBalancerTypeEnum::Application)) else {
+        return wrong("there is no Application Load Balancer of this ARN in this account and region".to_owned());
+    };
+    if wanted.net.vpc_id.is_some() && balancer.vpc_id() != wanted.net.vpc_id.as_deref() {
+        return wrong("it is in another VPC than the tasks (net.vpc_id): let net-up adopt that VPC (x-net.vpc)".to_owned());
+    }
+    match wanted.net.lb_security_group_id.as_ref().filter(|group| !balancer.security_groups().contains(group)) {
+        Some(group) => wrong(format!(
+            "it does not carry the security group {group} (net.lb_security_group_id), which alone may reach the tasks: add it (aws elbv2 set-security-groups; name those that it has as well)"
+        )),
+        None => Ok(()),
+    }
+}
+
+pub async fn listeners(elb: &Client, arn: &str) -> Result<Vec<(Listener, Vec<Rule>)>> {
     let items = elb.describe_listeners().load_balancer_arn(arn).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let listeners = items.tried(format!("look for the listeners of {arn}"))?;
     try_join_all(listeners.into_iter().map(async |listener| {
@@ -76,6 +102,10 @@ impl SvcDeploy {
             return Ok(());
         }
         let found = self.found.balancer.as_ref();
+        if wanted.alb.is_some() {
+            self.adopt(wanted);
+            return Ok(());
+        }
         if found.is_some_and(|found| !found.ours) {
             return Err(run.foreign("load balancer", &run.app));
         }
@@ -95,9 +125,20 @@ impl SvcDeploy {
         Ok(())
     }
 
+    fn adopt(&self, wanted: &Wanted) {
+        let Some(found) = self.found.balancer.as_ref().map(|found| &found.balancer) else { return };
+        self.record_url(wanted, found);
+        let mut svc = self.svc.borrow_mut();
+        svc.load_balancer_arn = found.load_balancer_arn().map(str::to_owned);
+        svc.load_balancer_name = found.load_balancer_name().map(str::to_owned);
+    }
+
     pub async fn settle_balancer(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         // Without an ARN none is wanted, or this is the plan of a new one.
         let Some(arn) = self.svc.borrow().load_balancer_arn.clone() else { return Ok(()) };
+        if wanted.alb.is_some() {
+            return Ok(());
+        }
         if let Some(found) = &self.found.balancer {
             self.settle_place(run, wanted, &found.balancer).await?;
         }
@@ -105,7 +146,7 @@ impl SvcDeploy {
     }
 
     fn record_url(&self, wanted: &Wanted, balancer: &LoadBalancer) {
-        let scheme = if wanted.certificate.is_some() { "https" } else { "http" };
+        let scheme = if self.serves_https(wanted) { "https" } else { "http" };
         self.svc.borrow_mut().url = balancer.dns_name().map(|name| format!("{scheme}://{name}"));
     }
 

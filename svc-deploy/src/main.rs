@@ -3,6 +3,7 @@
 mod compose;
 mod container;
 mod deployment;
+mod forward;
 mod listener;
 mod load_balancer;
 mod log_group;
@@ -11,6 +12,7 @@ mod rule;
 mod service;
 mod target_group;
 mod task_definition;
+mod volume;
 mod wish;
 
 use std::cell::RefCell;
@@ -40,6 +42,8 @@ struct SvcDeploy {
     svc: RefCell<Svc>,
     /// Services that this run has made or updated, whose deployments therefore begin anew.
     changed: RefCell<BTreeSet<String>>,
+    /// Rules and listeners that go over to another target group when its targets are well.
+    moves: RefCell<Vec<forward::Move>>,
 }
 
 /// What there was before the walk began.
@@ -63,6 +67,7 @@ enum Step {
     Listeners,
     Rules,
     Services,
+    Moves,
 }
 
 #[derive(JsonSchema)]
@@ -91,6 +96,8 @@ impl Stage for SvcDeploy {
         // A service can only have a target group that a listener leads to.
         &[Step::Rules],
         &[Step::Services],
+        // Requests go over to new targets when these are well.
+        &[Step::Moves],
     ];
     type Step = Step;
     type Flags = Flags;
@@ -107,14 +114,14 @@ impl Stage for SvcDeploy {
         let (log_groups, roles, balancer, target_groups, task_definitions, services) = try_join!(
             log_group::find(&logs, run),
             role::find(&iam, run),
-            load_balancer::find(&elb, run),
+            load_balancer::find(&elb, run, wanted),
             target_group::find(&elb, run, wanted),
             task_definition::find(&ecs, run, wanted),
             service::find(&ecs, run, wanted),
         )?;
         let found = Found { log_groups, roles, balancer, target_groups, task_definitions, services };
         let svc = RefCell::new(Svc { services: untouched(doc, wanted)?, ..Svc::default() });
-        Ok(Self { ecs, iam, elb, logs, found, svc, changed: RefCell::default() })
+        Ok(Self { ecs, iam, elb, logs, found, svc, changed: RefCell::default(), moves: RefCell::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
@@ -128,6 +135,7 @@ impl Stage for SvcDeploy {
             Step::Listeners => self.listeners_up(run, wanted).await,
             Step::Rules => self.rules_up(run, wanted).await,
             Step::Services => self.services_up(run, wanted).await,
+            Step::Moves => self.moves_up(run, wanted).await,
         }
     }
 
@@ -144,8 +152,9 @@ impl Stage for SvcDeploy {
             Step::TargetGroups => self.target_groups_down(run).await,
             Step::TaskDefinitions => self.task_definitions_down(run).await,
             Step::Listeners => self.listeners_down(run).await,
-            // Settings go with what they are of, rules with their listener.
-            Step::Settings | Step::Rules => Ok(()),
+            Step::Rules => self.rules_down(run).await,
+            // They go with what they are of.
+            Step::Settings | Step::Moves => Ok(()),
             Step::Services => self.services_down(run).await,
         }
     }
@@ -240,6 +249,7 @@ const GRANTS: &[Grant] = &[
             "elasticloadbalancing:DeleteTargetGroup",
             "elasticloadbalancing:ModifyListener",
             "elasticloadbalancing:ModifyLoadBalancerAttributes",
+            "elasticloadbalancing:ModifyRule",
             "elasticloadbalancing:ModifyTargetGroup",
             "elasticloadbalancing:ModifyTargetGroupAttributes",
             "elasticloadbalancing:SetRulePriorities",

@@ -1,12 +1,15 @@
 //! The rules: which requests go to which service. The service without path and host has none, it is the listener's default.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_elasticloadbalancingv2::types::{HostHeaderConditionConfig, PathPatternConditionConfig, Rule, RuleCondition, RulePriorityPair};
 use shared::error::given;
 use shared::step::each;
 use shared::{Diff, Error, Result, Run, Tried};
 
+use crate::forward::{self, Place};
 use crate::wish::Wanted;
-use crate::{SvcDeploy, listener, load_balancer};
+use crate::{SvcDeploy, load_balancer};
 
 /// A rule takes five values in all its conditions.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html>
@@ -22,6 +25,11 @@ struct Wish {
 }
 
 impl Wish {
+    /// As the messages call it: `web:/shop/*`.
+    fn name(&self) -> String {
+        format!("{}:{}{}", self.service, self.hosts.join(" "), self.paths.join(" "))
+    }
+
     fn conditions(&self) -> Vec<RuleCondition> {
         let hosts = HostHeaderConditionConfig::builder().set_values(Some(self.hosts.clone())).build();
         let paths = PathPatternConditionConfig::builder().set_values(Some(self.paths.clone())).build();
@@ -62,49 +70,88 @@ fn wishes(wanted: &Wanted) -> Result<Vec<Wish>> {
 }
 
 impl SvcDeploy {
-    /// A rule is known by what it asks for and where it leads; what leads elsewhere is not wanted any more.
+    /// A rule is known by what it asks for; where it leads can be changed.
     pub async fn rules_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         if wanted.published().next().is_none() {
             return Ok(());
         }
-        let wishes = wishes(wanted)?;
-        let listeners = self.found.balancer.as_ref().map(|found| found.listeners.as_slice()).unwrap_or_default();
-        let serving = listeners.iter().find(|(listener, _)| listener.port() == Some(listener::port(wanted)));
-        let mut left: Vec<&Rule> = serving.iter().flat_map(|(_, rules)| rules).filter(|rule| rule.is_default() != Some(true)).collect();
-        // A listener that only redirects must not serve by old rules; one that is not wanted any more took its rules along.
-        let others = listeners.iter().filter(|(listener, _)| listener::port(wanted) == 443 && listener.port() == Some(80));
-        let stale: Vec<&Rule> = others.flat_map(|(_, rules)| rules).filter(|rule| rule.is_default() != Some(true)).collect();
-        let (mut kept, mut missing) = (Vec::new(), Vec::new());
-        for wish in &wishes {
-            let target = self.svc.borrow().services.get(&wish.service).and_then(|record| record.target_group_arn.clone());
-            let same = |rule: &&Rule| {
-                conditions(rule.conditions()) == conditions(&wish.conditions()) && target.is_some() && forwards_to(rule) == target
-            };
-            match left.iter().position(same) {
-                Some(place) => kept.push((wish, left.remove(place))),
-                None => missing.push((wish, target)),
-            }
+        let mut wishes = wishes(wanted)?;
+        let serving = self.serving(wanted);
+        let mut left = own(serving.iter().flat_map(|(_, rules)| rules));
+        if wanted.alb.is_some() {
+            self.give_way(run, &mut wishes, &left).await?;
         }
-        left.extend(stale);
-        // Old ones first: their priorities may be needed.
-        let arns = left.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
+        let stale = own(self.redirecting(wanted));
+        let (kept, open) = matched(wishes.iter().collect(), &mut left, |wish, rule| self.is_led(wish, rule));
+        // A rule made by hand is none of our business, even when it asks for the same.
+        let arns = left.iter().chain(&stale).filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
         let ours = load_balancer::ours(&self.elb, run, arns).await?;
-        // A rule made by hand is none of our business.
         left.retain(|rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn)));
+        let (moving, missing) = matched(open, &mut left, |_, _| true);
+        left.extend(stale.into_iter().filter(|rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn))));
+        // Old ones first: their priorities may be needed.
         each(left, async |rule| self.delete_rule(run, rule).await).await?;
-        self.settle_priorities(run, &kept).await?;
-        each(missing, async |(wish, target)| {
-            let name = format!("{}:{}", wish.service, [wish.hosts.join(" "), wish.paths.join(" ")].concat());
-            run.create("rule", &name, self.create_rule(run, wish, target)).await.map(drop)
-        })
-        .await
-        .map(drop)
+        self.settle_priorities(run, &[kept, moving.clone()].concat()).await?;
+        each(moving, async |(wish, rule)| self.settle_rule(run, wanted, wish, rule).await).await?;
+        each(missing, async |wish| run.create("rule", &wish.name(), self.create_rule(run, wish)).await.map(drop)).await.map(drop)
     }
 
-    async fn create_rule(&self, run: &Run, wish: &Wish, target: Option<String>) -> Result<String> {
+    /// The rules of the listener that only redirects, which must not serve by them any more; a listener that is not wanted took its rules along.
+    fn redirecting(&self, wanted: &Wanted) -> impl Iterator<Item = &Rule> {
+        let listeners = self.found.balancer.iter().filter(|_| wanted.certificate.is_some()).flat_map(|found| &found.listeners);
+        listeners.filter(|(listener, _)| listener.port() == Some(80)).flat_map(|(_, rules)| rules)
+    }
+
+    /// On an adopted load balancer others have rules as well: ours take the priorities between theirs.
+    async fn give_way(&self, run: &Run, wishes: &mut [Wish], rules: &[&Rule]) -> Result<()> {
+        let arns = rules.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
+        let ours = load_balancer::ours(&self.elb, run, arns).await?;
+        let theirs = rules.iter().filter(|rule| rule.rule_arn().is_some_and(|arn| !ours.contains(arn)));
+        let taken: Vec<i32> = theirs.filter_map(|rule| rule.priority()?.parse().ok()).collect();
+        let free = (1..).filter(|priority| !taken.contains(priority));
+        for (wish, priority) in wishes.iter_mut().zip(free) {
+            wish.priority = priority;
+        }
+        Ok(())
+    }
+
+    /// Those on adopted load balancers, which the app's target groups name; those on our own go with it.
+    pub async fn rules_down(&self, run: &Run) -> Result<()> {
+        let own = self.found.balancer.as_ref().filter(|found| found.ours).and_then(|found| found.balancer.load_balancer_arn());
+        let groups = self.found.target_groups.values().flat_map(|found| found.group.load_balancer_arns());
+        let adopted: BTreeSet<&String> = groups.filter(|arn| own != Some(arn.as_str())).collect();
+        for arn in adopted {
+            let listeners = load_balancer::listeners(&self.elb, arn).await?;
+            let rules: Vec<Rule> = listeners.into_iter().flat_map(|(_, rules)| rules).collect();
+            let ours =
+                load_balancer::ours(&self.elb, run, rules.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect()).await?;
+            let ours = rules.iter().filter(|rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn)));
+            each(ours, async |rule| self.delete_rule(run, rule).await).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the rule leads to the wish's service and nowhere else.
+    fn is_led(&self, wish: &Wish, rule: &Rule) -> bool {
+        let target = self.target_group(&wish.service);
+        target.is_some() && rule.actions().iter().map(forward::text).eq([forward::text(&forward::to(target))])
+    }
+
+    async fn settle_rule(&self, run: &Run, wanted: &Wanted, wish: &Wish, rule: &Rule) -> Result<()> {
+        let arn = given(rule.rule_arn(), "the rule's ARN")?;
+        let action = self.lead(wanted, &wish.service, &wish.name(), rule.actions().first(), Place::Rule(arn.clone()));
+        let diff =
+            Diff::new().field("action", rule.actions().iter().map(forward::text).collect::<Vec<_>>().join(", "), forward::text(&action));
+        run.change("rule", &wish.name(), &diff, async {
+            self.elb.modify_rule().rule_arn(&arn).actions(action).send().await.tried(format!("change the rule {}", wish.name())).map(drop)
+        })
+        .await
+    }
+
+    async fn create_rule(&self, run: &Run, wish: &Wish) -> Result<String> {
         let listener = given(self.svc.borrow().listener_arns.first().and_then(Option::as_deref), "the listener's ARN")?;
         let call = self.elb.create_rule().listener_arn(listener).priority(wish.priority).set_conditions(Some(wish.conditions()));
-        let call = call.actions(listener::forward(target)).set_tags(Some(load_balancer::tags(run, &wish.service)));
+        let call = call.actions(forward::to(self.target_group(&wish.service))).set_tags(Some(load_balancer::tags(run, &wish.service)));
         let made = call.send().await.tried(format!("create the rule for services.{}", wish.service))?;
         given(made.rules().first().and_then(Rule::rule_arn), "the new rule's ARN")
     }
@@ -138,6 +185,27 @@ impl SvcDeploy {
     }
 }
 
+/// All but the default rule, which is the listener's.
+fn own<'a>(rules: impl Iterator<Item = &'a Rule>) -> Vec<&'a Rule> {
+    rules.filter(|rule| rule.is_default() != Some(true)).collect()
+}
+
+/// Finds for each wish the rule that asks for the same and also `fits`, and takes it out of `rules`; gives these pairs, and the wishes without one.
+fn matched<'a>(
+    wishes: Vec<&'a Wish>,
+    rules: &mut Vec<&'a Rule>,
+    fits: impl Fn(&Wish, &Rule) -> bool,
+) -> (Vec<(&'a Wish, &'a Rule)>, Vec<&'a Wish>) {
+    let (mut pairs, mut open) = (Vec::new(), Vec::new());
+    for wish in wishes {
+        match rules.iter().position(|rule| conditions(rule.conditions()) == conditions(&wish.conditions()) && fits(wish, rule)) {
+            Some(place) => pairs.push((wish, rules.remove(place))),
+            None => open.push(wish),
+        }
+    }
+    (pairs, open)
+}
+
 /// What a rule asks for, in words and order.
 fn conditions(conditions: &[RuleCondition]) -> Vec<String> {
     let values = |condition: &RuleCondition| {
@@ -155,9 +223,4 @@ fn conditions(conditions: &[RuleCondition]) -> Vec<String> {
         conditions.iter().map(|condition| format!("{}={}", condition.field().unwrap_or_default(), values(condition).join(","))).collect();
     texts.sort();
     texts
-}
-
-fn forwards_to(rule: &Rule) -> Option<String> {
-    let action = rule.actions().first()?;
-    action.target_group_arn().or_else(|| action.forward_config()?.target_groups().first()?.target_group_arn()).map(str::to_owned)
 }

@@ -14,9 +14,9 @@ use shared::step::each;
 use shared::wait::{until, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::SvcDeploy;
 use crate::compose::{NetworkMode, Service};
 use crate::wish::Wanted;
+use crate::{SvcDeploy, forward};
 
 /// By name; those that are gone for good are not among them.
 pub type Found = BTreeMap<String, EcsService>;
@@ -243,11 +243,12 @@ impl SvcDeploy {
             diff = diff.field("capacityProviderStrategy", strategy_text(found), wanted_strategy_text(wanted));
         }
         if !patched("loadBalancers") {
-            let target =
-                |one: &LoadBalancer| format!("{} {}", one.target_group_arn().unwrap_or_default(), one.container_port().unwrap_or_default());
-            let group = record.and_then(|record| record.target_group_arn.as_deref()).unwrap_or_default();
-            let wished: Vec<String> = service.published.iter().map(|published| format!("{group} {}", published.port)).collect();
-            diff = diff.field("loadBalancers", found.load_balancers().iter().map(target).collect::<Vec<_>>(), wished);
+            let target = |one: &LoadBalancer| {
+                format!("{}:{}", one.target_group_arn().map_or("", forward::short), one.container_port().unwrap_or_default())
+            };
+            let group = record.and_then(|record| record.target_group_arn.as_deref()).map_or(forward::NEW, forward::short);
+            let wished: Vec<String> = service.published.iter().map(|published| format!("{group}:{}", published.port)).collect();
+            diff = diff.field("loadBalancers", found.load_balancers().iter().map(target).collect::<Vec<_>>().join(" "), wished.join(" "));
         }
         if let Some(published) = service.published.as_ref().filter(|_| !patched("healthCheckGracePeriodSeconds")) {
             diff = diff.field("healthCheckGracePeriodSeconds", found.health_check_grace_period_seconds(), Some(published.grace));

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::types::{Matcher, ProtocolEnum, TargetGroup, TargetGroupAttribute, TargetTypeEnum};
+use aws_sdk_elasticloadbalancingv2::types::{Matcher, TargetGroup, TargetGroupAttribute};
 use futures_util::future::try_join_all;
 use futures_util::try_join;
+use serde::{Deserialize, Serialize};
+use shared::doc::At;
 use shared::error::{given, if_found};
 use shared::step::each;
 use shared::wait::while_not_yet;
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::compose::{NetworkMode, Published, Service};
+use crate::compose::{Published, Service};
 use crate::wish::Wanted;
 use crate::{SvcDeploy, load_balancer};
 
@@ -19,7 +21,7 @@ use crate::{SvcDeploy, load_balancer};
 pub type Found = BTreeMap<String, FoundGroup>;
 
 pub struct FoundGroup {
-    group: TargetGroup,
+    pub group: TargetGroup,
     ours: bool,
     attributes: Vec<TargetGroupAttribute>,
 }
@@ -29,15 +31,52 @@ const LONGEST: usize = 32;
 /// Seconds that a task which stops may still answer what it has taken. AWS's five minutes make every deployment as slow.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/bestpracticesguide/load-balancer-connection-draining.html>
 const DRAIN: &str = "30";
-/// Port and kind of target of a target group can't be changed, so they are part of its name: another one is made beside it.
-pub fn name(run: &Run, service: &Service, published: &Published) -> String {
-    let fixed = shared::name::fingerprint(&format!("{} {}", published.port, kind(service)));
-    shared::name::fit(&[&run.app, &service.name, &fixed[..6]], LONGEST)
+
+/// What a target group is to be, in AWS's own words, so that `x-svc.patch.target_group` can change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Shape {
+    pub port: i32,
+    pub protocol: String,
+    pub protocol_version: String,
+    pub target_type: String,
+    pub health_check_path: String,
+    pub health_check_interval_seconds: i32,
+    pub health_check_timeout_seconds: i32,
+    pub healthy_threshold_count: i32,
+    pub unhealthy_threshold_count: i32,
+    pub matcher: Codes,
+    pub attributes: BTreeMap<String, String>,
 }
 
-/// Tasks with a network interface of their own are addressed by it, others by their instance.
-fn kind(service: &Service) -> TargetTypeEnum {
-    if service.network_mode == NetworkMode::Awsvpc { TargetTypeEnum::Ip } else { TargetTypeEnum::Instance }
+/// What a healthy target answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Codes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_code: Option<String>,
+}
+
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html>
+pub fn attributes() -> BTreeMap<String, String> {
+    BTreeMap::from([("deregistration_delay.timeout_seconds".to_owned(), DRAIN.to_owned())])
+}
+
+impl Shape {
+    pub fn patched(&self, patch: &At<'_>) -> Result<Self> {
+        let mut shape = serde_json::to_value(self).map_err(|error| Error::Failed(error.to_string()))?;
+        json_patch::merge(&mut shape, patch.value());
+        serde_json::from_value(shape).map_err(|error| patch.wrong(error.to_string()))
+    }
+}
+
+/// What can't be changed in a target group is part of its name: another one is made beside it.
+pub fn name(run: &Run, service: &Service, published: &Published) -> String {
+    let Shape { port, protocol, protocol_version, target_type, .. } = &published.target_group;
+    let fixed = shared::name::fingerprint(&format!("{port} {protocol} {protocol_version} {target_type}"));
+    shared::name::fit(&[&run.app, &service.name, &fixed[..6]], LONGEST)
 }
 
 /// Building up, those of the services; taking down, all of the app's.
@@ -93,7 +132,7 @@ impl SvcDeploy {
                     run.found("target group", arn);
                     Some(arn.to_owned())
                 }
-                None => run.create("target group", &name, self.create_target_group(run, wanted, service, published, &name)).await?,
+                None => run.create("target group", &name, self.create_target_group(run, wanted, service, &published.target_group, &name)).await?,
             };
             self.record(&service.name, |record| {
                 record.published = true;
@@ -108,64 +147,62 @@ impl SvcDeploy {
     pub async fn settle_target_groups(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         each(wanted.published(), async |(service, published)| {
             let arn = self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone());
-            self.settle_target_group(run, &name(run, service, published), published, arn).await
+            self.settle_target_group(run, &name(run, service, published), &published.target_group, arn).await
         })
         .await
         .map(drop)
     }
 
-    async fn create_target_group(
-        &self,
-        run: &Run,
-        wanted: &Wanted,
-        service: &Service,
-        published: &Published,
-        name: &str,
-    ) -> Result<String> {
-        let health = &published.health;
-        let call = self.elb.create_target_group().name(name).protocol(ProtocolEnum::Http).port(published.port).target_type(kind(service));
-        let call = call.set_vpc_id(wanted.net.vpc_id.clone()).health_check_path(&health.path).matcher(matcher(published));
-        let call = call.health_check_interval_seconds(health.interval).health_check_timeout_seconds(health.timeout);
-        let call = call.healthy_threshold_count(health.healthy).unhealthy_threshold_count(health.unhealthy);
+    async fn create_target_group(&self, run: &Run, wanted: &Wanted, service: &Service, shape: &Shape, name: &str) -> Result<String> {
+        let call = self.elb.create_target_group().name(name).set_vpc_id(wanted.net.vpc_id.clone()).port(shape.port);
+        let call = call.protocol(shape.protocol.as_str().into()).protocol_version(&shape.protocol_version);
+        let call = call.target_type(shape.target_type.as_str().into()).health_check_path(&shape.health_check_path).matcher(matcher(shape));
+        let call = call.health_check_interval_seconds(shape.health_check_interval_seconds);
+        let call = call.health_check_timeout_seconds(shape.health_check_timeout_seconds);
+        let call = call.healthy_threshold_count(shape.healthy_threshold_count).unhealthy_threshold_count(shape.unhealthy_threshold_count);
         let made =
             call.set_tags(Some(load_balancer::tags(run, &service.name))).send().await.tried(format!("create the target group {name}"))?;
         given(made.target_groups().first().and_then(TargetGroup::target_group_arn), "the new target group's ARN")
     }
 
-    async fn settle_target_group(&self, run: &Run, name: &str, published: &Published, arn: Option<String>) -> Result<()> {
+    async fn settle_target_group(&self, run: &Run, name: &str, shape: &Shape, arn: Option<String>) -> Result<()> {
         // In a plan of a new target group there is nothing to compare.
         let Some(arn) = arn else { return Ok(()) };
-        let (found, health) = (self.found.target_groups.get(name), &published.health);
-        if let Some(group) = found.map(|found| &found.group) {
-            let diff = Diff::new()
-                .field("health.path", group.health_check_path(), Some(health.path.as_str()))
-                .field("health.codes", group.matcher().and_then(Matcher::http_code), Some(health.codes.as_str()))
-                .field("health.interval", group.health_check_interval_seconds(), Some(health.interval))
-                .field("health.timeout", group.health_check_timeout_seconds(), Some(health.timeout))
-                .field("health.healthy", group.healthy_threshold_count(), Some(health.healthy))
-                .field("health.unhealthy", group.unhealthy_threshold_count(), Some(health.unhealthy));
-            run.change("target group", name, &diff, async {
-                let call =
-                    self.elb.modify_target_group().target_group_arn(&arn).health_check_path(&health.path).matcher(matcher(published));
-                let call = call.health_check_interval_seconds(health.interval).health_check_timeout_seconds(health.timeout);
-                let call = call.healthy_threshold_count(health.healthy).unhealthy_threshold_count(health.unhealthy);
-                call.send().await.tried(format!("change the health check of {name}")).map(drop)
-            })
-            .await?;
+        let found = self.found.target_groups.get(name);
+        if let Some(found) = found {
+            self.settle_health(run, name, shape, &arn, &found.group).await?;
         }
-        let key = "deregistration_delay.timeout_seconds";
-        let was = found.and_then(|found| found.attributes.iter().find(|one| one.key() == Some(key))).and_then(TargetGroupAttribute::value);
-        let diff = Diff::new().field(key, was, Some(DRAIN));
+        let was = |key: &str| {
+            let attributes = found.map(|found| found.attributes.as_slice()).unwrap_or_default();
+            attributes.iter().find(|one| one.key() == Some(key)).and_then(TargetGroupAttribute::value)
+        };
+        let diff = shape.attributes.iter().fold(Diff::new(), |diff, (key, value)| diff.field(key, was(key), Some(value.as_str())));
         run.change("target group", name, &diff, async {
-            let attribute = TargetGroupAttribute::builder().key(key).value(DRAIN).build();
-            self.elb
-                .modify_target_group_attributes()
-                .target_group_arn(&arn)
-                .attributes(attribute)
-                .send()
-                .await
-                .tried(format!("change the attributes of {name}"))
-                .map(drop)
+            let attributes = shape.attributes.iter().map(|(key, value)| TargetGroupAttribute::builder().key(key).value(value).build());
+            let call = self.elb.modify_target_group_attributes().target_group_arn(&arn).set_attributes(Some(attributes.collect()));
+            call.send().await.tried(format!("change the attributes of {name}")).map(drop)
+        })
+        .await
+    }
+
+    async fn settle_health(&self, run: &Run, name: &str, shape: &Shape, arn: &str, found: &TargetGroup) -> Result<()> {
+        let codes = found.matcher();
+        let diff = Diff::new()
+            .field("HealthCheckPath", found.health_check_path(), Some(shape.health_check_path.as_str()))
+            .field("Matcher.HttpCode", codes.and_then(Matcher::http_code), shape.matcher.http_code.as_deref())
+            .field("Matcher.GrpcCode", codes.and_then(Matcher::grpc_code), shape.matcher.grpc_code.as_deref())
+            .field("HealthCheckIntervalSeconds", found.health_check_interval_seconds(), Some(shape.health_check_interval_seconds))
+            .field("HealthCheckTimeoutSeconds", found.health_check_timeout_seconds(), Some(shape.health_check_timeout_seconds))
+            .field("HealthyThresholdCount", found.healthy_threshold_count(), Some(shape.healthy_threshold_count))
+            .field("UnhealthyThresholdCount", found.unhealthy_threshold_count(), Some(shape.unhealthy_threshold_count));
+        run.change("target group", name, &diff, async {
+            let call =
+                self.elb.modify_target_group().target_group_arn(arn).health_check_path(&shape.health_check_path).matcher(matcher(shape));
+            let call = call.health_check_interval_seconds(shape.health_check_interval_seconds);
+            let call = call.health_check_timeout_seconds(shape.health_check_timeout_seconds);
+            let call = call.healthy_threshold_count(shape.healthy_threshold_count);
+            let call = call.unhealthy_threshold_count(shape.unhealthy_threshold_count);
+            call.send().await.tried(format!("change the health check of {name}")).map(drop)
         })
         .await
     }
@@ -191,6 +228,6 @@ impl SvcDeploy {
     }
 }
 
-fn matcher(published: &Published) -> Matcher {
-    Matcher::builder().http_code(&published.health.codes).build()
+fn matcher(shape: &Shape) -> Matcher {
+    Matcher::builder().set_http_code(shape.matcher.http_code.clone()).set_grpc_code(shape.matcher.grpc_code.clone()).build()
 }

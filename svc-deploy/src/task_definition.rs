@@ -105,6 +105,9 @@ impl SvcDeploy {
             request["cpu"] = json!(cpu.to_string());
             request["memory"] = json!(memory.to_string());
         }
+        if !service.volumes.is_empty() {
+            request["volumes"] = json!(service.volumes);
+        }
         if let Some(platform) = service.runtime_platform() {
             request["runtimePlatform"] = platform;
         }

@@ -4,7 +4,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use shared::doc::{Cluster, Img, LaunchType, Net, Selection};
+use shared::doc::{Cluster, Img, Net, Selection, check_retention};
 use shared::{Document, Error, Result};
 
 use crate::compose::{self, Service};
@@ -24,6 +24,12 @@ pub struct Flags {
     /// S3 bucket for the load balancer's access logs
     #[arg(long, value_name = "BUCKET")]
     access_logs: Option<String>,
+    /// Use this load balancer instead of making one: services get rules on its listener, and it is never changed or deleted otherwise
+    #[arg(long, value_name = "ARN")]
+    alb: Option<String>,
+    /// Use this task execution role instead of making one; it is never changed or deleted
+    #[arg(long, value_name = "ARN")]
+    execution_role: Option<String>,
     /// Days that log lines are kept, one of those that CloudWatch Logs knows [default: 30]
     #[arg(long, value_name = "DAYS")]
     retention: Option<i32>,
@@ -75,6 +81,10 @@ pub struct Wanted {
     pub ssl_policy: String,
     pub internal: bool,
     pub access_logs: Option<String>,
+    /// The load balancer that is used instead of one of our own.
+    pub alb: Option<String>,
+    /// The task execution role that is used instead of one of our own.
+    pub execution_role: Option<String>,
     pub retention: i32,
     pub services: Vec<Service>,
 }
@@ -83,25 +93,17 @@ pub struct Wanted {
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html>
 const SSL_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09";
 
-/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>
-const RETENTIONS: &[i32] = &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
-
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let (net, cluster): (Net, Cluster) = (doc.need("net", "net-up")?, doc.need("cluster", "cluster-up")?);
         let img: Option<Img> = doc.view("img")?;
         let doc = &flags.one.put_into(doc)?;
-        if let Some(at) = doc.root().key("x-svc").and_then(|at| at.key("alb")) {
-            return Err(at.wrong("svc-deploy can't adopt a load balancer yet: take this out to have it make one"));
-        }
         let wish = doc.wish(&doc.root(), "x-svc", flags)?;
-        let retention = wish.retention.unwrap_or(30);
-        if !RETENTIONS.contains(&retention) {
-            return Err(Error::document("x-svc.retention", format!("{retention} days: CloudWatch Logs knows {RETENTIONS:?}")));
-        }
-        let fargate = cluster.launch_type == LaunchType::Fargate;
-        let services = compose::services(doc, &flags.selection, img.as_ref(), fargate)?;
-        if services.iter().any(|service| service.published.is_some()) && doc.name()?.starts_with("internal-") {
+        let retention = check_retention("x-svc.retention", wish.retention.unwrap_or(30))?;
+        let services = compose::services(doc, &flags.selection, img.as_ref(), &cluster)?;
+        if wish.alb.is_some() {
+            check_adopted(&wish, &services)?;
+        } else if services.iter().any(|service| service.published.is_some()) && doc.name()?.starts_with("internal-") {
             return Err(Error::document("name", "a load balancer's name can't begin with \"internal-\": give the app another name"));
         }
         Ok(Self {
@@ -111,6 +113,8 @@ impl Wanted {
             ssl_policy: wish.ssl_policy.unwrap_or_else(|| SSL_POLICY.to_owned()),
             internal: wish.internal.unwrap_or(false),
             access_logs: wish.access_logs,
+            alb: wish.alb,
+            execution_role: wish.execution_role,
             retention,
             services,
         })
@@ -123,6 +127,24 @@ impl Wanted {
 
     pub fn published(&self) -> impl Iterator<Item = (&Service, &compose::Published)> {
         self.services.iter().filter_map(|service| service.published.as_ref().map(|published| (service, published)))
+    }
+}
+
+/// An adopted load balancer is used as it is, so nothing about it can be asked for, and its default action is not ours to give away.
+fn check_adopted(wish: &Flags, services: &[Service]) -> Result<()> {
+    if wish.certificate.is_some() || wish.ssl_policy.is_some() || wish.internal.is_some() || wish.access_logs.is_some() {
+        return Err(Error::document(
+            "x-svc.alb",
+            "with `alb` the load balancer is used as it is: certificate, ssl_policy, internal and access_logs can't be asked for",
+        ));
+    }
+    let all = services.iter().filter_map(|service| service.published.as_ref());
+    match all.into_iter().find(|published| published.paths.is_empty() && published.hosts.is_empty()) {
+        Some(published) => Err(Error::document(
+            format!("{}.x-svc.path", published.path),
+            "with `alb` every published service needs a path or a host: what no rule takes is not ours",
+        )),
+        None => Ok(()),
     }
 }
 

@@ -1,0 +1,184 @@
+//! The volumes of a task: EFS, memory, and (when asked for) the disk of the instance.
+//! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Volume.html>
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use shared::Result;
+use shared::doc::{At, Document};
+
+use crate::container::Target;
+
+/// What a container mounts, and what its task therefore has.
+#[derive(Default)]
+pub struct Mounts {
+    pub mount_points: Vec<Value>,
+    /// Of the task, by name; containers may share one.
+    pub volumes: Vec<Value>,
+    /// Paths in memory.
+    pub tmpfs: Vec<String>,
+}
+
+/// `x-efs` of a top-level volume.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Efs {
+    file_system_id: String,
+    access_point_id: Option<String>,
+    #[serde(default)]
+    root_directory: Option<String>,
+    /// Whether the task role decides what may be done.
+    #[serde(default)]
+    iam: bool,
+}
+
+/// Both forms: `data:/data:ro`, or `{type, source, target, read_only}`.
+pub fn read(doc: &Document, at: &At<'_>, target: Target) -> Result<Mounts> {
+    let mut all = Mounts::default();
+    for place in at.list()? {
+        let mount = Mount::read(&place)?;
+        match mount.kind {
+            Kind::Tmpfs if target.fargate => return Err(place.wrong("is not possible on Fargate: take it out, or run the app elsewhere")),
+            Kind::Tmpfs => all.tmpfs.push(mount.target),
+            kind => {
+                let volume =
+                    if kind == Kind::Bind { bind(&place, &mount.source, target)? } else { named(doc, &place, &mount.source, target)? };
+                all.mount_points.push(json!({"sourceVolume": volume["name"], "containerPath": mount.target, "readOnly": mount.read_only}));
+                if !all.volumes.contains(&volume) {
+                    all.volumes.push(volume);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bind,
+    Named,
+    Tmpfs,
+}
+
+struct Mount {
+    kind: Kind,
+    source: String,
+    target: String,
+    read_only: bool,
+}
+
+impl Mount {
+    fn read(at: &At<'_>) -> Result<Self> {
+        if at.value().is_object() {
+            let kind = match at.key("type").map_or(Ok("volume"), |at| at.text())? {
+                "bind" => Kind::Bind,
+                "volume" => Kind::Named,
+                "tmpfs" => Kind::Tmpfs,
+                _ => return Err(at.wrong("expected a volume of type bind, volume or tmpfs")),
+            };
+            let target = at.key("target").ok_or_else(|| at.wrong("a volume without target"))?.text()?.to_owned();
+            let source = at.key("source").map_or(Ok(""), |at| at.text())?.to_owned();
+            return Ok(Self { kind, source, target, read_only: at.key("read_only").map_or(Ok(false), |at| at.truth())? });
+        }
+        let parts: Vec<&str> = at.text()?.split(':').collect();
+        let (source, target, mode) = match parts.as_slice() {
+            [target] => ("", *target, ""),
+            [source, target] => (*source, *target, ""),
+            [source, target, mode] => (*source, *target, *mode),
+            _ => return Err(at.expected("a volume as source:target or source:target:ro")),
+        };
+        let kind = if source.starts_with(['/', '.', '~']) { Kind::Bind } else { Kind::Named };
+        Ok(Self { kind, source: source.to_owned(), target: target.to_owned(), read_only: mode.split(',').any(|mode| mode == "ro") })
+    }
+}
+
+/// What a task writes there stays on one instance, so it has to be asked for.
+fn check_host(at: &At<'_>, target: Target) -> Result<()> {
+    if target.fargate {
+        return Err(at.wrong(
+            "a Fargate task has no disk of yours: use EFS (x-efs at the volume), or put the data into the image, S3 or a database",
+        ));
+    }
+    if !target.host_volumes {
+        return Err(at.wrong("would stay on one instance, where the next task may not start: use EFS (x-efs at the volume), or say that this is meant with x-svc.host_volumes: true"));
+    }
+    Ok(())
+}
+
+fn bind(at: &At<'_>, source: &str, target: Target) -> Result<Value> {
+    check_host(at, target)?;
+    if !source.starts_with('/') {
+        return Err(at.wrong(format!("{source:?} is no path of the instance: it must begin with /")));
+    }
+    Ok(json!({"name": format!("bind-{}", &shared::name::fingerprint(source)[..8]), "host": {"sourcePath": source}}))
+}
+
+fn named(doc: &Document, at: &At<'_>, name: &str, target: Target) -> Result<Value> {
+    let top = doc.root().key("volumes").and_then(|all| all.key(name));
+    if let Some(efs) = top.as_ref().and_then(|top| top.key("x-efs")) {
+        let efs: Efs = if efs.value().is_string() {
+            Efs { file_system_id: efs.text()?.to_owned(), access_point_id: None, root_directory: None, iam: false }
+        } else {
+            efs.typed()?
+        };
+        return Ok(json!({"name": name, "efsVolumeConfiguration": efs_configuration(&efs)}));
+    }
+    check_host(at, target)?;
+    if name.is_empty() {
+        return Err(at.wrong("a volume without a name would be a new one for every task: name it, or leave it out"));
+    }
+    Ok(json!({"name": name, "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true, "driver": "local"}}))
+}
+
+/// Always encrypted on the way; EFS demands it with an access point.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_EFSVolumeConfiguration.html>
+fn efs_configuration(efs: &Efs) -> Value {
+    let mut configuration = Map::new();
+    configuration.insert("fileSystemId".into(), json!(efs.file_system_id));
+    configuration.insert("transitEncryption".into(), json!("ENABLED"));
+    if let Some(root) = &efs.root_directory {
+        configuration.insert("rootDirectory".into(), json!(root));
+    }
+    let mut authorization = Map::new();
+    if let Some(point) = &efs.access_point_id {
+        authorization.insert("accessPointId".into(), json!(point));
+    }
+    if efs.iam {
+        authorization.insert("iam".into(), json!("ENABLED"));
+    }
+    if !authorization.is_empty() {
+        configuration.insert("authorizationConfig".into(), authorization.into());
+    }
+    configuration.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::NetworkMode;
+
+    fn volumes(fargate: bool, host_volumes: bool, list: &str) -> Result<Vec<Value>, String> {
+        let text = format!(
+            r#"{{"volumes": {{"data": {{"x-efs": "fs-1"}}, "more": {{"x-efs": {{"file_system_id": "fs-2", "access_point_id": "fsap-1", "iam": true}}}}, "local": {{}}}}, "list": {list}}}"#
+        );
+        let doc = Document::parse(text.as_bytes()).unwrap();
+        let target = Target { fargate, host_volumes, network_mode: NetworkMode::Awsvpc, selected: true };
+        read(&doc, &doc.root().key("list").unwrap(), target).map(|all| all.volumes).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn efs_is_everywhere() {
+        let both = volumes(true, false, r#"["data:/data:ro", {"type": "volume", "source": "more", "target": "/more"}]"#).unwrap();
+        assert_eq!(both[0], json!({"name": "data", "efsVolumeConfiguration": {"fileSystemId": "fs-1", "transitEncryption": "ENABLED"}}));
+        assert_eq!(both[1]["efsVolumeConfiguration"]["authorizationConfig"], json!({"accessPointId": "fsap-1", "iam": "ENABLED"}));
+    }
+
+    #[test]
+    fn the_disk_of_an_instance_has_to_be_asked_for() {
+        for list in [r#"["local:/data"]"#, r#"["/var/log:/logs"]"#] {
+            assert!(volumes(true, true, list).unwrap_err().contains("list[0]"), "{list}");
+            assert!(volumes(false, false, list).unwrap_err().contains("x-svc.host_volumes"), "{list}");
+            assert_eq!(volumes(false, true, list).unwrap().len(), 1);
+        }
+        assert!(volumes(false, true, r#"["./here:/data"]"#).unwrap_err().contains("must begin with /"));
+    }
+}
