@@ -9,6 +9,7 @@ The tools are written for AWS. Where an emulator lacks something that AWS has, i
 import asyncio
 import json
 import os
+import random
 import re
 import sys
 import urllib.parse
@@ -83,13 +84,13 @@ async def nothing_to_do(_, call):
     return xml(call)
 
 
-async def with_group_tags(app, call):
-    """Both emulators lose the tags that come with CreateSecurityGroup; AWS keeps them."""
+async def with_tags(app, call):
+    """Both emulators lose the tags that come with CreateSecurityGroup, ministack those of CreateFlowLogs; AWS keeps them."""
     status, headers, body = await ask(app, call)
-    group = re.search(rb"<groupId>(sg-\w+)</groupId>", body)
+    made = re.search(rb">((?:sg|fl)-\w+)<", body)
     tags = {k.split("TagSpecification.1.")[1]: v for k, v in call.form.items() if k.startswith("TagSpecification.1.Tag.")}
-    if status == 200 and group and tags:
-        await ask(app, call.like(Action="CreateTags", Version=call.form["Version"], **{"ResourceId.1": group[1].decode()}, **tags))
+    if status == 200 and made and tags:
+        await ask(app, call.like(Action="CreateTags", Version=call.form["Version"], **{"ResourceId.1": made[1].decode()}, **tags))
     return status, headers, body
 
 
@@ -120,7 +121,8 @@ async def with_service_fields(app, call):
 MINISTACK_LACKS = {
     ("application-autoscaling", "*"): from_moto,
     ("ec2", "DescribeInstanceTypeOfferings"): from_moto,
-    ("ec2", "CreateSecurityGroup"): with_group_tags,
+    ("ec2", "CreateFlowLogs"): with_tags,
+    ("ec2", "CreateSecurityGroup"): with_tags,
     # ministack's groups protect no instance, so there is nothing to take away.
     ("autoscaling", "SetInstanceProtection"): nothing_to_do,
 }
@@ -130,7 +132,7 @@ MOTO_LACKS = {
     ("ecs", "DescribeServices"): with_service_fields,
     # moto's CloudWatch does not speak the protocol that the SDK speaks (CBOR).
     ("monitoring", "*"): from_ministack,
-    ("ec2", "CreateSecurityGroup"): with_group_tags,
+    ("ec2", "CreateSecurityGroup"): with_tags,
 }
 
 
@@ -161,7 +163,7 @@ def ministack_app():
     from moto.applicationautoscaling.exceptions import AWSValidationException
     from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
     from ministack.app import app
-    from ministack.services import cloudwatch, ecs
+    from ministack.services import alb, cloudwatch, ec2, ecs
 
     # ministack calls a new service's first deployment complete before it has begun; on AWS it is in progress.
     make_deployment = ecs._make_deployment
@@ -185,6 +187,57 @@ def ministack_app():
         return run_container(client, {**container, "image": image}, kwargs, **more)
 
     ecs._run_docker_container = run_from_here
+
+    # ministack puts all tasks of a service behind its newest target group; on AWS a task stays behind the one with which it began.
+    def sync_targets(cluster, service):
+        balancers = service.setdefault("_balancers_of", {})
+        balancers[service["taskDefinition"]] = service.get("loadBalancers") or []
+        tasks = [
+            task
+            for task in list(ecs._tasks.values())
+            if task.get("group") == f"service:{service['serviceName']}" and task.get("clusterArn") == service.get("clusterArn")
+        ]
+        running = [task for task in tasks if task.get("lastStatus") == "RUNNING" and service.get("status") == "ACTIVE"]
+        wanted = {balancer["targetGroupArn"]: [] for all in balancers.values() for balancer in all}
+        for task in running:
+            for balancer in balancers.get(task["taskDefinitionArn"], []):
+                wanted[balancer["targetGroupArn"]].append((ecs._task_ip(task), balancer.get("containerPort", 80)))
+        before = service.setdefault("_published_targets", {})
+        for group, targets in wanted.items():
+            targets = [(ip, port) for ip, port in targets if ip]
+            alb.set_targets_for_group(group, targets, before.get(group, ()))
+            before[group] = [ip for ip, _ in targets]
+
+    ecs._sync_service_targets = sync_targets
+
+    # ministack knows no weighted target groups.
+    parse_actions, action_xml, execute_action = alb._parse_actions, alb._action_xml, alb._execute_action
+
+    def parse_weighted(params, prefix="DefaultActions"):
+        actions = parse_actions(params, prefix)
+        for i, action in enumerate(actions, 1):
+            group, groups = f"{prefix}.member.{i}.ForwardConfig.TargetGroups.member.", []
+            while arn := alb._p(params, f"{group}{len(groups) + 1}.TargetGroupArn"):
+                groups.append((arn, int(alb._p(params, f"{group}{len(groups) + 1}.Weight", "1"))))
+            if groups:
+                action["Weighted"] = groups
+        return actions
+
+    def weighted_xml(action):
+        groups = "".join(f"<member><TargetGroupArn>{arn}</TargetGroupArn><Weight>{weight}</Weight></member>" for arn, weight in action.get("Weighted", []))
+        config = f"<ForwardConfig><TargetGroups>{groups}</TargetGroups></ForwardConfig>" if groups else ""
+        return action_xml(action).replace("</member>", f"{config}</member>", 1)
+
+    async def execute_weighted(action, *more):
+        if groups := action.get("Weighted"):
+            action = {**action, "TargetGroupArn": random.choices([arn for arn, _ in groups], [weight for _, weight in groups])[0]}
+        return await execute_action(action, *more)
+
+    alb._parse_actions, alb._action_xml, alb._execute_action = parse_weighted, weighted_xml, execute_weighted
+
+    # ministack's load balancers do not know in which VPC their subnets are.
+    lb_xml = alb._lb_xml
+    alb._lb_xml = lambda balancer: lb_xml({**balancer, "VpcId": ec2._subnets.get(next(iter(balancer["Subnets"]), ""), {}).get("VpcId", "")})
 
     # ministack forgets managedDraining, which AWS gives back.
     def keep_draining(act, data):

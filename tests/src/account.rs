@@ -48,6 +48,8 @@ async fn network(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
         .iter()
         .filter(|one| ours(one.tags()))
         .for_each(|one| add("elastic IP", one.allocation_id()));
+    let flows = listed("flow logs", ec2.describe_flow_logs().send().await);
+    flows.flow_logs().iter().filter(|one| ours(one.tags())).for_each(|one| add("flow log", one.flow_log_id()));
     let tables = listed("route tables", ec2.describe_route_tables().send().await);
     tables.route_tables().iter().filter(|one| ours(one.tags())).for_each(|one| add("route table", one.route_table_id()));
     let groups = listed("security groups", ec2.describe_security_groups().send().await);
@@ -133,6 +135,8 @@ async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     let groups = listed("log groups", logs.describe_log_groups().log_group_name_prefix(format!("/ecs-pipe/{app}/")).send().await);
     let mut all: Vec<String> =
         groups.log_groups().iter().map(|one| format!("log group {}", one.log_group_name().unwrap_or_default())).collect();
+    let flows = listed("log groups", logs.describe_log_groups().log_group_name_prefix(format!("/ecs-pipe-flow-logs/{app}")).send().await);
+    all.extend(flows.log_groups().iter().map(|one| format!("log group {}", one.log_group_name().unwrap_or_default())));
     let alarms = listed("alarms", cloudwatch.describe_alarms().alarm_name_prefix(format!("{app}/")).send().await);
     all.extend(alarms.metric_alarms().iter().map(|one| format!("alarm {}", one.alarm_name().unwrap_or_default())));
     let topics = listed("topics", sns.list_topics().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await);

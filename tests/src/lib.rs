@@ -1,6 +1,7 @@
 //! What the tests of whole pipes share: the tools as users run them, a local AWS, and a relay that writes down every call.
 
 pub mod account;
+pub mod app;
 pub mod relay;
 pub mod tool;
 

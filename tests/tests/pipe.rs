@@ -2,34 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use serde_json::{Value, json};
-use tests::tool::root;
+use serde_json::json;
+use tests::app::{fetch, one, shop};
 use tests::{Output, Pipe, Relay, account, run};
-
-/// The example under another name, so that tests do not meet.
-fn shop(app: &str) -> Value {
-    let text = std::fs::read_to_string(root().join("examples/shop/shop.json")).unwrap();
-    let mut doc: Value = serde_json::from_str(&text).unwrap();
-    doc["name"] = json!(app);
-    doc
-}
-
-/// One service from an image that needs no build.
-fn one(app: &str, launch_type: &str) -> Value {
-    json!({"name": app, "x-net": {"nat": "single"}, "x-cluster": {"launch_type": launch_type}, "services": {"web": {
-        "image": "busybox", "command": ["sh", "-c", "mkdir /w; echo hello from $WHO > /w/index.html; exec httpd -f -p 8080 -h /w"],
-        "environment": {"WHO": app}, "ports": ["8080"]}}})
-}
-
-/// What the load balancer answers, as the local AWS serves it.
-fn fetch(app: &str, path: &str) -> String {
-    let host = std::env::var("AWS_ENDPOINT_URL").unwrap().replace("http://", "");
-    let mut stream = std::net::TcpStream::connect(&host).unwrap();
-    std::io::Write::write_all(&mut stream, format!("GET /_alb/{app}{path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
-    let mut answer = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
-    answer
-}
 
 fn count(mutations: &[String], action: &str) -> usize {
     mutations.iter().filter(|one| *one == action).count()

@@ -1,0 +1,48 @@
+//! The applications that the tests deploy, and what they answer.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::tool::root;
+
+/// The example under another name, so that tests do not meet.
+///
+/// # Panics
+/// When the example is not there.
+#[must_use]
+pub fn shop(app: &str) -> Value {
+    let text = std::fs::read_to_string(root().join("examples/shop/shop.json")).unwrap_or_else(|error| unreachable!("{error}"));
+    let mut doc: Value = serde_json::from_str(&text).unwrap_or_else(|error| unreachable!("{error}"));
+    doc["name"] = json!(app);
+    doc
+}
+
+/// One service from an image that needs no build.
+#[must_use]
+pub fn one(app: &str, launch_type: &str) -> Value {
+    json!({"name": app, "x-net": {"nat": "single"}, "x-cluster": {"launch_type": launch_type}, "services": {"web": serving(8080, app)}})
+}
+
+/// A service that answers `hello from <who>` on this port, at every path.
+#[must_use]
+pub fn serving(port: u16, who: &str) -> Value {
+    let script = format!("mkdir -p /w/api; echo hello from $WHO | tee /w/index.html > /w/api/index.html; exec httpd -f -p {port} -h /w");
+    json!({"image": "busybox", "command": ["sh", "-c", script], "environment": {"WHO": who}, "ports": [port.to_string()]})
+}
+
+/// What the load balancer answers, as the local AWS serves it.
+///
+/// # Panics
+/// When the local AWS does not answer.
+#[must_use]
+pub fn fetch(balancer: &str, path: &str) -> String {
+    let host = std::env::var("AWS_ENDPOINT_URL").unwrap_or_else(|error| unreachable!("{error}")).replace("http://", "");
+    let mut stream = TcpStream::connect(&host).unwrap_or_else(|error| unreachable!("{error}"));
+    let mut answer = String::new();
+    write!(stream, "GET /_alb/{balancer}{path} HTTP/1.0\r\nHost: {host}\r\n\r\n")
+        .and_then(|()| stream.read_to_string(&mut answer))
+        .unwrap_or_else(|error| unreachable!("{error}"));
+    answer
+}
