@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_elasticloadbalancingv2::types::{HostHeaderConditionConfig, PathPatternConditionConfig, Rule, RuleCondition, RulePriorityPair};
-use shared::error::given;
+use shared::error::{given, if_found};
 use shared::step::each;
 use shared::{Diff, Error, Result, Run, Tried};
 
@@ -121,7 +121,8 @@ impl SvcDeploy {
         let groups = self.found.target_groups.values().flat_map(|found| found.group.load_balancer_arns());
         let adopted: BTreeSet<&String> = groups.filter(|arn| own != Some(arn.as_str())).collect();
         for arn in adopted {
-            let listeners = load_balancer::listeners(&self.elb, arn).await?;
+            // A target group names a load balancer that is deleted for a while.
+            let Some(listeners) = if_found(load_balancer::listeners(&self.elb, arn).await)? else { continue };
             let rules: Vec<Rule> = listeners.into_iter().flat_map(|(_, rules)| rules).collect();
             let ours =
                 load_balancer::ours(&self.elb, run, rules.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect()).await?;
