@@ -117,9 +117,45 @@ async def with_service_fields(app, call):
     return status, headers, json.dumps(answer).encode()
 
 
+ANSWERS = {}  # what was answered to a call with a token
+
+
+async def by_token(app, call):
+    """Neither emulator knows client tokens; AWS gives the same answer again to the same token."""
+    token = call.form.get("ClientToken")
+    known = ANSWERS.get((call.operation, token))
+    answer = known or await ask(app, call)
+    if token and answer[0] == 200:
+        ANSWERS[call.operation, token] = answer
+    return answer
+
+
+async def one_listener_a_port(app, call):
+    """moto takes two listeners on one port; AWS refuses the second."""
+    form = {"Action": "DescribeListeners", "Version": call.form["Version"], "LoadBalancerArn": call.form["LoadBalancerArn"]}
+    _, _, body = await ask(app, call.like(**form))
+    if f"<Port>{call.form['Port']}</Port>".encode() in body:
+        error = "<Error><Type>Sender</Type><Code>DuplicateListener</Code><Message>A listener already exists on this port</Message></Error>"
+        return 400, [(b"content-type", b"text/xml")], f"<ErrorResponse>{error}</ErrorResponse>".encode()
+    return await ask(app, call)
+
+
+async def not_found(app, call):
+    """moto says ValidationException where AWS says ObjectNotFoundException."""
+    status, headers, body = await ask(MOTO, call)
+    if b"No scal" not in body:
+        return status, headers, body
+    put = [(k, v.replace(b"ValidationException", b"ObjectNotFoundException")) for k, v in headers]
+    return status, put, body.replace(b"ValidationException", b"ObjectNotFoundException")
+
+
 # What ministack lacks, by (service, operation).
 MINISTACK_LACKS = {
     ("application-autoscaling", "*"): from_moto,
+    ("application-autoscaling", "DeregisterScalableTarget"): not_found,
+    ("application-autoscaling", "DeleteScalingPolicy"): not_found,
+    ("ec2", "CreateNatGateway"): by_token,
+    ("ec2", "CreateRouteTable"): by_token,
     ("ec2", "DescribeInstanceTypeOfferings"): from_moto,
     ("ec2", "CreateFlowLogs"): with_tags,
     ("ec2", "CreateSecurityGroup"): with_tags,
@@ -130,6 +166,11 @@ MOTO_LACKS = {
     ("ecs", "CreateService"): keep_service,
     ("ecs", "UpdateService"): keep_service,
     ("ecs", "DescribeServices"): with_service_fields,
+    ("application-autoscaling", "DeregisterScalableTarget"): not_found,
+    ("application-autoscaling", "DeleteScalingPolicy"): not_found,
+    ("ec2", "CreateNatGateway"): by_token,
+    ("ec2", "CreateRouteTable"): by_token,
+    ("elasticloadbalancing", "CreateListener"): one_listener_a_port,
     # moto's CloudWatch does not speak the protocol that the SDK speaks (CBOR).
     ("monitoring", "*"): from_ministack,
     ("ec2", "CreateSecurityGroup"): with_tags,

@@ -146,16 +146,32 @@ impl ClusterUp {
         let diff = Diff::new().field("role", carried, Some(name));
         // Role and profile, made a moment ago, are not known everywhere yet.
         let add = while_not_yet(run, "the instance profile to be visible", Error::is_gone, async || {
-            self.iam
-                .add_role_to_instance_profile()
-                .instance_profile_name(name)
-                .role_name(name)
-                .send()
-                .await
-                .tried(format!("put the role {name} into its profile"))
-                .map(drop)
+            let call = self.iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name);
+            match call.send().await.tried(format!("put the role {name} into its profile")) {
+                // A profile takes one role, and has it: from a call whose answer was lost, or from another run.
+                Err(error) if error.is_code("LimitExceeded") => self.check_profile(name).await,
+                other => other.map(drop),
+            }
         });
         run.change("instance profile", name, &diff, add).await
+    }
+
+    async fn check_profile(&self, name: &str) -> Result<()> {
+        let said = self
+            .iam
+            .get_instance_profile()
+            .instance_profile_name(name)
+            .send()
+            .await
+            .tried(format!("look at the instance profile {name}"))?;
+        let carried = said.instance_profile().and_then(|profile| profile.roles().first()).map(Role::role_name);
+        if carried == Some(name) {
+            return Ok(());
+        }
+        Err(Error::Failed(format!(
+            "the instance profile {name} carries the role {} instead of {name}: take that role out of it, and run the same command again",
+            carried.unwrap_or("none")
+        )))
     }
 
     pub async fn instance_role_down(&self, run: &Run) -> Result<()> {

@@ -48,6 +48,9 @@ impl Build {
             }
         }
         let text = |key: &str| build.key(key).map(|at| at.text()).transpose();
+        if let (Some(cache), true) = (build.key("cache_from"), build.key("secrets").is_some() || build.key("ssh").is_some()) {
+            doc.warn(format!("{} has no effect on a build with secrets or ssh", cache.path()));
+        }
         let list = |key: &str| build.key(key).map_or_else(|| Ok(Vec::new()), |at| at.list());
         let context = Context::read(build, text("context")?.unwrap_or("."), text("dockerfile")?, text("dockerfile_inline")?)?;
         Ok(Self {

@@ -43,10 +43,13 @@ impl ImgPush {
 }
 
 impl Engine {
-    /// Takes an image that is here already, as Compose does, or pulls it.
+    /// Takes an image that is here already, as Compose does, if it is for the platform; or pulls it.
     async fn fetch(&self, run: &Run, wish: &Wish, image: &str) -> Result<()> {
-        if self.0.inspect_image(image).await.is_err() {
-            let options = CreateImageOptionsBuilder::new().from_image(image);
+        let here = self.0.inspect_image(image).await.ok().and_then(|image| Some(format!("{}/{}", image.os?, image.architecture?)));
+        if here.is_none() || wish.platform.is_some() && here.as_deref() != wish.platform {
+            // Without a tag the engine would pull all of them.
+            let tagged = image.contains('@') || image.rsplit('/').next().is_some_and(|last| last.contains(':'));
+            let options = CreateImageOptionsBuilder::new().from_image(image).tag(if tagged { "" } else { "latest" });
             let options = wish.platform.iter().fold(options, |options, platform| options.platform(platform));
             let mut stream = std::pin::pin!(self.0.create_image(Some(options.build()), None, None));
             while let Some(said) = stream.next().await {

@@ -26,8 +26,7 @@ impl ImgPush {
         }
         let engine = self.engine().await?;
         each(missing, async |wish| {
-            run.check()?;
-            let digest = self.push(run, wanted, wish, &engine).await?;
+            let digest = run.carry("push of", &wish.local_name(), self.push(run, wanted, wish, &engine)).await?;
             self.record(&wish.service, self.image(run, wish, Some(digest))?);
             Ok(())
         })

@@ -6,7 +6,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Address, DomainType, ResourceType};
 use shared::error::given;
 use shared::step::each;
-use shared::wait::while_not_yet;
+use shared::wait::{once, while_not_yet};
 use shared::{Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -34,9 +34,13 @@ impl NetUp {
     }
 
     async fn allocate(&self, run: &Run, name: &str) -> Result<String> {
-        let tags = tag::specification(run, ResourceType::ElasticIp, name);
-        let made = self.ec2.allocate_address().domain(DomainType::Vpc).tag_specifications(tags).send().await;
-        given(made.tried(format!("allocate the elastic IP {}", run.named(name)))?.allocation_id(), "the new elastic IP's id")
+        let make = async || {
+            let tags = tag::specification(run, ResourceType::ElasticIp, name);
+            let made = self.once.allocate_address().domain(DomainType::Vpc).tag_specifications(tags).send().await;
+            given(made.tried(format!("allocate the elastic IP {}", run.named(name)))?.allocation_id(), "the new elastic IP's id")
+        };
+        let find = async || Ok(find(&self.ec2, run).await?.get(name).and_then(|address| address.allocation_id().map(str::to_owned)));
+        once(run, &format!("the elastic IP {}", run.named(name)), make, find).await
     }
 
     /// The allocation id for a NAT gateway, found or made.

@@ -179,8 +179,18 @@ impl NetUp {
 
     pub async fn flow_logs_down(&self, run: &Run) -> Result<()> {
         each(self.found.flow_log.flow_logs.iter().filter_map(FlowLog::flow_log_id), async |id| {
-            let delete =
-                async { self.ec2.delete_flow_logs().flow_log_ids(id).send().await.tried(format!("delete the flow log {id}")).map(drop) };
+            let delete = async {
+                let said = self.ec2.delete_flow_logs().flow_log_ids(id).send().await.tried(format!("delete the flow log {id}"))?;
+                let failed = said.unsuccessful().iter().find_map(|item| item.error());
+                match failed.filter(|failed| !failed.code().is_some_and(|code| code.contains("NotFound"))) {
+                    Some(failed) => Err(Error::Failed(format!(
+                        "could not delete the flow log {id}: {}: {}. Run the same command again",
+                        failed.code().unwrap_or("?"),
+                        failed.message().unwrap_or("?")
+                    ))),
+                    None => Ok(()),
+                }
+            };
             run.delete("flow log", id, delete).await
         })
         .await

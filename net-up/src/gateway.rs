@@ -3,7 +3,7 @@
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{InternetGateway, ResourceType};
 use shared::error::given;
-use shared::wait::while_not_yet;
+use shared::wait::{once, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -55,15 +55,14 @@ impl NetUp {
     }
 
     async fn create_gateway(&self, run: &Run) -> Result<String> {
-        let tags = tag::specification(run, ResourceType::InternetGateway, "internet");
-        let made = self
-            .ec2
-            .create_internet_gateway()
-            .tag_specifications(tags)
-            .send()
-            .await
-            .tried(format!("create the internet gateway of {}", run.app))?;
-        given(made.internet_gateway().and_then(InternetGateway::internet_gateway_id), "the new internet gateway's id")
+        let make = async || {
+            let tags = tag::specification(run, ResourceType::InternetGateway, "internet");
+            let made = self.once.create_internet_gateway().tag_specifications(tags).send().await;
+            let made = made.tried(format!("create the internet gateway of {}", run.app))?;
+            given(made.internet_gateway().and_then(InternetGateway::internet_gateway_id), "the new internet gateway's id")
+        };
+        let find = async || Ok(find(&self.ec2, run).await?.and_then(|gateway| gateway.internet_gateway_id().map(str::to_owned)));
+        once(run, "the internet gateway", make, find).await
     }
 
     async fn attach(&self, run: &Run, id: Option<String>) -> Result<()> {

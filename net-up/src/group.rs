@@ -6,7 +6,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, UserIdGroupPair};
 use shared::error::given;
 use shared::step::each;
-use shared::wait::while_not_yet;
+use shared::wait::{until, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -146,15 +146,21 @@ impl NetUp {
     }
 
     /// Looks for the default group of a VPC that is new; that of an old one was found with the rest.
-    pub async fn default_group_up(&self, wanted: &Wanted) -> Result<()> {
+    pub async fn default_group_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         // In a plan of a new VPC there is nothing to look at.
         let Some(vpc) = self.net.borrow().vpc_id.clone().filter(|_| wanted.network().is_some()) else { return Ok(()) };
         let found = self.found.groups.defaults.iter().find(|group| group.vpc_id() == Some(&vpc)).cloned();
         let group = match found {
-            Some(group) => Some(group),
-            None => described(&self.ec2, vec![tag::filter("vpc-id", &vpc), tag::filter("group-name", "default")]).await?.pop(),
+            Some(group) => group,
+            // It comes with the VPC, but is not known everywhere at once.
+            None => {
+                until(run, "the VPC's default security group to be visible", async || {
+                    Ok(described(&self.ec2, vec![tag::filter("vpc-id", &vpc), tag::filter("group-name", "default")]).await?.pop())
+                })
+                .await?
+            }
         };
-        *self.default_group.borrow_mut() = group;
+        *self.default_group.borrow_mut() = Some(group);
         Ok(())
     }
 

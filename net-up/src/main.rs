@@ -31,6 +31,8 @@ fn main() -> ExitCode {
 
 struct NetUp {
     ec2: aws_sdk_ec2::Client,
+    /// For what EC2 would make twice.
+    once: aws_sdk_ec2::Client,
     iam: aws_sdk_iam::Client,
     logs: aws_sdk_cloudwatchlogs::Client,
     found: Found,
@@ -130,6 +132,7 @@ impl Stage for NetUp {
             flow_log::find((&ec2, &iam, &logs), run, wanted),
         )?;
         Ok(Self {
+            once: shared::client_once!(aws_sdk_ec2, run),
             ec2,
             iam,
             logs,
@@ -150,7 +153,7 @@ impl Stage for NetUp {
             Step::Attachment => self.attachment_up(run, wanted).await,
             Step::Subnets => self.subnets_up(run, wanted).await,
             Step::Groups => self.groups_up(run, wanted).await,
-            Step::DefaultGroup => self.default_group_up(wanted).await,
+            Step::DefaultGroup => self.default_group_up(run, wanted).await,
             Step::GroupRules => self.group_rules_up(run, wanted).await,
             Step::RouteTables => self.tables_up(run, wanted).await,
             Step::PublicRoutes => self.public_routes_up(run, wanted).await,

@@ -4,7 +4,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType, Vpc, VpcAttributeName};
 use futures_util::try_join;
 use shared::error::given;
-use shared::wait::while_not_yet;
+use shared::wait::{once, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -72,10 +72,13 @@ impl NetUp {
     }
 
     async fn create_vpc(&self, run: &Run, cidr: &str) -> Result<String> {
-        let tags = tag::specification(run, ResourceType::Vpc, "vpc");
-        let made =
-            self.ec2.create_vpc().cidr_block(cidr).tag_specifications(tags).send().await.tried(format!("create the VPC of {}", run.app))?;
-        given(made.vpc().and_then(Vpc::vpc_id), "the new VPC's id")
+        let make = async || {
+            let call = self.once.create_vpc().cidr_block(cidr).tag_specifications(tag::specification(run, ResourceType::Vpc, "vpc"));
+            let made = call.send().await.tried(format!("create the VPC of {}", run.app))?;
+            given(made.vpc().and_then(Vpc::vpc_id), "the new VPC's id")
+        };
+        let find = async || Ok(made(&self.ec2, run).await?.and_then(|vpc| vpc.vpc_id().map(str::to_owned)));
+        once(run, "the VPC", make, find).await
     }
 
     /// Both switches are needed for private names (ECR, logs, VPC endpoints), and each takes a call of its own.

@@ -7,6 +7,7 @@ use aws_sdk_applicationautoscaling::Client;
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTargetAction, ScheduledAction, ServiceNamespace};
 use futures_util::future::try_join_all;
 use shared::step::each;
+use shared::wait::while_not_yet;
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::ScaleSet;
@@ -57,7 +58,7 @@ impl ScaleSet {
     async fn schedule_up(&self, run: &Run, tasks: &Tasks, schedule: &Timed, found: &[ScheduledAction]) -> Result<()> {
         let (name, what) = (name(schedule), format!("{} {}", tasks.resource_id, name(schedule)));
         let Some(action) = found.iter().find(|action| action.scheduled_action_name() == name) else {
-            let put = async { self.put_schedule(tasks, schedule).await.map(|()| what.clone()) };
+            let put = async { self.put_schedule(run, tasks, schedule).await.map(|()| what.clone()) };
             return run.create("scheduled action", &what, put).await.map(drop);
         };
         run.found("scheduled action", &what);
@@ -68,14 +69,19 @@ impl ScaleSet {
             .field("timezone", action.timezone().unwrap_or("UTC"), schedule.timezone.as_deref().unwrap_or("UTC"))
             .field("min", bounds.and_then(ScalableTargetAction::min_capacity), schedule.min)
             .field("max", bounds.and_then(ScalableTargetAction::max_capacity), schedule.max);
-        run.change("scheduled action", &what, &diff, self.put_schedule(tasks, schedule)).await
+        run.change("scheduled action", &what, &diff, self.put_schedule(run, tasks, schedule)).await
     }
 
-    async fn put_schedule(&self, tasks: &Tasks, schedule: &Timed) -> Result<()> {
+    async fn put_schedule(&self, run: &Run, tasks: &Tasks, schedule: &Timed) -> Result<()> {
         let bounds = ScalableTargetAction::builder().set_min_capacity(schedule.min).set_max_capacity(schedule.max).build();
         let call = self.application.put_scheduled_action().service_namespace(ServiceNamespace::Ecs).scheduled_action_name(name(schedule));
         let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
         let call = call.schedule(&schedule.schedule).set_timezone(schedule.timezone.clone()).scalable_target_action(bounds);
-        call.send().await.tried(format!("put the scheduled action {} of {}", name(schedule), tasks.resource_id)).map(drop)
+        // A target made a moment ago is not known everywhere yet.
+        let not_yet = |error: &Error| error.is_code("ObjectNotFoundException");
+        while_not_yet(run, "the scalable target to be visible", not_yet, async || {
+            call.clone().send().await.tried(format!("put the scheduled action {} of {}", name(schedule), tasks.resource_id)).map(drop)
+        })
+        .await
     }
 }

@@ -180,12 +180,12 @@ fn tasks(
         min,
         max,
         targets,
-        schedules: schedules(wish.schedule, name)?,
+        schedules: schedules(wish.schedule, name, (min, max))?,
     })
 }
 
 /// AWS checks the schedules themselves; a name must be one, and at least one bound is to move.
-fn schedules(wish: Option<Vec<Timed>>, service: &str) -> Result<Vec<Timed>> {
+fn schedules(wish: Option<Vec<Timed>>, service: &str, (least, most): (i32, i32)) -> Result<Vec<Timed>> {
     let schedules = wish.unwrap_or_default();
     for (i, one) in schedules.iter().enumerate() {
         let place = |key: &str| format!("services.{service}.x-scale.schedule[{i}]{key}");
@@ -203,8 +203,8 @@ fn schedules(wish: Option<Vec<Timed>>, service: &str) -> Result<Vec<Timed>> {
         if one.min.is_none() && one.max.is_none() {
             return Err(Error::document(place(""), "neither min nor max is given, so nothing would happen"));
         }
-        let (min, max) = (one.min.unwrap_or(0), one.max.unwrap_or_else(|| one.min.unwrap_or(1).max(1)));
-        check_bounds(min, max, &place(".min"))?;
+        // The bound that is not given stays as it is.
+        check_bounds(one.min.unwrap_or(least), one.max.unwrap_or(most), &place(".min"))?;
     }
     Ok(schedules)
 }

@@ -6,12 +6,16 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_smithy_runtime_api::client::interceptors::context::{BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextRef};
 use aws_smithy_runtime_api::client::interceptors::{Intercept, SharedInterceptor, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction, RetryClassifierPriority, RetryReason};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::retry::ErrorKind;
 use aws_types::request_id::RequestId;
 
 use crate::doc::Caller;
@@ -34,8 +38,60 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 #[macro_export]
 macro_rules! client {
     ($sdk:ident, $run:expr) => {
-        $sdk::Client::from_conf($sdk::config::Builder::from($run.session.config()).interceptor($run.session.guard()).build())
+        $sdk::Client::from_conf(
+            $sdk::config::Builder::from($run.session.config())
+                .interceptor($run.session.guard())
+                .retry_partition($crate::aws::patience())
+                .build(),
+        )
     };
+}
+
+/// A client for calls that must not be repeated when their answer is lost ([`crate::wait::once`]). Throttled calls, which AWS has not acted upon,
+/// are tried again as always.
+#[macro_export]
+macro_rules! client_once {
+    ($sdk:ident, $run:expr) => {{
+        let config = $sdk::config::Builder::from($run.session.config()).interceptor($run.session.guard());
+        let config = config.retry_partition($crate::aws::patience());
+        $sdk::Client::from_conf(config.retry_classifier($crate::aws::Unrepeatable).build())
+    }};
+}
+
+/// The SDK allows a service some thirty retries in a row and then gives up at the first fault, so that servers do not storm a service that is down.
+/// A run makes few calls, and each has its own limit of attempts.
+#[must_use]
+pub fn patience() -> RetryPartition {
+    RetryPartition::custom("ecs-pipe").token_bucket(TokenBucket::unlimited()).build()
+}
+
+/// Forbids to try again what may have been done.
+#[derive(Debug)]
+pub struct Unrepeatable;
+
+impl ClassifyRetry for Unrepeatable {
+    fn classify_retry(&self, _: &InterceptorContext) -> RetryAction {
+        RetryAction::NoActionIndicated
+    }
+
+    fn classify_retry_v2(&self, _: &InterceptorContext, previous: &RetryAction) -> RetryAction {
+        match previous {
+            RetryAction::RetryIndicated(RetryReason::RetryableError { kind: ErrorKind::ThrottlingError, .. }) => {
+                RetryAction::NoActionIndicated
+            }
+            RetryAction::RetryIndicated(_) => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "ecs-pipe unrepeatable"
+    }
+
+    /// After all others, whose verdict it looks at.
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
+    }
 }
 
 #[derive(Debug)]

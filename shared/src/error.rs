@@ -25,6 +25,9 @@ pub enum Error {
     Failed(String),
     #[error("{0}")]
     Unavailable(String),
+    /// AWS was asked, but no answer came: whether it acted is not known, and the same command finds out.
+    #[error("{0}")]
+    Unanswered(String),
     #[error(
         "{waiting_for} was not there after {after}. AWS goes on working: run the same command again to go on waiting, or give it longer with --timeout"
     )]
@@ -52,6 +55,7 @@ pub struct Refusal {
 enum Kind {
     Refused,
     Gone,
+    Exists,
     Denied,
     Throttled,
     Fault,
@@ -83,6 +87,19 @@ const THROTTLED: &[&str] =
 /// Codes of "not there" that do not contain `NotFound`.
 const GONE: &[&str] = &["NoSuchEntity", "NoSuchEntityException", "ServiceNotActiveException"];
 
+/// Codes of "there already" that do not contain `AlreadyExists`; the last one is what a table or gateway says that has what it is given.
+const EXISTS: &[&str] = &[
+    "Duplicate",
+    "DuplicateListener",
+    "DuplicateLoadBalancerName",
+    "DuplicateTargetGroupName",
+    "InvalidGroup.Duplicate",
+    "InvalidPermission.Duplicate",
+    "InvalidSubnet.Conflict",
+    "PriorityInUse",
+    "Resource.AlreadyAssociated",
+];
+
 impl Error {
     /// A value in the document is wrong at `path`.
     pub fn document(path: impl Into<String>, what: impl Into<String>) -> Self {
@@ -97,10 +114,10 @@ impl Error {
             Self::Usage(_) => 2,
             Self::Document { .. } | Self::Missing { .. } => 65,
             Self::Unavailable(_) => 69,
-            Self::Deadline { .. } => 75,
+            Self::Unanswered(_) | Self::Deadline { .. } => 75,
             Self::Interrupted { signal } => u8::try_from(128 + signal).unwrap_or(130),
             Self::Aws(refusal) => match refusal.kind {
-                Kind::Refused | Kind::Gone => 1,
+                Kind::Refused | Kind::Gone | Kind::Exists => 1,
                 Kind::Throttled | Kind::Fault => 75,
                 Kind::Denied => 77,
             },
@@ -111,6 +128,25 @@ impl Error {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Aws(refusal) if refusal.kind == Kind::Gone)
+    }
+
+    /// What was being made, when AWS says that it is there already: a call before has made it, though its answer was lost, or another run has.
+    #[must_use]
+    pub fn there_already(&self) -> Option<&str> {
+        match self {
+            Self::Aws(refusal) if refusal.kind == Kind::Exists => Some(&refusal.doing),
+            _ => None,
+        }
+    }
+
+    /// Whether AWS has acted is not known: no answer came, or one that says nothing.
+    #[must_use]
+    pub fn leaves_open(&self) -> bool {
+        match self {
+            Self::Unanswered(_) | Self::Unavailable(_) => true,
+            Self::Aws(refusal) => refusal.kind == Kind::Fault,
+            _ => false,
+        }
     }
 
     /// AWS refused with this code.
@@ -166,7 +202,7 @@ where
         }
         Kind::Throttled => ". AWS asks to slow down: run the same command again in a minute",
         Kind::Fault => ". This is a fault on AWS's side: run the same command again",
-        Kind::Refused | Kind::Gone => "",
+        Kind::Refused | Kind::Gone | Kind::Exists => "",
     };
     Error::Aws(Box::new(Refusal { doing, action: action_of(std::any::type_name::<E>()), code, message, request_id, kind, hint }))
 }
@@ -188,9 +224,15 @@ fn unanswered(context: &str, doing: &str) -> Error {
             hint: "",
         }));
     }
-    Error::Unavailable(format!(
+    let text = format!(
         "could not {doing}: no answer from AWS ({context}). Check the network, the region and AWS_ENDPOINT_URL, then run the same command again"
-    ))
+    );
+    // Where nobody can be reached there is no network; elsewhere the answer got lost.
+    if ["tcp connect error", "dns error"].iter().any(|words| context.contains(words)) {
+        Error::Unavailable(text)
+    } else {
+        Error::Unanswered(text)
+    }
 }
 
 fn kind_of(code: &str, message: &str, status: u16) -> Kind {
@@ -200,6 +242,8 @@ fn kind_of(code: &str, message: &str, status: u16) -> Kind {
         Kind::Throttled
     } else if code.contains("NotFound") || GONE.contains(&code) || (code == "ValidationError" && message.contains("not found")) {
         Kind::Gone
+    } else if code.contains("AlreadyExists") || EXISTS.contains(&code) || message.contains("was not idempotent") {
+        Kind::Exists
     } else if status >= 500 {
         Kind::Fault
     } else {
@@ -258,6 +302,8 @@ mod tests {
         assert_eq!(kind_of("ValidationError", "AutoScalingGroup name not found - shop", 400), Kind::Gone);
         assert_eq!(kind_of("UnauthorizedOperation", "", 403), Kind::Denied);
         assert_eq!(kind_of("InternalError", "", 500), Kind::Fault);
+        assert_eq!(kind_of("EntityAlreadyExists", "", 409), Kind::Exists);
+        assert_eq!(kind_of("InvalidParameterException", "Creation of service was not idempotent.", 400), Kind::Exists);
         assert_eq!(kind_of("DependencyViolation", "", 400), Kind::Refused);
     }
 }

@@ -158,6 +158,15 @@ impl Run {
         self.act(Event::Delete, &format!("{kind} {name}"), gone_is_fine).await.map(drop)
     }
 
+    /// Does the second half of what [`Run::create`] has begun, so that it is neither planned nor counted, but known to be under way.
+    ///
+    /// # Errors
+    /// Those of `work`, and an interruption before it began.
+    pub async fn carry<T>(&self, kind: &str, name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.check()?;
+        self.under_way(&format!("{kind} {name}"), work).await
+    }
+
     /// Whether this run only looks. For values that can't be known before something is made; steps need not ask otherwise.
     #[must_use]
     pub fn is_planning(&self) -> bool {
@@ -195,6 +204,11 @@ impl Run {
         }
     }
 
+    /// After a step's failure that is none: the others need not stop any more. A signal stays.
+    pub(crate) fn go_on(&self) {
+        self.stop.send_if_modified(|stop| stop.take_if(|signal| *signal == crate::step::HALT).is_some());
+    }
+
     /// Pauses, unless told to stop meanwhile.
     pub(crate) async fn pause(&self, time: Duration) -> Result<()> {
         let mut stop = self.stop.subscribe();
@@ -212,9 +226,13 @@ impl Run {
         }
         self.check()?;
         self.progress.say(event, what);
+        self.under_way(what, act).await.map(Some)
+    }
+
+    async fn under_way<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.in_flight.borrow_mut().push(what.to_owned());
-        let done = act.await;
+        let done = work.await;
         self.in_flight.borrow_mut().retain(|other| other != what);
-        done.map(Some)
+        done
     }
 }

@@ -1,6 +1,7 @@
 //! The skeleton that every tool is: arguments -> read -> look -> walk -> write.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -207,7 +208,7 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
         changes: Cell::new(0),
     };
     let walked = tokio::select! {
-        walked = look_and_walk::<S>(&run, &doc, flags, wanted.as_ref(), known) => walked,
+        walked = look_until_walked::<S>(&run, &doc, flags, wanted.as_ref(), known) => walked,
         signal = interrupted(&run) => Err(Error::Interrupted { signal }),
     };
     let stage = walked.inspect_err(|_| report(&run))?;
@@ -218,6 +219,28 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
         doc.put(S::SECTION, json(stage.section())?);
     }
     Ok((doc, run.changes.get()))
+}
+
+/// What AWS says is there already was made by a call whose answer was lost, or by another run: looks again, finds it, and goes on. When the same
+/// thing is there already twice, looking does not find it, so it is somebody else's.
+async fn look_until_walked<S: Stage>(
+    run: &Run,
+    doc: &Document,
+    flags: &S::Flags,
+    wanted: Option<&S::Wanted>,
+    known: Option<Caller>,
+) -> Result<S> {
+    let mut seen = BTreeSet::new();
+    loop {
+        let walked = look_and_walk::<S>(run, doc, flags, wanted, known.clone()).await;
+        match walked.as_ref().err().and_then(Error::there_already) {
+            Some(doing) if seen.insert(doing.to_owned()) => {
+                run.note(&format!("AWS had it already when this was about to {doing}; looking again"));
+                run.go_on();
+            }
+            _ => return walked,
+        }
+    }
 }
 
 async fn look_and_walk<S: Stage>(

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::run::Run;
 
 /// Marks a stop that another step's failure asked for; no signal has this number.
-const HALT: i32 = 0;
+pub(crate) const HALT: i32 = 0;
 
 /// Walks the waves. When a step fails, the others of its wave stop at their next safe point and finish the call that is under way, so that
 /// nothing is made unseen.

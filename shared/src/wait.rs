@@ -28,7 +28,25 @@ pub async fn until<T>(run: &Run, what: &str, mut look: impl AsyncFnMut() -> Resu
 ///
 /// # Errors
 /// As [`until`].
-pub async fn later<T>(run: &Run, what: &str, first: Duration, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub async fn later<T>(run: &Run, what: &str, first: Duration, look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    paced(run, what, first, LONGEST, look).await
+}
+
+/// As [`until`], for what must be noticed soon: looks after every pause.
+///
+/// # Errors
+/// As [`until`].
+pub async fn steadily<T>(run: &Run, what: &str, pause: Duration, look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    paced(run, what, pause, pause, look).await
+}
+
+async fn paced<T>(
+    run: &Run,
+    what: &str,
+    first: Duration,
+    longest: Duration,
+    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let began = Instant::now();
     let mut pause = first;
     let _line = run.progress.waiting(what).map(Line);
@@ -40,9 +58,13 @@ pub async fn later<T>(run: &Run, what: &str, first: Duration, mut look: impl Asy
         if let Some(found) = look().await? {
             return Ok(found);
         }
-        pause = (pause * 3 / 2).min(LONGEST);
+        pause = (pause * 3 / 2).min(longest);
     }
 }
+
+/// After a lost answer: what was made then is known everywhere by now. EC2 speaks of seconds.
+/// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
+const LOST: Duration = Duration::from_secs(3);
 
 /// Tries again while AWS says one of the named things that only mean "not yet everywhere". Each caller names its codes, with the reason beside
 /// them.
@@ -59,6 +81,33 @@ pub async fn while_not_yet<T>(
         Ok(done) => Ok(Some(done)),
         Err(error) if not_yet(&error) => Ok(None),
         Err(error) => Err(error),
+    })
+    .await
+}
+
+/// Makes something that AWS would make twice, because it has no token and no name for it. When the answer is lost, `find` looks for it before
+/// it is tried again. For clients of [`crate::client_once`], which do not try again by themselves.
+///
+/// # Errors
+/// As [`until`], and every other error of `make` and `find`.
+pub async fn once<T>(
+    run: &Run,
+    what: &str,
+    mut make: impl AsyncFnMut() -> Result<T>,
+    mut find: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    match make().await {
+        Err(error) if error.leaves_open() => {}
+        other => return other,
+    }
+    later(run, &format!("AWS to say whether it has made {what}"), LOST, async || {
+        if let Some(found) = find().await? {
+            return Ok(Some(found));
+        }
+        match make().await {
+            Err(error) if error.leaves_open() => Ok(None),
+            other => other.map(Some),
+        }
     })
     .await
 }

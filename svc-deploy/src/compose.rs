@@ -161,8 +161,11 @@ fn service(
     }
     container::order(&mut containers, at, sidecars)?;
     let size = if fargate { Some(fargate_size(doc, at, read.cpu, read.memory)?) } else { None };
-    for (_, sidecar) in sidecars {
-        platform(sidecar, Some(cluster))?;
+    let runs_on = platform(at, Some(cluster))?;
+    for (_, sidecar) in sidecars.iter().filter(|(_, sidecar)| sidecar.key("platform").is_some()) {
+        if platform(sidecar, Some(cluster))? != runs_on {
+            return Err(sidecar.wrong(format!("runs in the task of services.{name}, whose platform is {}", runs_on.unwrap_or("another"))));
+        }
     }
     let deploy = at.key("deploy");
     let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.key("scale"));
@@ -171,7 +174,7 @@ fn service(
         selected,
         network_mode,
         size,
-        platform: platform(at, Some(cluster))?,
+        platform: runs_on,
         published: published(doc, at, x_svc.as_ref(), &read.ports, network_mode)?,
         // Two tasks, one a zone, so that one zone may fail.
         desired: replicas.map_or(Ok(2), |at| at.whole(0..=1000))?,
@@ -291,6 +294,8 @@ fn target_group(port: i32, network_mode: NetworkMode, health: Option<&At<'_>>, p
         protocol_version: "HTTP1".to_owned(),
         // Tasks with a network interface of their own are addressed by it, others by their instance.
         target_type: if network_mode == NetworkMode::Awsvpc { "ip" } else { "instance" }.to_owned(),
+        health_check_protocol: None,
+        health_check_port: None,
         health_check_path: of_health("path").map_or(Ok("/"), |at| at.text())?.to_owned(),
         health_check_interval_seconds: whole("interval", 15, 5..=300)?,
         health_check_timeout_seconds: whole("timeout", 5, 2..=120)?,

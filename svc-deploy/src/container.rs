@@ -101,22 +101,14 @@ const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"]
 
 pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target) -> Result<Container> {
     let (cpu, memory) = (cpu(at)?, memory(at)?);
-    let ports = ports(at)?;
-    let mut container = Container {
-        definition: Value::Null,
-        ports: ports.iter().map(|(port, _)| *port).collect(),
-        secrets: Vec::new(),
-        volumes: Vec::new(),
-        cpu,
-        memory,
-    };
+    let mut mapped = ports(at)?;
+    let ports = mapped.iter().map(|(port, _)| *port).collect();
     let mut out = Map::new();
     out.insert("name".into(), json!(name));
     out.insert("image".into(), image(name, at, img, target.selected)?);
     out.insert("essential".into(), json!(true));
     out.insert("cpu".into(), json!(cpu));
     out.insert("memory".into(), json!(memory));
-    let mut mapped = ports;
     mapped.extend(expose(at)?);
     mapped.dedup();
     if !mapped.is_empty() {
@@ -127,56 +119,74 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
     {
         out.insert("memoryReservation".into(), json!(mib(&reserved)?));
     }
-    let mut linux = Map::new();
+    let mut keys = Keys { doc, target, out, linux: Map::new(), secrets: Vec::new(), volumes: Vec::new() };
     for (key, value) in at.entries()?.into_iter().filter(|(_, value)| !value.value().is_null()) {
-        if (NOT_ON_FARGATE.contains(&key) && target.fargate) || (NOT_ON_AWSVPC.contains(&key) && target.network_mode == NetworkMode::Awsvpc)
-        {
-            let place = if target.fargate { "Fargate" } else { "the network mode awsvpc" };
-            return Err(value.wrong(format!("is not possible on {place}: take it out, or run the app elsewhere")));
-        }
+        keys.read(key, &value)?;
+    }
+    let Keys { mut out, linux, secrets, volumes, .. } = keys;
+    if !linux.is_empty() {
+        out.insert("linuxParameters".into(), linux.into());
+    }
+    Ok(Container { definition: out.into(), ports, secrets, volumes, cpu, memory })
+}
+
+/// The definition as it grows, key by key.
+struct Keys<'a> {
+    doc: &'a Document,
+    target: Target,
+    out: Map<String, Value>,
+    linux: Map<String, Value>,
+    secrets: Vec<String>,
+    volumes: Vec<Value>,
+}
+
+impl Keys<'_> {
+    fn read(&mut self, key: &str, value: &At<'_>) -> Result<()> {
+        self.check(key, value)?;
+        let Self { doc, target, out, linux, .. } = self;
         match key {
-            "command" | "entrypoint" => insert(&mut out, if key == "command" { "command" } else { "entryPoint" }, words(&value)?),
-            "working_dir" => insert(&mut out, "workingDirectory", json!(value.text()?)),
-            "user" => insert(&mut out, "user", json!(value.scalar()?)),
-            "read_only" => insert(&mut out, "readonlyRootFilesystem", json!(value.truth()?)),
-            "tty" => insert(&mut out, "pseudoTerminal", json!(value.truth()?)),
-            "privileged" => insert(&mut out, "privileged", json!(value.truth()?)),
-            "hostname" => insert(&mut out, "hostname", json!(value.text()?)),
+            "command" | "entrypoint" => insert(out, if key == "command" { "command" } else { "entryPoint" }, words(value)?),
+            "working_dir" => insert(out, "workingDirectory", json!(value.text()?)),
+            "user" => insert(out, "user", json!(value.scalar()?)),
+            "read_only" => insert(out, "readonlyRootFilesystem", json!(value.truth()?)),
+            "tty" => insert(out, "pseudoTerminal", json!(value.truth()?)),
+            "privileged" => insert(out, "privileged", json!(value.truth()?)),
+            "hostname" => insert(out, "hostname", json!(value.text()?)),
             // Two minutes is the longest that Fargate waits.
-            "stop_grace_period" => insert(&mut out, "stopTimeout", json!(seconds(&value, 2..=if target.fargate { 120 } else { 86400 })?)),
-            "environment" => insert(&mut out, "environment", environment(&value)?),
-            "labels" => insert(&mut out, "dockerLabels", json!(pairs(&value)?.into_iter().collect::<BTreeMap<_, _>>())),
-            "extra_hosts" => insert(&mut out, "extraHosts", extra_hosts(&value)?),
-            "dns" => insert(&mut out, "dnsServers", strings(&value)?),
-            "dns_search" => insert(&mut out, "dnsSearchDomains", strings(&value)?),
-            "ulimits" => insert(&mut out, "ulimits", ulimits(&value)?),
+            "stop_grace_period" => insert(out, "stopTimeout", json!(seconds(value, 2..=if target.fargate { 120 } else { 86400 })?)),
+            "environment" => insert(out, "environment", environment(value)?),
+            "labels" => insert(out, "dockerLabels", json!(pairs(value)?.into_iter().collect::<BTreeMap<_, _>>())),
+            "extra_hosts" => insert(out, "extraHosts", extra_hosts(value)?),
+            "dns" => insert(out, "dnsServers", strings(value)?),
+            "dns_search" => insert(out, "dnsSearchDomains", strings(value)?),
+            "ulimits" => insert(out, "ulimits", ulimits(value)?),
             "sysctls" => insert(
-                &mut out,
+                out,
                 "systemControls",
-                pairs(&value)?.into_iter().map(|(name, value)| json!({"namespace": name, "value": value})).collect(),
+                pairs(value)?.into_iter().map(|(name, value)| json!({"namespace": name, "value": value})).collect(),
             ),
-            "healthcheck" => out.extend(health_check(&value)?.map(|check| ("healthCheck".to_owned(), check))),
-            "logging" => out.extend(logging(&value)?.map(|logging| ("logConfiguration".to_owned(), logging))),
+            "healthcheck" => out.extend(health_check(value)?.map(|check| ("healthCheck".to_owned(), check))),
+            "logging" => out.extend(logging(value)?.map(|logging| ("logConfiguration".to_owned(), logging))),
             "secrets" => {
-                let secrets = secrets(doc, &value)?;
-                container.secrets = secrets.iter().map(|(_, arn)| arn.clone()).collect();
-                insert(&mut out, "secrets", secrets.into_iter().map(|(name, arn)| json!({"name": name, "valueFrom": arn})).collect());
+                let secrets = secrets(doc, value)?;
+                self.secrets = secrets.iter().map(|(_, arn)| arn.clone()).collect();
+                insert(out, "secrets", secrets.into_iter().map(|(name, arn)| json!({"name": name, "valueFrom": arn})).collect());
             }
-            "init" => insert(&mut linux, "initProcessEnabled", json!(value.truth()?)),
-            "shm_size" => insert(&mut linux, "sharedMemorySize", json!(mib(&value)?)),
+            "init" => insert(linux, "initProcessEnabled", json!(value.truth()?)),
+            "shm_size" => insert(linux, "sharedMemorySize", json!(mib(value)?)),
             "cap_add" | "cap_drop" => insert(
                 linux.entry("capabilities").or_insert_with(|| json!({})).as_object_mut().unwrap_or(&mut Map::new()),
                 &key[4..],
-                capabilities(&value, key == "cap_add" && target.fargate)?,
+                capabilities(value, key == "cap_add" && target.fargate)?,
             ),
-            "tmpfs" => tmpfs(&mut linux, strings(&value)?.as_array().into_iter().flatten().filter_map(Value::as_str)),
+            "tmpfs" => in_memory(linux, volume::tmpfs(doc, value)?),
             "volumes" => {
-                let mounts = volume::read(doc, &value, target)?;
+                let mounts = volume::read(doc, value, *target)?;
                 if !mounts.mount_points.is_empty() {
-                    insert(&mut out, "mountPoints", mounts.mount_points.into());
+                    insert(out, "mountPoints", mounts.mount_points.into());
                 }
-                tmpfs(&mut linux, mounts.tmpfs.iter().map(String::as_str));
-                container.volumes = mounts.volumes;
+                in_memory(linux, mounts.tmpfs);
+                self.volumes = mounts.volumes;
             }
             "mem_limit" | "cpus" | "mem_reservation" | "expose" => {}
             key if SILENT.contains(&key) || key.starts_with("x-") => {}
@@ -187,12 +197,27 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
             }
             other => doc.warn(format!("{}: {other} is not known here and has no effect", value.path())),
         }
+        Ok(())
     }
-    if !linux.is_empty() {
-        out.insert("linuxParameters".into(), linux.into());
+
+    /// Refuses what the container can't have where it is to run.
+    fn check(&self, key: &str, value: &At<'_>) -> Result<()> {
+        let on_fargate = NOT_ON_FARGATE.contains(&key) && self.target.fargate;
+        if on_fargate || (NOT_ON_AWSVPC.contains(&key) && self.target.network_mode == NetworkMode::Awsvpc) {
+            let place = if self.target.fargate { "Fargate" } else { "the network mode awsvpc" };
+            return Err(value.wrong(format!("is not possible on {place}: take it out, or run the app elsewhere")));
+        }
+        Ok(())
     }
-    container.definition = out.into();
-    Ok(container)
+}
+
+/// `tmpfs` and the volumes of that type end in one list.
+fn in_memory(linux: &mut Map<String, Value>, mounts: Vec<Value>) {
+    match linux.get_mut("tmpfs").and_then(Value::as_array_mut) {
+        Some(list) => list.extend(mounts),
+        None if mounts.is_empty() => {}
+        None => drop(linux.insert("tmpfs".to_owned(), mounts.into())),
+    }
 }
 
 fn insert(out: &mut Map<String, Value>, key: &str, value: Value) {
@@ -368,18 +393,6 @@ fn capabilities(at: &At<'_>, fargate: bool) -> Result<Value> {
     }
 }
 
-fn tmpfs<'a>(linux: &mut Map<String, Value>, paths: impl Iterator<Item = &'a str>) {
-    let mut paths = paths.peekable();
-    if paths.peek().is_none() {
-        return;
-    }
-    // Compose gives no size and Docker then takes none; ECS wants one. 64 MiB is Docker's own default for shared memory.
-    let mount = |path: &str| json!({"containerPath": path.split(':').next().unwrap_or(path), "size": 64});
-    if let Some(list) = linux.entry("tmpfs").or_insert_with(|| json!([])).as_array_mut() {
-        list.extend(paths.map(mount));
-    }
-}
-
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html>
 fn health_check(at: &At<'_>) -> Result<Option<Value>> {
     if at.key("disable").map_or(Ok(false), |at| at.truth())? {
@@ -455,7 +468,17 @@ fn memory(at: &At<'_>) -> Result<i32> {
 /// Bytes, or a number with a unit (`512m`), in MiB.
 /// <https://github.com/compose-spec/compose-spec/blob/main/11-extension.md#specifying-byte-values>
 fn mib(at: &At<'_>) -> Result<i32> {
-    let text = at.scalar()?.to_lowercase();
+    let mib = mebibytes(&at.scalar()?).ok_or_else(|| at.expected("bytes, or a number with b, k, m or g"))?;
+    // Docker refuses less than 6 MiB; 24 TiB is what the largest instance has.
+    if !(6..=25_165_824).contains(&mib) {
+        return Err(at.wrong(format!("{mib} MiB: a container has 6 MiB at least, and a task 24 TiB at most")));
+    }
+    Ok(mib)
+}
+
+/// Rounded up.
+pub fn mebibytes(text: &str) -> Option<i32> {
+    let text = text.to_lowercase();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let factor = match unit.trim_end_matches('b') {
@@ -463,16 +486,11 @@ fn mib(at: &At<'_>) -> Result<i32> {
         "k" => 1024.0,
         "m" => 1024.0 * 1024.0,
         "g" => 1024.0 * 1024.0 * 1024.0,
-        _ => return Err(at.expected("bytes, or a number with b, k, m or g")),
+        _ => return None,
     };
-    let bytes: f64 = number.parse().map_err(|_| at.expected("bytes, or a number with b, k, m or g"))?;
-    let mib = bytes * factor / 1024.0 / 1024.0;
-    // Docker refuses less than 6 MiB; 24 TiB is what the largest instance has.
-    if !(6.0..=25_165_824.0).contains(&mib) {
-        return Err(at.wrong(format!("{mib} MiB: a container has 6 MiB at least, and a task 24 TiB at most")));
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "checked above")]
-    Ok(mib.ceil() as i32)
+    let mib = number.parse::<f64>().ok()? * factor / 1024.0 / 1024.0;
+    #[expect(clippy::cast_possible_truncation, reason = "a float too large becomes the largest number")]
+    Some(mib.ceil() as i32)
 }
 
 fn seconds(at: &At<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u64> {

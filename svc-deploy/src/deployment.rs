@@ -15,8 +15,6 @@ use crate::{SvcDeploy, service};
 pub const SOONEST: Duration = Duration::from_secs(4);
 /// How many of a task's last log lines are shown.
 const LINES: i32 = 10;
-/// How many one call of `DescribeServices` takes.
-const AT_ONCE: usize = 10;
 
 impl SvcDeploy {
     /// Waits for all of them together, so it takes as long as the slowest.
@@ -55,14 +53,10 @@ impl SvcDeploy {
     }
 
     async fn look_again<'a>(&self, run: &Run, services: &[&'a Service]) -> Result<Vec<(&'a Service, EcsService)>> {
-        let mut found = Vec::new();
-        for some in services.chunks(AT_ONCE) {
-            let said = service::described(&self.ecs, run, some.iter().map(|service| service.name.clone()).collect()).await?;
-            found.extend(some.iter().filter_map(|service| {
-                said.iter().find(|now| now.service_name() == Some(&service.name)).map(|now| (*service, now.clone()))
-            }));
-        }
-        Ok(found)
+        let said = service::described(&self.ecs, run, services.iter().map(|service| service.name.clone()).collect()).await?;
+        let now =
+            |service: &&'a Service| said.iter().find(|now| now.service_name() == Some(&service.name)).map(|now| (*service, now.clone()));
+        Ok(services.iter().filter_map(now).collect())
     }
 
     /// Whether it was complete before this run, and this run changed nothing: then there is nothing to ask.

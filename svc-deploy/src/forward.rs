@@ -1,5 +1,7 @@
 //! Where requests go: which target group a rule or listener leads to, and how it goes over to another without losing a request.
 
+use std::time::Duration;
+
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, ForwardActionConfig, TargetGroupTuple, TargetHealthDescription, TargetHealthStateEnum,
 };
@@ -7,12 +9,15 @@ use futures_util::future::{Either, select};
 use futures_util::try_join;
 use shared::error::given;
 use shared::step::each;
-use shared::wait::later;
+use shared::wait::steadily;
 use shared::{Diff, Result, Run, Tried};
 
 use crate::SvcDeploy;
-use crate::deployment::SOONEST;
+use crate::compose::Service;
 use crate::wish::Wanted;
+
+/// Between two looks at targets: ECS takes old ones away as new ones get well, so this is for how long requests may find too few.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A rule or listener that leads to `old` until the targets of `new` are well.
 pub struct Move {
@@ -90,14 +95,15 @@ impl SvcDeploy {
         self.svc.borrow().services.get(service).and_then(|record| record.target_group_arn.clone())
     }
 
-    /// Lets requests go over, each when the targets of the new group are well. Waits also with `--no-wait`: nothing would finish it otherwise.
-    pub async fn moves_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let moves = self.moves.take();
+    /// Lets requests go over when the targets of the new group are well: right behind the service's own update, because from then on ECS takes the
+    /// old targets away. Waits also with `--no-wait`: nothing would finish it otherwise.
+    pub async fn finish_moves(&self, run: &Run, service: &Service) -> Result<()> {
+        let moves: Vec<Move> = self.moves.borrow_mut().extract_if(.., |moving| moving.service == service.name).collect();
         each(&moves, async |moving| {
             let diff = Diff::new().field("target group", short(&moving.old), moving.new.as_deref().map_or(NEW, short));
             run.change("forwarding", &moving.name, &diff, async {
                 let new = given(moving.new.as_deref(), "the new target group's ARN")?;
-                self.well(run, wanted, moving, &new).await?;
+                self.well(run, service, moving, &new).await?;
                 self.finish(moving, new).await
             })
             .await
@@ -107,16 +113,15 @@ impl SvcDeploy {
     }
 
     /// Waits until as many targets of the new group are well as of the old one, or as the service is to have; a deployment that fails ends it.
-    async fn well(&self, run: &Run, wanted: &Wanted, moving: &Move, new: &str) -> Result<()> {
-        let service = wanted.selected().filter(|service| service.name == moving.service);
+    async fn well(&self, run: &Run, service: &Service, moving: &Move, new: &str) -> Result<()> {
         let desired = self.found.services.get(&moving.service).map_or(1, aws_sdk_ecs::types::Service::desired_count).max(1);
         let desired = usize::try_from(desired).unwrap_or(1);
         let what = format!("the new targets of services.{}", moving.service);
-        let well = later(run, &what, SOONEST, async || {
+        let well = steadily(run, &what, PAUSE, async || {
             let (old, new) = try_join!(self.healthy(&moving.old), self.healthy(new))?;
             Ok((new >= old.min(desired)).then_some(()))
         });
-        match select(Box::pin(well), Box::pin(self.deployments_ready(run, service))).await {
+        match select(Box::pin(well), Box::pin(self.deployments_ready(run, [service]))).await {
             Either::Left((well, _)) => well,
             Either::Right((Ok(()), well)) => well.await,
             Either::Right((failed, _)) => failed,

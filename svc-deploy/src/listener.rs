@@ -32,7 +32,7 @@ enum Does {
 impl SvcDeploy {
     pub async fn listeners_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         if wanted.published().next().is_none() {
-            return Ok(());
+            return self.unpublish(run, wanted).await;
         }
         if wanted.alb.is_some() {
             return self.adopt_listener(wanted);
@@ -44,6 +44,17 @@ impl SvcDeploy {
         // 443, when the certificate is gone.
         let unwanted = self.found.balancer.iter().flat_map(|found| &found.listeners).map(|(listener, _)| listener);
         self.delete_ours(run, unwanted.filter(|one| one.port() == Some(443) && !ports.contains(&443)).collect()).await
+    }
+
+    /// Nothing answers there any more. The load balancer stays, for its name may be known elsewhere.
+    async fn unpublish(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let Some(found) = self.found.balancer.as_ref().filter(|found| found.ours && wanted.alb.is_none()) else { return Ok(()) };
+        run.warn(&format!(
+            "no service is published any more; the load balancer {0} stays, without listeners, and costs. To delete it: aws elbv2 delete-load-balancer --load-balancer-arn {1}",
+            run.app,
+            found.balancer.load_balancer_arn().unwrap_or_default()
+        ));
+        self.delete_ours(run, found.listeners.iter().map(|(listener, _)| listener).collect()).await
     }
 
     /// The listener that has the rules, if it is there already: of an adopted load balancer the one for HTTPS, or else the one for HTTP.
@@ -101,15 +112,14 @@ impl SvcDeploy {
 
     fn action(&self, wanted: &Wanted, name: &str, wish: &Wish, found: Option<&Listener>) -> Action {
         match &wish.does {
+            Does::Forward(service) if self.target_group(service).is_none() && !wanted.selected().any(|one| one.name == *service) => {
+                not_found()
+            }
             Does::Forward(service) => {
                 let arn = found.and_then(Listener::listener_arn).unwrap_or_default().to_owned();
                 self.lead(wanted, service, name, found.and_then(|found| found.default_actions().first()), Place::Listener(arn))
             }
-            Does::NotFound => {
-                let nothing =
-                    FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();
-                Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(nothing).build()
-            }
+            Does::NotFound => not_found(),
             Does::Redirect => {
                 let redirect = RedirectActionConfig::builder()
                     .protocol("HTTPS")
@@ -151,6 +161,11 @@ impl SvcDeploy {
             async { self.elb.delete_listener().listener_arn(&arn).send().await.tried(format!("delete the listener {arn}")).map(drop) };
         run.delete("listener", &format!("{}:{port}", run.app), delete).await
     }
+}
+
+fn not_found() -> Action {
+    let nothing = FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();
+    Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(nothing).build()
 }
 
 fn port(wanted: &Wanted) -> i32 {

@@ -274,8 +274,8 @@ fn subnets(wanted: &Wanted) -> Vec<String> {
 fn attributes(run: &Run, wanted: &Wanted) -> Vec<(&'static str, String)> {
     // Requests that a server and the load balancer might read differently are a way to smuggle one past the other.
     let mut attributes = vec![("routing.http.drop_invalid_header_fields.enabled", "true".to_owned())];
+    attributes.push(("access_logs.s3.enabled", wanted.access_logs.is_some().to_string()));
     if let Some(bucket) = &wanted.access_logs {
-        attributes.push(("access_logs.s3.enabled", "true".to_owned()));
         attributes.push(("access_logs.s3.bucket", bucket.clone()));
         attributes.push(("access_logs.s3.prefix", run.app.clone()));
     }

@@ -34,6 +34,8 @@ fn main() -> ExitCode {
 
 struct SvcDeploy {
     ecs: aws_sdk_ecs::Client,
+    /// For what ECS would make twice.
+    once: aws_sdk_ecs::Client,
     iam: aws_sdk_iam::Client,
     elb: aws_sdk_elasticloadbalancingv2::Client,
     logs: aws_sdk_cloudwatchlogs::Client,
@@ -67,7 +69,6 @@ enum Step {
     Listeners,
     Rules,
     Services,
-    Moves,
 }
 
 #[derive(JsonSchema)]
@@ -96,8 +97,6 @@ impl Stage for SvcDeploy {
         // A service can only have a target group that a listener leads to.
         &[Step::Rules],
         &[Step::Services],
-        // Requests go over to new targets when these are well.
-        &[Step::Moves],
     ];
     type Step = Step;
     type Flags = Flags;
@@ -121,7 +120,8 @@ impl Stage for SvcDeploy {
         )?;
         let found = Found { log_groups, roles, balancer, target_groups, task_definitions, services };
         let svc = RefCell::new(Svc { services: untouched(doc, wanted)?, ..Svc::default() });
-        Ok(Self { ecs, iam, elb, logs, found, svc, changed: RefCell::default(), moves: RefCell::default() })
+        let once = shared::client_once!(aws_sdk_ecs, run);
+        Ok(Self { ecs, once, iam, elb, logs, found, svc, changed: RefCell::default(), moves: RefCell::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
@@ -135,7 +135,6 @@ impl Stage for SvcDeploy {
             Step::Listeners => self.listeners_up(run, wanted).await,
             Step::Rules => self.rules_up(run, wanted).await,
             Step::Services => self.services_up(run, wanted).await,
-            Step::Moves => self.moves_up(run, wanted).await,
         }
     }
 
@@ -153,8 +152,8 @@ impl Stage for SvcDeploy {
             Step::TaskDefinitions => self.task_definitions_down(run).await,
             Step::Listeners => self.listeners_down(run).await,
             Step::Rules => self.rules_down(run).await,
-            // They go with what they are of.
-            Step::Settings | Step::Moves => Ok(()),
+            // Settings go with what they are of.
+            Step::Settings => Ok(()),
             Step::Services => self.services_down(run).await,
         }
     }

@@ -237,7 +237,11 @@ fn execution_policy(run: &Run, wanted: &Wanted) -> Result<Value> {
         .services
         .iter()
         .flat_map(|service| &service.containers)
-        .filter_map(|container| repository(container["image"].as_str()?))
+        .filter_map(|container| match &container["image"] {
+            Value::String(image) => repository(image),
+            // Built, but not by this run: the image is not known here, its repository is.
+            _ => Some(format!("{region}:{account}:repository/{}/{}", run.app, container["name"].as_str()?.to_lowercase())),
+        })
         .collect();
     repositories.sort();
     repositories.dedup();

@@ -30,6 +30,11 @@ impl Wish {
         format!("{}:{}{}", self.service, self.hosts.join(" "), self.paths.join(" "))
     }
 
+    /// Whether the rule asks for the same.
+    fn is(&self, rule: &Rule) -> bool {
+        conditions(rule.conditions()) == conditions(&self.conditions())
+    }
+
     fn conditions(&self) -> Vec<RuleCondition> {
         let hosts = HostHeaderConditionConfig::builder().set_values(Some(self.hosts.clone())).build();
         let paths = PathPatternConditionConfig::builder().set_values(Some(self.paths.clone())).build();
@@ -44,7 +49,7 @@ fn wishes(wanted: &Wanted) -> Result<Vec<Wish>> {
     let mut wishes = Vec::new();
     for (service, published) in wanted.published().filter(|(_, published)| !published.paths.is_empty() || !published.hosts.is_empty()) {
         let room = VALUES - published.hosts.len().min(VALUES);
-        if room == 0 || (published.paths.is_empty() && published.hosts.len() > VALUES) {
+        if (room == 0 && !published.paths.is_empty()) || (published.paths.is_empty() && published.hosts.len() > VALUES) {
             return Err(Error::document(
                 format!("{}.x-svc.host", published.path),
                 format!("a rule of the load balancer takes {VALUES} hosts and paths together"),
@@ -72,13 +77,12 @@ fn wishes(wanted: &Wanted) -> Result<Vec<Wish>> {
 impl SvcDeploy {
     /// A rule is known by what it asks for; where it leads can be changed.
     pub async fn rules_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        if wanted.published().next().is_none() {
-            return Ok(());
-        }
         let mut wishes = wishes(wanted)?;
+        // One that was never deployed and is not now has nothing to lead to.
+        wishes.retain(|wish| wanted.selected().any(|service| service.name == wish.service) || self.target_group(&wish.service).is_some());
         let serving = self.serving(wanted);
         let mut left = own(serving.iter().flat_map(|(_, rules)| rules));
-        if wanted.alb.is_some() {
+        if !wishes.iter().all(|wish| left.iter().any(|rule| wish.is(rule) && has_priority(rule, wish.priority))) {
             self.give_way(run, &mut wishes, &left).await?;
         }
         let stale = own(self.redirecting(wanted));
@@ -102,7 +106,7 @@ impl SvcDeploy {
         listeners.filter(|(listener, _)| listener.port() == Some(80)).flat_map(|(_, rules)| rules)
     }
 
-    /// On an adopted load balancer others have rules as well: ours take the priorities between theirs.
+    /// Others may have rules there as well, on an adopted load balancer above all: ours take the priorities between theirs.
     async fn give_way(&self, run: &Run, wishes: &mut [Wish], rules: &[&Rule]) -> Result<()> {
         let arns = rules.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
         let ours = load_balancer::ours(&self.elb, run, arns).await?;
@@ -159,7 +163,7 @@ impl SvcDeploy {
 
     /// All at once, so that two can change places.
     async fn settle_priorities(&self, run: &Run, kept: &[(&Wish, &Rule)]) -> Result<()> {
-        let moved = |(wish, rule): &&(&Wish, &Rule)| rule.priority() != Some(wish.priority.to_string().as_str());
+        let moved = |(wish, rule): &&(&Wish, &Rule)| !has_priority(rule, wish.priority);
         let diff = kept.iter().filter(moved).fold(Diff::new(), |diff, (wish, rule)| {
             diff.field(&wish.service, rule.priority().map(str::to_owned), Some(wish.priority.to_string()))
         });
@@ -199,12 +203,16 @@ fn matched<'a>(
 ) -> (Vec<(&'a Wish, &'a Rule)>, Vec<&'a Wish>) {
     let (mut pairs, mut open) = (Vec::new(), Vec::new());
     for wish in wishes {
-        match rules.iter().position(|rule| conditions(rule.conditions()) == conditions(&wish.conditions()) && fits(wish, rule)) {
+        match rules.iter().position(|rule| wish.is(rule) && fits(wish, rule)) {
             Some(place) => pairs.push((wish, rules.remove(place))),
             None => open.push(wish),
         }
     }
     (pairs, open)
+}
+
+fn has_priority(rule: &Rule, priority: i32) -> bool {
+    rule.priority() == Some(priority.to_string().as_str())
 }
 
 /// What a rule asks for, in words and order.

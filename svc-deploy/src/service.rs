@@ -35,7 +35,7 @@ pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
         listed.iter().filter_map(|arn| arn.rsplit('/').next()).filter(|name| !wanted.services.iter().any(|service| service.name == *name));
     for name in extra {
         run.warn(&format!(
-            "the service {name} runs on the cluster {0} but is not in the document; it is left alone (aws ecs delete-service --cluster {0} --service {name} --force deletes it)",
+            "the service {name} runs on the cluster {0} but is not in the document. It is left running, without rules of the load balancer and without the execution role's leave to pull its image and write its log; aws ecs delete-service --cluster {0} --service {name} --force deletes it",
             run.app
         ));
     }
@@ -48,15 +48,18 @@ async fn listed(ecs: &Client, run: &Run) -> Result<Vec<String>> {
 }
 
 async fn by_name(ecs: &Client, run: &Run, names: Vec<String>) -> Result<Found> {
-    let found = try_join_all(names.chunks(AT_ONCE).map(|some| described(ecs, run, some.to_vec()))).await?;
-    let there = found.into_iter().flatten().filter(|service| service.status() != Some("INACTIVE"));
+    let there = described(ecs, run, names).await?.into_iter().filter(|service| service.status() != Some("INACTIVE"));
     Ok(there.map(|service| (service.service_name().unwrap_or_default().to_owned(), service)).collect())
 }
 
 pub async fn described(ecs: &Client, run: &Run, names: Vec<String>) -> Result<Vec<EcsService>> {
-    let call = ecs.describe_services().cluster(&run.app).set_services(Some(names)).include(ServiceField::Tags);
-    let said = if_found(call.send().await.tried(format!("look at the services of the cluster {}", run.app)))?;
-    Ok(said.map(|said| said.services().to_vec()).unwrap_or_default())
+    let found = try_join_all(names.chunks(AT_ONCE).map(async |some| {
+        let call = ecs.describe_services().cluster(&run.app).set_services(Some(some.to_vec())).include(ServiceField::Tags);
+        let said = if_found(call.send().await.tried(format!("look at the services of the cluster {}", run.app)))?;
+        Ok::<_, Error>(said.map(|said| said.services().to_vec()).unwrap_or_default())
+    }))
+    .await?;
+    Ok(found.concat())
 }
 
 /// Sends this JSON instead of what the SDK made of the call.
@@ -97,7 +100,7 @@ impl SvcDeploy {
             record.arn = arn;
             record.name.clone_from(&service.name);
         });
-        Ok(())
+        self.finish_moves(run, service).await
     }
 
     async fn create_service(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<String> {
@@ -107,19 +110,6 @@ impl SvcDeploy {
         if self.found.services.contains_key(&service.name) {
             self.service_gone(run, &service.name).await?;
         }
-        // Roles made a moment ago can't be used at once, and a new cluster, task definition or target group is not known everywhere yet.
-        let not_yet = |error: &Error| {
-            [
-                "Unable to assume",
-                "unable to assume",
-                "does not have an associated load balancer",
-                "service linked role",
-                "Please verify that the ECS service role",
-            ]
-            .iter()
-            .any(|words| error.says(words))
-                || error.is_gone()
-        };
         let made = while_not_yet(run, "what the service needs to be visible", not_yet, async || {
             let request = request.clone();
             let call = self.ecs.create_service().service_name(&service.name).customize().mutate_request(move |http| say(http, &request));
@@ -209,8 +199,12 @@ impl SvcDeploy {
                 request["forceNewDeployment"] = json!(true);
             }
             let request = patched(request, service);
-            let call = self.ecs.update_service().service(&service.name).customize().mutate_request(move |http| say(http, &request));
-            call.send().await.tried(format!("update the service {}", service.name))?;
+            while_not_yet(run, "what the service needs to be visible", not_yet, async || {
+                let request = request.clone();
+                let call = self.ecs.update_service().service(&service.name).customize().mutate_request(move |http| say(http, &request));
+                call.send().await.tried(format!("update the service {}", service.name))
+            })
+            .await?;
             if repatched {
                 let tag = aws_sdk_ecs::types::Tag::builder().key(PATCH).value(patch).build();
                 self.ecs
@@ -301,6 +295,18 @@ impl SvcDeploy {
         })
         .await
     }
+}
+
+/// Roles made a moment ago can't be used at once, and a new cluster, task definition or target group is not known everywhere yet.
+fn not_yet(error: &Error) -> bool {
+    let words = [
+        "Unable to assume",
+        "unable to assume",
+        "does not have an associated load balancer",
+        "service linked role",
+        "Please verify that the ECS service role",
+    ];
+    error.is_gone() || words.iter().any(|words| error.says(words))
 }
 
 fn diff_of_deployment(diff: Diff, service: &Service, found: Option<&DeploymentConfiguration>) -> Diff {

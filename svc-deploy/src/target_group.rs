@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::types::{Matcher, TargetGroup, TargetGroupAttribute};
+use aws_sdk_elasticloadbalancingv2::types::{Matcher, ProtocolEnum, TargetGroup, TargetGroupAttribute};
 use futures_util::future::try_join_all;
 use futures_util::try_join;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use shared::doc::At;
 use shared::error::{given, if_found};
 use shared::step::each;
@@ -40,6 +41,8 @@ pub struct Shape {
     pub protocol: String,
     pub protocol_version: String,
     pub target_type: String,
+    pub health_check_protocol: Option<String>,
+    pub health_check_port: Option<String>,
     pub health_check_path: String,
     pub health_check_interval_seconds: i32,
     pub health_check_timeout_seconds: i32,
@@ -67,6 +70,10 @@ pub fn attributes() -> BTreeMap<String, String> {
 impl Shape {
     pub fn patched(&self, patch: &At<'_>) -> Result<Self> {
         let mut shape = serde_json::to_value(self).map_err(|error| Error::Failed(error.to_string()))?;
+        // gRPC has codes of its own, and ELB takes no others; these are its default for HTTP's success.
+        if patch.value()["ProtocolVersion"] == "GRPC" {
+            shape["Matcher"] = json!({"GrpcCode": "0-99"});
+        }
         json_patch::merge(&mut shape, patch.value());
         serde_json::from_value(shape).map_err(|error| patch.wrong(error.to_string()))
     }
@@ -82,7 +89,7 @@ pub fn name(run: &Run, service: &Service, published: &Published) -> String {
 /// Building up, those of the services; taking down, all of the app's.
 pub async fn find(elb: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let Some(wanted) = wanted else { return all(elb, run).await };
-    let names = wanted.published().map(|(service, published)| name(run, service, published));
+    let names = wanted.selected_published().map(|(service, published)| name(run, service, published));
     let found = try_join_all(names.map(|name| one(elb, run, name))).await?;
     Ok(found.into_iter().flatten().collect())
 }
@@ -117,12 +124,16 @@ async fn all(elb: &Client, run: &Run) -> Result<Found> {
 }
 
 impl SvcDeploy {
+    /// A service that this run does not deploy keeps the one in its record.
     pub async fn target_groups_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        each(wanted.published(), async |(service, published)| {
+        each(wanted.selected_published(), async |(service, published)| {
             let name = name(run, service, published);
             let found = self.found.target_groups.get(&name);
             if found.is_some_and(|found| !found.ours) {
                 return Err(run.foreign("target group", &name));
+            }
+            if let Some(found) = found {
+                check_balancer(run, wanted, &name, &found.group)?;
             }
             if found.is_some_and(|found| wanted.net.vpc_id.is_some() && found.group.vpc_id() != wanted.net.vpc_id.as_deref()) {
                 return Err(Error::document("net.vpc_id", format!("the target group {name} is in another VPC, and can't be moved: take the services down first (svc-deploy --down --app {})", run.app)));
@@ -145,7 +156,7 @@ impl SvcDeploy {
     }
 
     pub async fn settle_target_groups(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        each(wanted.published(), async |(service, published)| {
+        each(wanted.selected_published(), async |(service, published)| {
             let arn = self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone());
             self.settle_target_group(run, &name(run, service, published), &published.target_group, arn).await
         })
@@ -156,6 +167,8 @@ impl SvcDeploy {
     async fn create_target_group(&self, run: &Run, wanted: &Wanted, service: &Service, shape: &Shape, name: &str) -> Result<String> {
         let call = self.elb.create_target_group().name(name).set_vpc_id(wanted.net.vpc_id.clone()).port(shape.port);
         let call = call.protocol(shape.protocol.as_str().into()).protocol_version(&shape.protocol_version);
+        let call = call.set_health_check_protocol(shape.health_check_protocol.as_deref().map(Into::into));
+        let call = call.set_health_check_port(shape.health_check_port.clone());
         let call = call.target_type(shape.target_type.as_str().into()).health_check_path(&shape.health_check_path).matcher(matcher(shape));
         let call = call.health_check_interval_seconds(shape.health_check_interval_seconds);
         let call = call.health_check_timeout_seconds(shape.health_check_timeout_seconds);
@@ -188,6 +201,12 @@ impl SvcDeploy {
     async fn settle_health(&self, run: &Run, name: &str, shape: &Shape, arn: &str, found: &TargetGroup) -> Result<()> {
         let codes = found.matcher();
         let diff = Diff::new()
+            .field(
+                "HealthCheckProtocol",
+                found.health_check_protocol().map(ProtocolEnum::as_str),
+                shape.health_check_protocol.as_deref().or(found.health_check_protocol().map(ProtocolEnum::as_str)),
+            )
+            .field("HealthCheckPort", found.health_check_port(), shape.health_check_port.as_deref().or(found.health_check_port()))
             .field("HealthCheckPath", found.health_check_path(), Some(shape.health_check_path.as_str()))
             .field("Matcher.HttpCode", codes.and_then(Matcher::http_code), shape.matcher.http_code.as_deref())
             .field("Matcher.GrpcCode", codes.and_then(Matcher::grpc_code), shape.matcher.grpc_code.as_deref())
@@ -198,6 +217,8 @@ impl SvcDeploy {
         run.change("target group", name, &diff, async {
             let call =
                 self.elb.modify_target_group().target_group_arn(arn).health_check_path(&shape.health_check_path).matcher(matcher(shape));
+            let call = call.set_health_check_protocol(shape.health_check_protocol.as_deref().map(Into::into));
+            let call = call.set_health_check_port(shape.health_check_port.clone());
             let call = call.health_check_interval_seconds(shape.health_check_interval_seconds);
             let call = call.health_check_timeout_seconds(shape.health_check_timeout_seconds);
             let call = call.healthy_threshold_count(shape.healthy_threshold_count);
@@ -225,6 +246,22 @@ impl SvcDeploy {
         })
         .await
         .map(drop)
+    }
+}
+
+/// A target group belongs to one load balancer, so a service can't go from our own to an adopted one, or back, in place.
+fn check_balancer(run: &Run, wanted: &Wanted, name: &str, group: &TargetGroup) -> Result<()> {
+    let own = format!(":loadbalancer/app/{}/", run.app);
+    let fits = |arn: &String| wanted.alb.as_ref().map_or_else(|| arn.contains(&own), |alb| alb == arn);
+    match group.load_balancer_arns().iter().find(|arn| !fits(arn)) {
+        Some(other) => Err(Error::document(
+            "x-svc.alb",
+            format!(
+                "the target group {name} belongs to the load balancer {other}: take the services down first (svc-deploy --down --app {})",
+                run.app
+            ),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use shared::error::given;
 use shared::step::each;
+use shared::wait::once;
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::compose::Service;
@@ -121,10 +122,18 @@ impl SvcDeploy {
         let mut tags: Vec<Value> = run.tags(&service.name).into_iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
         tags.push(json!({"key": FINGERPRINT, "value": fingerprint}));
         request["tags"] = tags.into();
-        let call = self.ecs.register_task_definition().family(&service.name).set_container_definitions(Some(Vec::new()));
-        let made = call.customize().mutate_request(move |http| crate::service::say(http, &request)).send().await;
-        let made = made.tried(format!("register the task definition of services.{}", service.name))?;
-        given(made.task_definition().and_then(TaskDefinition::task_definition_arn), "the new task definition's ARN")
+        let make = async || {
+            let request = request.clone();
+            let call = self.once.register_task_definition().family(&service.name).set_container_definitions(Some(Vec::new()));
+            let made = call.customize().mutate_request(move |http| crate::service::say(http, &request)).send().await;
+            let made = made.tried(format!("register the task definition of services.{}", service.name))?;
+            given(made.task_definition().and_then(TaskDefinition::task_definition_arn), "the new task definition's ARN")
+        };
+        let find = async || {
+            let newest = one(&self.ecs, run, family(run, &service.name)).await?;
+            Ok(newest.filter(|(_, found)| found.fingerprint.as_deref() == Some(fingerprint)).map(|(_, found)| found.arn))
+        };
+        once(run, &format!("the task definition of services.{}", service.name), make, find).await
     }
 
     /// Every active revision, for which a family has to be asked page by page.

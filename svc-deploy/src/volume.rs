@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use shared::Result;
 use shared::doc::{At, Document};
 
-use crate::container::Target;
+use crate::container::{Target, mebibytes};
 
 /// What a container mounts, and what its task therefore has.
 #[derive(Default)]
@@ -14,8 +14,8 @@ pub struct Mounts {
     pub mount_points: Vec<Value>,
     /// Of the task, by name; containers may share one.
     pub volumes: Vec<Value>,
-    /// Paths in memory.
-    pub tmpfs: Vec<String>,
+    /// In memory.
+    pub tmpfs: Vec<Value>,
 }
 
 /// `x-efs` of a top-level volume.
@@ -38,7 +38,10 @@ pub fn read(doc: &Document, at: &At<'_>, target: Target) -> Result<Mounts> {
         let mount = Mount::read(&place)?;
         match mount.kind {
             Kind::Tmpfs if target.fargate => return Err(place.wrong("is not possible on Fargate: take it out, or run the app elsewhere")),
-            Kind::Tmpfs => all.tmpfs.push(mount.target),
+            Kind::Tmpfs => {
+                let size = place.key("tmpfs").and_then(|at| at.key("size")).map(|at| size(&at, &at.scalar()?)).transpose()?;
+                all.tmpfs.push(in_memory(doc, &place, &mount.target, size, &[]));
+            }
             kind => {
                 let volume =
                     if kind == Kind::Bind { bind(&place, &mount.source, target)? } else { named(doc, &place, &mount.source, target)? };
@@ -50,6 +53,38 @@ pub fn read(doc: &Document, at: &At<'_>, target: Target) -> Result<Mounts> {
         }
     }
     Ok(all)
+}
+
+/// The service's own `tmpfs`: `/run`, or `/run:size=64m,noexec`.
+pub fn tmpfs(doc: &Document, at: &At<'_>) -> Result<Vec<Value>> {
+    let places = if at.value().is_string() { vec![at.clone()] } else { at.list()? };
+    let mount = |place: &At<'_>| {
+        let (path, options) = place.text()?.split_once(':').unwrap_or((place.text()?, ""));
+        let (sizes, others): (Vec<&str>, Vec<&str>) =
+            options.split(',').filter(|option| !option.is_empty()).partition(|option| option.starts_with("size="));
+        let size = sizes.first().map(|text| size(place, &text["size=".len()..])).transpose()?;
+        Ok(in_memory(doc, place, path, size, &others))
+    };
+    places.iter().map(mount).collect()
+}
+
+/// Docker gives what has no size half of the memory; ECS wants a size, and this is Docker's own for shared memory.
+const TMPFS: i32 = 64;
+
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Tmpfs.html>
+fn in_memory(doc: &Document, at: &At<'_>, path: &str, size: Option<i32>, options: &[&str]) -> Value {
+    if size.is_none() {
+        doc.warn(format!("{}: ECS wants a size for {path}; it gets {TMPFS} MiB", at.path()));
+    }
+    let mut mount = json!({"containerPath": path, "size": size.unwrap_or(TMPFS)});
+    if !options.is_empty() {
+        mount["mountOptions"] = json!(options);
+    }
+    mount
+}
+
+fn size(at: &At<'_>, text: &str) -> Result<i32> {
+    mebibytes(text).filter(|size| *size > 0).ok_or_else(|| at.wrong(format!("{text:?} is no size: bytes, or a number with b, k, m or g")))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +111,11 @@ impl Mount {
                 _ => return Err(at.wrong("expected a volume of type bind, volume or tmpfs")),
             };
             let target = at.key("target").ok_or_else(|| at.wrong("a volume without target"))?.text()?.to_owned();
+            if let Some(sub) = at.key("volume").and_then(|at| at.key("subpath")) {
+                return Err(
+                    sub.wrong("ECS mounts whole volumes: take this out, or give the volume an access point or a root_directory of EFS")
+                );
+            }
             let source = at.key("source").map_or(Ok(""), |at| at.text())?.to_owned();
             return Ok(Self { kind, source, target, read_only: at.key("read_only").map_or(Ok(false), |at| at.truth())? });
         }
@@ -123,6 +163,11 @@ fn named(doc: &Document, at: &At<'_>, name: &str, target: Target) -> Result<Valu
         return Ok(json!({"name": name, "efsVolumeConfiguration": efs_configuration(&efs)}));
     }
     check_host(at, target)?;
+    for key in ["driver", "driver_opts"] {
+        if let Some(place) = top.as_ref().and_then(|top| top.key(key)).filter(|place| place.value() != "local") {
+            return Err(place.wrong("a volume is on EFS (x-efs) or on the disk of the instance: take this out"));
+        }
+    }
     if name.is_empty() {
         return Err(at.wrong("a volume without a name would be a new one for every task: name it, or leave it out"));
     }

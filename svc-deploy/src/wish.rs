@@ -96,7 +96,10 @@ const SSL_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09";
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let (net, cluster): (Net, Cluster) = (doc.need("net", "net-up")?, doc.need("cluster", "cluster-up")?);
-        let img: Option<Img> = doc.view("img")?;
+        let mut img: Option<Img> = doc.view("img")?;
+        if let (Some(img), Some(service), Some(_)) = (&mut img, &flags.one.service, &flags.one.image) {
+            img.remove(service);
+        }
         let doc = &flags.one.put_into(doc)?;
         let wish = doc.wish(&doc.root(), "x-svc", flags)?;
         let retention = check_retention("x-svc.retention", wish.retention.unwrap_or(30))?;
@@ -123,6 +126,11 @@ impl Wanted {
     /// The services that this run deploys.
     pub fn selected(&self) -> impl Iterator<Item = &Service> {
         self.services.iter().filter(|service| service.selected)
+    }
+
+    /// Of those, the published ones.
+    pub fn selected_published(&self) -> impl Iterator<Item = (&Service, &compose::Published)> {
+        self.published().filter(|(service, _)| service.selected)
     }
 
     pub fn published(&self) -> impl Iterator<Item = (&Service, &compose::Published)> {
@@ -160,6 +168,7 @@ impl One {
         let mut patch = Map::new();
         let mut put = |key: &str, value: Option<Value>| patch.extend(value.map(|value| (key.to_owned(), value)));
         put("image", self.image.as_ref().map(|image| json!(image)));
+        put("build", self.image.as_ref().map(|_| Value::Null));
         put("ports", self.port.map(|port| json!([port])));
         put("environment", (!self.env.is_empty()).then(|| json!(self.env)));
         let limits = json!({"cpus": self.cpus, "memory": self.memory});
