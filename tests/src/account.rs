@@ -20,13 +20,40 @@ pub fn resources(endpoint: &str, app: &str) -> Vec<String> {
     })
 }
 
+/// A text without what AWS numbers by itself.
+///
+/// # Panics
+/// When a pattern is wrong.
+#[must_use]
+pub fn nameless(text: &str) -> String {
+    let patterns = [
+        (r"\b(vpc|subnet|igw|nat|eipalloc|rtb|sg|lt|vpce|fl)-[0-9a-f]{8,}\b", "$1-*"),
+        (r"((?:loadbalancer/app|targetgroup|listener/app|listener-rule/app)/[\w-]+)(?:/\w+)+", "$1/*"),
+        (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "*"),
+        (r"http://[\w.-]+", "*"),
+        (r"(task-definition/[\w-]+):\d+", "$1:*"),
+    ];
+    patterns.into_iter().fold(text.to_owned(), |text, (pattern, instead)| {
+        let pattern = regex::Regex::new(pattern).unwrap_or_else(|error| unreachable!("{error}"));
+        pattern.replace_all(&text, instead).into_owned()
+    })
+}
+
+/// What AWS holds of an app, each thing by its kind and name, so that two accounts can be compared.
+#[must_use]
+pub fn holdings(endpoint: &str, app: &str) -> Vec<String> {
+    let mut all: Vec<String> = resources(endpoint, app).iter().map(|line| nameless(line)).collect();
+    all.sort();
+    all
+}
+
 fn listed<T, E: std::fmt::Debug>(kind: &str, answer: Result<T, E>) -> T {
     answer.unwrap_or_else(|error| unreachable!("could not list {kind}: {error:?}"))
 }
 
 /// The network, by tag; what is deleted but still visible does not count.
 async fn network(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
-    use aws_sdk_ec2::types::{NatGatewayState, State, Tag};
+    use aws_sdk_ec2::types::{NatGatewayState, Tag};
     #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
     let ec2 = aws_sdk_ec2::Client::new(config);
     let ours = |tags: &[Tag]| tags.iter().any(|tag| tag.key() == Some(TAG_APP) && tag.value() == Some(app));
@@ -60,7 +87,8 @@ async fn network(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
         .filter(|one| ours(one.tags()) || named(one.group_name()))
         .for_each(|one| add("security group", one.group_id()));
     let endpoints = listed("VPC endpoints", ec2.describe_vpc_endpoints().send().await);
-    let alive = endpoints.vpc_endpoints().iter().filter(|one| one.state() != Some(&State::Deleted));
+    let alive =
+        endpoints.vpc_endpoints().iter().filter(|one| one.state().is_none_or(|state| !state.as_str().eq_ignore_ascii_case("deleted")));
     alive.filter(|one| ours(one.tags())).for_each(|one| add("VPC endpoint", one.vpc_endpoint_id()));
     let templates = listed("launch templates", ec2.describe_launch_templates().send().await);
     templates
@@ -82,8 +110,12 @@ async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     // A deleted cluster stays visible, and has no services.
     for cluster in clusters.clusters().iter().filter(|one| one.status() != Some("INACTIVE")) {
         add("cluster", cluster.cluster_name().unwrap_or_default());
-        let services = listed("services", ecs.list_services().cluster(app).send().await);
-        services.service_arns().iter().for_each(|arn| add("service", arn));
+        let arns = listed("services", ecs.list_services().cluster(app).send().await).service_arns().to_vec();
+        if !arns.is_empty() {
+            let services = listed("services", ecs.describe_services().cluster(app).set_services(Some(arns)).send().await);
+            let there = services.services().iter().filter(|one| one.status() != Some("INACTIVE"));
+            there.for_each(|one| add("service", one.service_name().unwrap_or_default()));
+        }
     }
     let provider = format!("instances-of-{app}");
     let providers = listed("capacity providers", ecs.describe_capacity_providers().capacity_providers(&provider).send().await);

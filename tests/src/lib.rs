@@ -2,8 +2,10 @@
 
 pub mod account;
 pub mod app;
+pub mod fault;
 pub mod relay;
 pub mod tool;
 
+pub use fault::{Faults, Moment};
 pub use relay::{Call, Relay};
-pub use tool::{Output, Pipe, run};
+pub use tool::{Output, Pipe, run, run_in_danger};

@@ -1,8 +1,7 @@
-//! A relay between a tool and the local AWS: real HTTP on both sides, every call written down.
+//! A relay between a tool and the local AWS: real HTTP on both sides, every call written down, and such faults as are asked for.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -13,6 +12,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::fault::{Fate, Fates, Faults, Moment};
+
 /// One call as AWS sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -22,6 +23,11 @@ pub struct Call {
 }
 
 impl Call {
+    #[must_use]
+    pub fn service(&self) -> &str {
+        self.action.split_once(':').map_or("", |(service, _)| service)
+    }
+
     /// AWS names what only reads with these verbs.
     #[must_use]
     pub fn mutates(&self) -> bool {
@@ -33,7 +39,20 @@ impl Call {
 /// Runs in a thread of its own until the test ends.
 pub struct Relay {
     pub endpoint: String,
-    calls: Arc<Mutex<Vec<Call>>>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    upstream: String,
+    calls: Mutex<Vec<Call>>,
+    fates: Mutex<Fates>,
+    /// The process that a fault may kill.
+    victim: Mutex<Option<u32>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Relay {
@@ -41,22 +60,27 @@ impl Relay {
     #[must_use]
     pub fn before(variable: &str) -> Self {
         let upstream = std::env::var(variable).unwrap_or_else(|_| unreachable!("{variable} is not set: run scripts/test"));
-        let upstream = upstream.trim_start_matches("http://").to_owned();
+        Self::to(&upstream, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// In front of `upstream`, listening at `address`.
+    #[must_use]
+    pub fn to(upstream: &str, address: SocketAddr) -> Self {
+        let state = Arc::new(State { upstream: upstream.trim_start_matches("http://").to_owned(), ..State::default() });
         // Bound here, so that the address is known before the first call.
-        let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap_or_else(|error| unreachable!("{error}"));
+        let listener = std::net::TcpListener::bind(address).unwrap_or_else(|error| unreachable!("{error}"));
         listener.set_nonblocking(true).unwrap_or_else(|error| unreachable!("{error}"));
         let endpoint = format!("http://{}", listener.local_addr().unwrap_or_else(|error| unreachable!("{error}")));
-        let calls = Arc::new(Mutex::new(Vec::new()));
-        let writer = Arc::clone(&calls);
+        let served = Arc::clone(&state);
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap_or_else(|error| unreachable!("{error}"));
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap_or_else(|error| unreachable!("{error}"));
-                serve(listener, upstream, writer).await;
+                serve(listener, served).await;
             });
         });
-        Self { endpoint, calls }
+        Self { endpoint, state }
     }
 
     /// The local AWS in which containers really run.
@@ -68,7 +92,17 @@ impl Relay {
     /// The calls since the last time that this was asked.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.state.calls))
+    }
+
+    /// From now on this goes wrong.
+    pub fn fail(&self, faults: Faults) {
+        *lock(&self.state.fates) = Fates::of(faults);
+    }
+
+    /// The process that [`Faults::kill`] is about.
+    pub fn threaten(&self, process: u32) {
+        *lock(&self.state.victim) = Some(process);
     }
 
     /// Of those, the ones that change something, by name.
@@ -84,37 +118,132 @@ impl Default for Relay {
     }
 }
 
-async fn serve(listener: TcpListener, upstream: String, calls: Arc<Mutex<Vec<Call>>>) {
+async fn serve(listener: TcpListener, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (upstream, calls) = (upstream.clone(), Arc::clone(&calls));
+        let state = Arc::clone(&state);
         tokio::spawn(async move {
-            let answer = service_fn(|request| relay(request, &upstream, &calls));
-            // A client that went away is no failure of the relay.
+            let answer = service_fn(|request| relay(request, &state));
+            // A client that went away is no failure of the relay; an error of ours cuts the connection.
             let _ = server::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
 
-async fn relay(request: Request<Incoming>, upstream: &str, calls: &Mutex<Vec<Call>>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (parts, body) = request.into_parts();
-    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let action = action(&parts, &body);
-    let answer = forward(Request::from_parts(parts, Full::new(body)), upstream).await;
-    let answer = answer.unwrap_or_else(|_| {
-        let mut none = Response::new(Full::new(Bytes::new()));
-        *none.status_mut() = StatusCode::BAD_GATEWAY;
-        none
-    });
-    calls.lock().unwrap_or_else(PoisonError::into_inner).push(Call { action, status: answer.status().as_u16() });
-    Ok(answer)
+/// Cuts the connection.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cut off by a fault")
+    }
 }
 
-async fn forward(request: Request<Full<Bytes>>, upstream: &str) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
+impl std::error::Error for Cut {}
+
+async fn relay(request: Request<Incoming>, state: &State) -> Result<Response<Full<Bytes>>, Cut> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let (mut call, text) = (Call { action: action(&parts, &body), status: 0 }, String::from_utf8_lossy(&body).into_owned());
+    let (fate, delay) = {
+        let mut fates = lock(&state.fates);
+        (fates.decide(&call, &text), fates.delay())
+    };
+    tokio::time::sleep(delay).await;
+    let protocol = Protocol::of(&parts);
+    let answer = match &fate {
+        Fate::Refused { status, code, message } => protocol.refusal(*status, code, message),
+        Fate::Cut(Moment::Before) => return Err(Cut),
+        Fate::Killed(Moment::Before) => return kill(state).await,
+        Fate::Passes | Fate::Cut(Moment::After) | Fate::Killed(Moment::After) => {
+            forward(Request::from_parts(parts, Full::new(body)), &state.upstream).await.unwrap_or_else(|_| {
+                let mut none = Response::new(Bytes::new());
+                *none.status_mut() = StatusCode::BAD_GATEWAY;
+                none
+            })
+        }
+    };
+    call.status = answer.status().as_u16();
+    let (parts, answer) = answer.into_parts();
+    let mut shown = answer.clone();
+    if parts.status.is_success() {
+        let mut fates = lock(&state.fates);
+        fates.note(&call, &text, &String::from_utf8_lossy(&answer));
+        shown = fates.shown(&call, answer);
+    }
+    lock(&state.calls).push(call);
+    match fate {
+        Fate::Cut(_) => Err(Cut),
+        Fate::Killed(_) => kill(state).await,
+        _ => Ok(Response::from_parts(parts, Full::new(shown))),
+    }
+}
+
+/// Kills the tool; whoever asked never hears of it.
+async fn kill(state: &State) -> Result<Response<Full<Bytes>>, Cut> {
+    if let Some(process) = lock(&state.victim).take() {
+        let _ = std::process::Command::new("kill").args(["-9", &process.to_string()]).status();
+    }
+    std::future::pending().await
+}
+
+/// How a service writes down its errors.
+#[derive(Debug, Clone, Copy)]
+enum Protocol {
+    Json,
+    Cbor,
+    Ec2,
+    Query,
+}
+
+impl Protocol {
+    fn of(parts: &hyper::http::request::Parts) -> Self {
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if parts.headers.contains_key("x-amz-target") {
+            Self::Json
+        } else if parts.uri.path().contains("/operation/") {
+            Self::Cbor
+        } else if header("authorization").contains("/ec2/aws4_request") {
+            Self::Ec2
+        } else {
+            Self::Query
+        }
+    }
+
+    fn refusal(self, status: u16, code: &str, message: &str) -> Response<Bytes> {
+        let side = if status < 500 { "Sender" } else { "Receiver" };
+        let answer = Response::builder().status(status);
+        let (kind, body) = match self {
+            Self::Json => ("application/x-amz-json-1.1", format!(r#"{{"__type": "{code}", "message": "{message}"}}"#)),
+            // An empty map: the header says it all.
+            Self::Cbor => ("application/cbor", String::new()),
+            Self::Ec2 => (
+                "text/xml",
+                format!(
+                    "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>fault</RequestID></Response>"
+                ),
+            ),
+            Self::Query => (
+                "text/xml",
+                format!(
+                    "<ErrorResponse><Error><Type>{side}</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>fault</RequestId></ErrorResponse>"
+                ),
+            ),
+        };
+        let body = if matches!(self, Self::Cbor) { Bytes::from_static(&[0xa0]) } else { Bytes::from(body) };
+        let answer = answer.header("content-type", kind).header("smithy-protocol", "rpc-v2-cbor");
+        answer.header("x-amzn-query-error", format!("{code};{side}")).body(body).unwrap_or_default()
+    }
+}
+
+async fn forward(request: Request<Full<Bytes>>, upstream: &str) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = client::handshake(TokioIo::new(TcpStream::connect(upstream).await?)).await?;
     tokio::spawn(connection);
     let (parts, body) = sender.send_request(request).await?.into_parts();
-    let mut answer = Response::from_parts(parts, Full::new(body.collect().await?.to_bytes()));
+    let mut answer = Response::from_parts(parts, body.collect().await?.to_bytes());
     answer.headers_mut().remove("transfer-encoding");
+    // What is shown may be shorter.
+    answer.headers_mut().remove("content-length");
     Ok(answer)
 }
 

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+
+use crate::Relay;
 
 /// In the order in which they deploy.
 pub const TOOLS: [&str; 6] = ["net-up", "cluster-up", "img-push", "svc-deploy", "scale-set", "alarms-set"];
@@ -60,7 +62,21 @@ pub fn root() -> PathBuf {
 /// One tool with this on stdin, and AWS at `endpoint`.
 #[must_use]
 pub fn run(endpoint: &str, tool: &str, args: &[&str], stdin: &str) -> Output {
-    let mut child = Command::new(binary(tool))
+    finish(start(endpoint, tool, args), stdin)
+}
+
+/// As [`run`], by way of a relay that may kill the tool; the code is -1 then.
+#[must_use]
+pub fn run_in_danger(relay: &Relay, tool: &str, args: &[&str], stdin: &str) -> Output {
+    let child = start(&relay.endpoint, tool, args);
+    relay.threaten(child.id());
+    finish(child, stdin)
+}
+
+/// Starts a tool that waits for its document.
+#[must_use]
+pub fn start(endpoint: &str, tool: &str, args: &[&str]) -> Child {
+    Command::new(binary(tool))
         .args(args)
         // No test waits longer for one thing.
         .args(["--timeout", "2m"])
@@ -70,10 +86,15 @@ pub fn run(endpoint: &str, tool: &str, args: &[&str], stdin: &str) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| unreachable!("could not start {tool}: {error}"));
+        .unwrap_or_else(|error| unreachable!("could not start {tool}: {error}"))
+}
+
+/// Gives a tool its document and waits for it.
+#[must_use]
+pub fn finish(mut child: Child, stdin: &str) -> Output {
     // A tool that refuses its arguments does not read its stdin.
     let _ = child.stdin.take().map(|mut pipe| pipe.write_all(stdin.as_bytes()));
-    let done = child.wait_with_output().unwrap_or_else(|error| unreachable!("{tool}: {error}"));
+    let done = child.wait_with_output().unwrap_or_else(|error| unreachable!("{error}"));
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Output { code: done.status.code().unwrap_or(-1), stdout: text(done.stdout), stderr: text(done.stderr) }
 }
@@ -107,6 +128,20 @@ impl<'a> Pipe<'a> {
     pub fn only(mut self, keep: impl Fn(&str) -> bool) -> Self {
         self.tools.retain(|tool| keep(tool));
         self
+    }
+
+    /// Stage by stage until one fails, as `make` does it.
+    #[must_use]
+    pub fn run_while_ok(&self, stdin: &str) -> Output {
+        let mut all = Output { code: 0, stdout: stdin.to_owned(), stderr: String::new() };
+        for tool in &self.tools {
+            let one = run(self.endpoint, tool, &self.args, &all.stdout);
+            all = Output { code: one.code, stdout: one.stdout, stderr: all.stderr + &one.stderr };
+            if all.code != 0 {
+                break;
+            }
+        }
+        all
     }
 
     /// The last stage's document, all stages' messages, and the first exit code that is not 0.

@@ -1,0 +1,264 @@
+//! What goes wrong between a tool and AWS: refusals in each service's own words, cut connections, things that are not known everywhere yet, and
+//! the tool's own death.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use hyper::body::Bytes;
+
+use crate::relay::Call;
+
+/// What is to go wrong. The default is nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// The same seed makes the same faults for the same calls in the same order.
+    pub seed: u64,
+    /// Of all calls, the share that is throttled, answered with 500 or 503, and cut off (half of them after AWS has acted).
+    pub throttled: f64,
+    pub broken: f64,
+    pub cut: f64,
+    /// Added to every call.
+    pub delay: Duration,
+    /// For how long what was just made is not known elsewhere.
+    pub hidden: Duration,
+    /// For how long a role that was just made can't be used.
+    pub unusable: Duration,
+    /// For how long NAT gateways, load balancers and capacity providers stay pending.
+    pub pending: Duration,
+    /// Kills the tool at its `n`-th changing call, the first being 1.
+    pub kill: Option<(usize, Moment)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// AWS never hears of the call.
+    Before,
+    /// AWS has acted, but the tool does not hear of it.
+    After,
+}
+
+/// What becomes of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    Passes,
+    Refused { status: u16, code: &'static str, message: &'static str },
+    Cut(Moment),
+    Killed(Moment),
+}
+
+/// The faults at work: which calls there were, and what is new.
+#[derive(Debug, Default)]
+pub struct Fates {
+    faults: Faults,
+    rng: Rng,
+    changing: usize,
+    /// When each thing was made: ids of EC2, names of roles.
+    made: BTreeMap<String, Instant>,
+    /// When something of each kind was last made.
+    newest: BTreeMap<&'static str, Instant>,
+}
+
+impl Fates {
+    #[must_use]
+    pub fn of(faults: Faults) -> Self {
+        Self { rng: Rng::with_seed(faults.seed), faults, ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.faults.delay
+    }
+
+    /// Decides over a call before it is passed on.
+    pub fn decide(&mut self, call: &Call, request: &str) -> Fate {
+        if call.mutates() {
+            self.changing += 1;
+            if let Some((_, moment)) = self.faults.kill.filter(|(n, _)| *n == self.changing) {
+                return Fate::Killed(moment);
+            }
+        }
+        if let Some(fate) = self.not_yet(call, request) {
+            return fate;
+        }
+        let chance = self.rng.f64();
+        let Faults { throttled, broken, cut, .. } = self.faults;
+        if chance < throttled {
+            throttle(call.service())
+        } else if chance < throttled + broken {
+            let (status, code) = if self.rng.bool() { (500, "InternalFailure") } else { (503, "ServiceUnavailable") };
+            Fate::Refused { status, code, message: "a fault made for this test" }
+        } else if chance < throttled + broken + cut {
+            Fate::Cut(if self.rng.bool() { Moment::Before } else { Moment::After })
+        } else {
+            Fate::Passes
+        }
+    }
+
+    /// What AWS says of something that is not known everywhere yet.
+    fn not_yet(&self, call: &Call, request: &str) -> Option<Fate> {
+        let refused = |status, code, message| Some(Fate::Refused { status, code, message });
+        let young = |since: &Instant, for_how_long| since.elapsed() < for_how_long;
+        if self.newest.get("role").is_some_and(|since| young(since, self.faults.unusable)) {
+            match call.action.as_str() {
+                "ecs:CreateService" => {
+                    return refused(
+                        400,
+                        "InvalidParameterException",
+                        "Unable to assume the service linked role. Please verify that the ECS service linked role exists.",
+                    );
+                }
+                "autoscaling:CreateAutoScalingGroup" => {
+                    return refused(
+                        400,
+                        "ValidationError",
+                        "You must use a valid fully-formed launch template. Invalid IAM Instance Profile name",
+                    );
+                }
+                "ec2:CreateFlowLogs" => {
+                    return refused(400, "InvalidParameter", "Access Denied for LogDestination: unable to assume given IAM role");
+                }
+                _ => {}
+            }
+        }
+        let hidden = self.made.iter().filter(|(_, since)| young(since, self.faults.hidden));
+        // A filter by something unknown is no error, it finds nothing.
+        let asked: String = request.split('&').filter(|pair| !pair.starts_with("Filter.")).collect::<Vec<_>>().join("&");
+        let (id, _) = hidden.into_iter().find(|(id, _)| mentions(&asked, id))?;
+        // A name that is created again is not asked for, and neither is a list that just filters by it.
+        if call.action.starts_with("iam:") && !call.action.starts_with("iam:Create") {
+            return refused(404, "NoSuchEntity", "The role with this name cannot be found.");
+        }
+        if call.service() != "ec2" || call.action.contains(":CreateTags") {
+            return None;
+        }
+        refused(400, not_found(id), "The ID does not exist")
+    }
+
+    /// Notes what a call that passed has made.
+    pub fn note(&mut self, call: &Call, request: &str, answer: &str) {
+        let kind = match call.action.as_str() {
+            "ec2:CreateNatGateway" => "nat",
+            "elasticloadbalancing:CreateLoadBalancer" => "balancer",
+            "ecs:CreateCapacityProvider" => "provider",
+            "iam:CreateRole" | "iam:CreateInstanceProfile" => "role",
+            _ => "other",
+        };
+        self.newest.insert(kind, Instant::now());
+        let creates = call.action.contains(":Create") || call.action.contains(":Allocate");
+        match call.service() {
+            "ec2" if creates => {
+                let new = ids(answer).into_iter().filter(|id| !mentions(request, id)).collect::<Vec<_>>();
+                self.made.extend(new.into_iter().map(|id| (id, Instant::now())));
+            }
+            "iam" if creates => self.made.extend(form(request, "RoleName").map(|name| (name, Instant::now()))),
+            _ => {}
+        }
+    }
+
+    /// What the tool gets to see of an answer: nothing that is hidden, and nothing ready that is still pending.
+    #[must_use]
+    pub fn shown(&self, call: &Call, answer: Bytes) -> Bytes {
+        if call.mutates() {
+            return answer;
+        }
+        let Ok(text) = std::str::from_utf8(&answer) else { return answer };
+        let mut text = text.to_owned();
+        if call.service() == "ec2" {
+            let hidden = self.made.iter().filter(|(_, since)| since.elapsed() < self.faults.hidden);
+            hidden.for_each(|(id, _)| text = without_items(&text, id));
+        }
+        let pending = |kind| self.newest.get(kind).is_some_and(|since| since.elapsed() < self.faults.pending);
+        for (kind, ready, not_ready) in [
+            ("nat", "<state>available</state>", "<state>pending</state>"),
+            ("balancer", "<Code>active</Code>", "<Code>provisioning</Code>"),
+        ] {
+            if pending(kind) && matches!(call.action.as_str(), "ec2:DescribeNatGateways" | "elasticloadbalancing:DescribeLoadBalancers") {
+                text = text.replace(ready, not_ready);
+            }
+        }
+        if pending("provider") && call.action == "ecs:DescribeCapacityProviders" {
+            text = text.replace("\"ACTIVE\"", "\"PROVISIONING\"");
+        }
+        text.into()
+    }
+}
+
+/// Each service throttles in its own words.
+fn throttle(service: &str) -> Fate {
+    let (status, code) = match service {
+        "ec2" => (503, "RequestLimitExceeded"),
+        "cloudwatch" | "iam" | "autoscaling" | "sns" | "sts" => (400, "Throttling"),
+        _ => (400, "ThrottlingException"),
+    };
+    Fate::Refused { status, code, message: "Rate exceeded" }
+}
+
+/// Whether the id stands there as a whole word.
+fn mentions(text: &str, id: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    text.match_indices(id).any(|(at, _)| !text[at + id.len()..].starts_with(word) && !text[..at].ends_with(word))
+}
+
+/// What EC2 says of an id that it does not know.
+fn not_found(id: &str) -> &'static str {
+    match id.split('-').next().unwrap_or_default() {
+        "vpc" => "InvalidVpcID.NotFound",
+        "subnet" => "InvalidSubnetID.NotFound",
+        "igw" => "InvalidInternetGatewayID.NotFound",
+        "nat" => "InvalidNatGatewayID.NotFound",
+        "eipalloc" => "InvalidAllocationID.NotFound",
+        "rtb" => "InvalidRouteTableID.NotFound",
+        "sg" => "InvalidGroup.NotFound",
+        _ => "InvalidParameter.NotFound",
+    }
+}
+
+/// The ids of EC2 in a text.
+fn ids(text: &str) -> Vec<String> {
+    let kinds = ["vpc", "subnet", "igw", "nat", "eipalloc", "rtb", "sg"];
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let is_id = |word: &&str| word.split_once('-').is_some_and(|(kind, rest)| kinds.contains(&kind) && rest.len() >= 8);
+    words.filter(is_id).map(str::to_owned).collect()
+}
+
+/// A field of a form.
+fn form(request: &str, key: &str) -> Option<String> {
+    request.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=').map(str::to_owned))
+}
+
+/// A list without the outermost items that mention the id.
+fn without_items(text: &str, id: &str) -> String {
+    let (mut out, mut depth, mut start, mut rest) = (String::new(), 0, 0, 0);
+    let mut at = 0;
+    while let Some(next) = text[at..].find("item>") {
+        let end = at + next + "item>".len();
+        let tag = if text[..end].ends_with("</item>") { "</item>" } else { "<item>" };
+        if tag == "<item>" {
+            if depth == 0 {
+                start = end - tag.len();
+            }
+            depth += 1;
+        } else {
+            depth -= 1;
+            if depth == 0 && mentions(&text[start..end], id) {
+                out.push_str(&text[rest..start]);
+                rest = end;
+            }
+        }
+        at = end;
+    }
+    out + &text[rest..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_things_are_cut_out_of_lists() {
+        let list = "<vpcSet><item><vpcId>vpc-12345678</vpcId><tagSet><item><key>a</key></item></tagSet></item><item><vpcId>vpc-87654321</vpcId></item></vpcSet>";
+        assert_eq!(without_items(list, "vpc-12345678"), "<vpcSet><item><vpcId>vpc-87654321</vpcId></item></vpcSet>");
+        assert_eq!(without_items(list, "vpc-1234567"), list, "only whole ids count");
+    }
+}

@@ -1,0 +1,109 @@
+//! A bad day at AWS: throttles, faults, cut connections, things that are not known everywhere yet. Every run ends well, or with a clear error and 75,
+//! and a further run converges.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::account::holdings;
+use tests::{Faults, Output, Pipe, Relay};
+
+/// How many seeds are tried; fifty with `ECS_PIPE_FULL=1`.
+fn seeds() -> u64 {
+    if std::env::var_os("ECS_PIPE_FULL").is_some() { 50 } else { 4 }
+}
+
+fn app(name: &str, launch_type: &str) -> Value {
+    json!({"name": name, "x-cluster": {"launch_type": launch_type}, "x-alarms": {"notify": ["a@example.com"]}, "services": {
+        "web": {"image": "nginx:1.27", "ports": ["80"]},
+        "worker": {"image": "nginx:1.27", "x-svc": {"task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}}}}})
+}
+
+/// moto's tasks never run, so there is nothing to wait for.
+fn up(relay: &Relay, doc: &str) -> Output {
+    Pipe { args: vec!["--no-wait"], ..Pipe::up(&relay.endpoint) }.run_while_ok(doc)
+}
+
+fn down(relay: &Relay, doc: &str) -> Output {
+    Pipe::down(&relay.endpoint).run_while_ok(doc)
+}
+
+/// What one seed has come to.
+fn one(seed: u64, wanted: &[String]) -> (bool, bool) {
+    let relay = Relay::before("ECS_PIPE_MOTO");
+    let name = format!("seed-{seed}");
+    let doc = app(&name, "ec2").to_string();
+    let bad = Faults { seed, throttled: 0.30, broken: 0.10, cut: 0.05, ..Faults::default() };
+    relay.fail(bad.clone());
+    let first = up(&relay, &doc);
+    assert!(matches!(first.code, 0 | 75), "seed {seed}: {} {}", first.code, first.stderr);
+    relay.fail(Faults::default());
+    let again = up(&relay, &doc);
+    assert_eq!(again.code, 0, "seed {seed}, the run after it: {}", again.stderr);
+    assert_eq!(holdings(&relay.endpoint, &name), wanted.iter().map(|line| line.replace("APP", &name)).collect::<Vec<_>>(), "seed {seed}");
+    relay.fail(Faults { seed: seed + 1000, ..bad });
+    let gone = down(&relay, &again.stdout);
+    assert!(matches!(gone.code, 0 | 75), "seed {seed}, taken down: {} {}", gone.code, gone.stderr);
+    relay.fail(Faults::default());
+    let gone_well = gone.code == 0;
+    let gone = down(&relay, &again.stdout);
+    assert_eq!(gone.code, 0, "seed {seed}, taken down again: {}", gone.stderr);
+    assert_eq!(holdings(&relay.endpoint, &name), Vec::<String>::new(), "seed {seed}");
+    (first.code == 0, gone_well)
+}
+
+/// 30 % throttled, 10 % answered with 500 or 503, 5 % cut off, half of them after AWS has acted.
+#[test]
+fn a_bad_day_ends_well_or_clearly() {
+    let relay = Relay::before("ECS_PIPE_MOTO");
+    let clean = up(&relay, &app("clean", "ec2").to_string()).ok();
+    let wanted: Vec<String> = holdings(&relay.endpoint, "clean").iter().map(|line| line.replace("clean", "APP")).collect();
+    let _ = down(&relay, &clean.stdout).ok();
+    let (next, began) = (AtomicU64::new(0), Instant::now());
+    // Most of the time goes by in pauses, so several at a time.
+    let results: Vec<(bool, bool)> = std::thread::scope(|scope| {
+        let work = || {
+            let mut results = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds() {
+                    return results;
+                }
+                results.push(one(seed, &wanted));
+            }
+        };
+        let workers: Vec<_> = (0..6).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    let well = |of: fn(&(bool, bool)) -> bool| results.iter().filter(|result| of(result)).count();
+    eprintln!(
+        "{} seeds: {} went up and {} came down at the first attempt, all at the second; {:.0} s",
+        results.len(),
+        well(|result| result.0),
+        well(|result| result.1),
+        began.elapsed().as_secs_f64()
+    );
+}
+
+/// What was made a moment ago is not known elsewhere for three seconds, roles can't be used for four, and slow things stay pending for five.
+#[test]
+fn what_is_not_known_everywhere_yet_is_waited_for() {
+    let relay = Relay::before("ECS_PIPE_MOTO");
+    for launch_type in ["ec2", "fargate"] {
+        let name = format!("lag-{launch_type}");
+        let doc = app(&name, launch_type).to_string();
+        let clean = up(&relay, &doc).ok();
+        let wanted = holdings(&relay.endpoint, &name);
+        let _ = down(&relay, &clean.stdout).ok();
+        let seconds = Duration::from_secs;
+        relay.fail(Faults { hidden: seconds(3), unusable: seconds(4), pending: seconds(5), ..Faults::default() });
+        let slow = up(&relay, &doc).ok();
+        relay.fail(Faults::default());
+        assert_eq!(holdings(&relay.endpoint, &name), wanted, "{launch_type}");
+        let _ = relay.calls();
+        let again = up(&relay, &doc).ok();
+        assert_eq!((relay.mutations(), again.doc()), (Vec::new(), slow.doc()), "{launch_type}");
+        let _ = down(&relay, &again.stdout).ok();
+        assert_eq!(holdings(&relay.endpoint, &name), Vec::<String>::new());
+    }
+}

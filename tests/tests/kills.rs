@@ -1,0 +1,125 @@
+//! Killed at every call: the tools keep no state file, so one that dies anywhere is run again, and what AWS then holds is what an undisturbed run makes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use serde_json::{Value, json};
+use tests::account::{holdings, nameless};
+use tests::tool::TOOLS;
+use tests::{Faults, Moment, Output, Relay, run, run_in_danger};
+
+/// Of the kill points, every so many; all of them with `ECS_PIPE_FULL=1`.
+fn stride() -> usize {
+    if std::env::var_os("ECS_PIPE_FULL").is_some() { 1 } else { 7 }
+}
+
+fn app(name: &str, launch_type: &str) -> Value {
+    json!({"name": name, "x-net": {"endpoints": ["s3"], "flow_logs": 7}, "x-cluster": {"launch_type": launch_type},
+        "x-alarms": {"notify": ["a@example.com"]}, "services": {
+            "web": {"image": "nginx:1.27", "ports": ["80"]},
+            "api": {"image": "nginx:1.27", "ports": ["80"], "x-svc": {"path": ["/api/*"], "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}},
+                    "x-scale": {"schedule": [{"name": "morning", "schedule": "cron(0 8 ? * MON-FRI *)", "min": 4}]}}}})
+}
+
+/// One tool that is killed again and again.
+struct Victim<'a> {
+    relay: &'a Relay,
+    tool: &'a str,
+    app: &'a str,
+    points: usize,
+}
+
+impl Victim<'_> {
+    /// moto's tasks never run, so there is nothing to wait for.
+    fn run(&self, args: &[&str], stdin: &str) -> Output {
+        run(&self.relay.endpoint, self.tool, &[args, &["--no-wait"]].concat(), stdin)
+    }
+
+    /// Kills the tool at its `n`-th changing call, and says whether it came so far.
+    fn kill(&mut self, args: &[&str], stdin: &str, n: usize, moment: Moment) -> bool {
+        self.relay.fail(Faults { kill: Some((n, moment)), ..Faults::default() });
+        let dead = run_in_danger(self.relay, self.tool, &[args, &["--no-wait"]].concat(), stdin);
+        self.relay.fail(Faults::default());
+        assert!(dead.code == -1 || dead.code == 0, "{} at {n} {moment:?}: {}", self.tool, dead.stderr);
+        assert!(dead.code == 0 || dead.stdout.is_empty(), "a killed tool leaves no document");
+        self.points += usize::from(dead.code == -1);
+        dead.code == -1
+    }
+
+    fn up(&mut self, doc: &str) -> String {
+        let before = holdings(&self.relay.endpoint, self.app);
+        let _ = self.relay.calls();
+        let good = self.run(&[], doc).ok();
+        let (calls, wanted) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
+        let _ = self.run(&["--down"], &good.stdout).ok();
+        for n in (1..=calls).step_by(stride()) {
+            for moment in [Moment::Before, Moment::After] {
+                let place = format!("{} killed {moment:?} its changing call {n} of {calls}", self.tool);
+                if !self.kill(&[], doc, n, moment) {
+                    continue;
+                }
+                let again = self.run(&[], doc);
+                assert_eq!(again.code, 0, "{place}: {}", again.stderr);
+                assert_eq!(nameless(&again.stdout), nameless(&good.stdout), "{place}");
+                assert_eq!(holdings(&self.relay.endpoint, self.app), wanted, "{place}");
+                let plan = self.run(&["--plan"], &again.stdout);
+                assert_eq!((plan.code, plan.stderr.as_str()), (0, ""), "{place}: nothing is left to do");
+                let _ = self.run(&["--down"], &again.stdout).ok();
+                assert_eq!(holdings(&self.relay.endpoint, self.app), before, "{place}, and taken down");
+            }
+        }
+        self.run(&[], doc).ok().stdout
+    }
+
+    fn down(&mut self, doc: &str, live: &str) -> String {
+        let _ = self.relay.calls();
+        let gone = self.run(&["--down"], live).ok();
+        let (calls, before) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
+        for n in (1..=calls).step_by(stride()) {
+            for moment in [Moment::Before, Moment::After] {
+                let live = self.run(&[], doc).ok().stdout;
+                self.kill(&["--down"], &live, n, moment);
+                let again = self.run(&["--down"], &live);
+                assert_eq!(again.code, 0, "{} --down killed {moment:?} its changing call {n} of {calls}: {}", self.tool, again.stderr);
+                assert_eq!(
+                    holdings(&self.relay.endpoint, self.app),
+                    before,
+                    "{} --down killed {moment:?} its changing call {n}",
+                    self.tool
+                );
+            }
+        }
+        gone.stdout
+    }
+}
+
+fn every_tool(name: &str, launch_type: &str) {
+    let relay = Relay::before("ECS_PIPE_MOTO");
+    let mut docs = vec![app(name, launch_type).to_string()];
+    let mut points = 0;
+    for tool in TOOLS {
+        let mut victim = Victim { relay: &relay, tool, app: name, points: 0 };
+        let live = victim.up(docs.last().unwrap());
+        eprintln!("{launch_type} {tool}: killed at {} points, survived all", victim.points);
+        points += victim.points;
+        docs.push(live);
+    }
+    for tool in TOOLS.iter().rev() {
+        let live = docs.pop().unwrap();
+        let mut victim = Victim { relay: &relay, tool, app: name, points: 0 };
+        let _ = victim.down(docs.last().unwrap(), &live);
+        eprintln!("{launch_type} {tool} --down: killed at {} points, survived all", victim.points);
+        points += victim.points;
+    }
+    assert_eq!(holdings(&relay.endpoint, name), Vec::<String>::new());
+    eprintln!("{launch_type}: killed at {points} points, survived all");
+}
+
+#[test]
+fn a_tool_that_is_killed_is_run_again_on_ec2() {
+    every_tool("killed-ec2", "ec2");
+}
+
+#[test]
+fn a_tool_that_is_killed_is_run_again_on_fargate() {
+    every_tool("killed-fargate", "fargate");
+}
