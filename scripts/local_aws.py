@@ -130,14 +130,29 @@ async def by_token(app, call):
     return answer
 
 
+ONE_AT_A_TIME = asyncio.Lock()
+
+
+async def only_one(app, call, describe, there, code):
+    """Refuses to make a second one, of which moto knows nothing."""
+    async with ONE_AT_A_TIME:
+        _, _, body = await ask(app, call.like(Version=call.form["Version"], **describe))
+        if there.encode() not in body:
+            return await ask(app, call)
+    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>There is one already</Message></Error>"
+    return 400, [(b"content-type", b"text/xml")], f"<ErrorResponse>{error}</ErrorResponse>".encode()
+
+
 async def one_listener_a_port(app, call):
     """moto takes two listeners on one port; AWS refuses the second."""
-    form = {"Action": "DescribeListeners", "Version": call.form["Version"], "LoadBalancerArn": call.form["LoadBalancerArn"]}
-    _, _, body = await ask(app, call.like(**form))
-    if f"<Port>{call.form['Port']}</Port>".encode() in body:
-        error = "<Error><Type>Sender</Type><Code>DuplicateListener</Code><Message>A listener already exists on this port</Message></Error>"
-        return 400, [(b"content-type", b"text/xml")], f"<ErrorResponse>{error}</ErrorResponse>".encode()
-    return await ask(app, call)
+    describe = {"Action": "DescribeListeners", "LoadBalancerArn": call.form["LoadBalancerArn"]}
+    return await only_one(app, call, describe, f"<Port>{call.form['Port']}</Port>", "DuplicateListener")
+
+
+async def one_balancer_a_name(app, call):
+    """moto takes two load balancers of one name; AWS does not."""
+    name = call.form["Name"]
+    return await only_one(app, call, {"Action": "DescribeLoadBalancers"}, f"<LoadBalancerName>{name}</LoadBalancerName>", "DuplicateLoadBalancerName")
 
 
 async def not_found(app, call):
@@ -156,6 +171,7 @@ MINISTACK_LACKS = {
     ("application-autoscaling", "DeleteScalingPolicy"): not_found,
     ("ec2", "CreateNatGateway"): by_token,
     ("ec2", "CreateRouteTable"): by_token,
+    ("ec2", "CreateVpcEndpoint"): by_token,
     ("ec2", "DescribeInstanceTypeOfferings"): from_moto,
     ("ec2", "CreateFlowLogs"): with_tags,
     ("ec2", "CreateSecurityGroup"): with_tags,
@@ -170,7 +186,9 @@ MOTO_LACKS = {
     ("application-autoscaling", "DeleteScalingPolicy"): not_found,
     ("ec2", "CreateNatGateway"): by_token,
     ("ec2", "CreateRouteTable"): by_token,
+    ("ec2", "CreateVpcEndpoint"): by_token,
     ("elasticloadbalancing", "CreateListener"): one_listener_a_port,
+    ("elasticloadbalancing", "CreateLoadBalancer"): one_balancer_a_name,
     # moto's CloudWatch does not speak the protocol that the SDK speaks (CBOR).
     ("monitoring", "*"): from_ministack,
     ("ec2", "CreateSecurityGroup"): with_tags,

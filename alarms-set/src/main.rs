@@ -50,8 +50,8 @@ enum Step {
 #[expect(dead_code, reason = "only its schema is used")]
 struct Part {
     #[schemars(rename = "x-alarms")]
-    x_alarms: Flags,
-    alarms: Alarms,
+    x_alarms: Option<Flags>,
+    alarms: Option<Alarms>,
 }
 
 impl Stage for AlarmsSet {

@@ -60,8 +60,8 @@ enum Step {
 #[expect(dead_code, reason = "only its schema is used")]
 struct Part {
     #[schemars(rename = "x-cluster")]
-    x_cluster: Flags,
-    cluster: Cluster,
+    x_cluster: Option<Flags>,
+    cluster: Option<Cluster>,
 }
 
 impl Stage for ClusterUp {

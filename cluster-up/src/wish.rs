@@ -110,7 +110,7 @@ fn instances(wish: &Flags, net: Net) -> Result<Instances> {
         "al2023" => Ami::Al2023,
         "al2023-arm64" => Ami::Al2023Arm64,
         "bottlerocket" => Ami::Bottlerocket,
-        id if id.starts_with("ami-") => Ami::Id(id.to_owned()),
+        id if id.strip_prefix("ami-").is_some_and(|rest| rest.chars().all(|c| c.is_ascii_hexdigit())) => Ami::Id(id.to_owned()),
         other => {
             return Err(Error::document(
                 "x-cluster.ami",

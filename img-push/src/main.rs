@@ -50,8 +50,8 @@ enum Step {
 #[expect(dead_code, reason = "only its schema is used")]
 struct Part {
     #[schemars(rename = "x-img")]
-    x_img: Flags,
-    img: Img,
+    x_img: Option<Flags>,
+    img: Option<Img>,
 }
 
 impl Stage for ImgPush {

@@ -40,7 +40,8 @@ impl NetUp {
             given(made.tried(format!("allocate the elastic IP {}", run.named(name)))?.allocation_id(), "the new elastic IP's id")
         };
         let find = async || Ok(find(&self.ec2, run).await?.get(name).and_then(|address| address.allocation_id().map(str::to_owned)));
-        once(run, &format!("the elastic IP {}", run.named(name)), make, find).await
+        let id = once(run, &format!("the elastic IP {}", run.named(name)), make, find).await?;
+        self.claim(run, ResourceType::ElasticIp, name, id).await
     }
 
     /// The allocation id for a NAT gateway, found or made.

@@ -18,8 +18,12 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
     let items =
         ec2.describe_vpc_endpoints().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let mut items = items.tried("look for the VPC endpoints")?;
-    items.retain(|endpoint| !is(endpoint, "deleted") && !is(endpoint, "deleting"));
+    items.retain(is_alive);
     run.by_name("VPC endpoint", items, VpcEndpoint::tags, tag::pair, VpcEndpoint::vpc_endpoint_id)
+}
+
+pub fn is_alive(endpoint: &VpcEndpoint) -> bool {
+    !is(endpoint, "deleted") && !is(endpoint, "deleting")
 }
 
 /// AWS spells the states in either case.
@@ -56,13 +60,13 @@ impl NetUp {
 
     async fn create_endpoint(&self, run: &Run, service: &str) -> Result<String> {
         let (vpc, net) = (self.vpc_id()?, self.net.borrow().clone());
-        let group = self.endpoint_group.borrow().clone();
+        let (group, token) = (self.endpoint_group.borrow().clone(), tag::token(run, service));
         let known = |ids: &[Option<String>]| Some(ids.iter().flatten().cloned().collect::<Vec<_>>());
         // The parts of the network, made a moment ago, are not known everywhere yet.
         let made = while_not_yet(run, "the network to be visible", Error::is_gone, async || {
             let call =
                 self.ec2.create_vpc_endpoint().vpc_id(&vpc).service_name(format!("com.amazonaws.{}.{service}", run.session.region()));
-            let call = call.tag_specifications(tag::specification(run, ResourceType::VpcEndpoint, service));
+            let call = call.client_token(&token).tag_specifications(tag::specification(run, ResourceType::VpcEndpoint, service));
             let call = if service == "s3" {
                 call.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(known(&net.private_route_table_ids))
             } else {
@@ -72,7 +76,8 @@ impl NetUp {
             call.send().await.tried(format!("create the VPC endpoint for {service} in {vpc}"))
         })
         .await?;
-        given(made.vpc_endpoint().and_then(VpcEndpoint::vpc_endpoint_id), "the new VPC endpoint's id")
+        let id = given(made.vpc_endpoint().and_then(VpcEndpoint::vpc_endpoint_id), "the new VPC endpoint's id")?;
+        self.claim(run, ResourceType::VpcEndpoint, service, id).await
     }
 
     /// Waits until they are gone: interface endpoints hold subnets and security groups.

@@ -157,11 +157,12 @@ impl NetUp {
         let role = format!("arn:{}:iam::{}:role/{}", caller.partition, caller.account, role_name(run));
         // A role made a moment ago can't be used at once, and the VPC is not known everywhere yet.
         let not_yet = |error: &Error| error.is_gone() || error.says("Access Denied") || error.says("Unable to assume");
+        let token = tag::token(run, "flow-log");
         let made = while_not_yet(run, "the flow log's role to be usable", not_yet, async || {
             let call = self.ec2.create_flow_logs().resource_type(FlowLogsResourceType::Vpc).resource_ids(&vpc);
             let call = call.traffic_type(TrafficType::All).log_destination_type(LogDestinationType::CloudWatchLogs);
             let call = call.log_group_name(group_name(run)).deliver_logs_permission_arn(&role);
-            let call = call.tag_specifications(tag::specification(run, ResourceType::VpcFlowLog, "flow-log"));
+            let call = call.client_token(&token).tag_specifications(tag::specification(run, ResourceType::VpcFlowLog, "flow-log"));
             let said = call.send().await.tried(format!("create the flow log of {vpc}"))?;
             // This call answers 200 and lists what it could not do.
             match said.unsuccessful().first().and_then(|item| item.error()) {

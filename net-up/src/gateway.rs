@@ -62,7 +62,8 @@ impl NetUp {
             given(made.internet_gateway().and_then(InternetGateway::internet_gateway_id), "the new internet gateway's id")
         };
         let find = async || Ok(find(&self.ec2, run).await?.and_then(|gateway| gateway.internet_gateway_id().map(str::to_owned)));
-        once(run, "the internet gateway", make, find).await
+        let id = once(run, "the internet gateway", make, find).await?;
+        self.claim(run, ResourceType::InternetGateway, "internet", id).await
     }
 
     async fn attach(&self, run: &Run, id: Option<String>) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, UserIdGroupPair};
-use shared::error::given;
+use shared::error::{given, if_found};
 use shared::step::each;
 use shared::wait::{until, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
@@ -177,11 +177,11 @@ impl NetUp {
         run.change("default security group", &id, &diff, async {
             if !ingress.is_empty() {
                 let call = self.ec2.revoke_security_group_ingress().group_id(&id).set_ip_permissions(Some(permissions(&ingress)));
-                call.send().await.tried(format!("take the incoming rules of the default security group {id}"))?;
+                if_found(call.send().await.tried(format!("take the incoming rules of the default security group {id}")))?;
             }
             if !egress.is_empty() {
                 let call = self.ec2.revoke_security_group_egress().group_id(&id).set_ip_permissions(Some(permissions(&egress)));
-                call.send().await.tried(format!("take the outgoing rules of the default security group {id}"))?;
+                if_found(call.send().await.tried(format!("take the outgoing rules of the default security group {id}")))?;
             }
             Ok(())
         })

@@ -1,6 +1,7 @@
 //! Makes the network of an app: VPC, subnets, gateways, routes and security groups.
 
 mod address;
+mod claim;
 mod endpoint;
 mod flow_log;
 mod gateway;
@@ -84,8 +85,8 @@ enum Step {
 #[expect(dead_code, reason = "only its schema is used")]
 struct Part {
     #[schemars(rename = "x-net")]
-    x_net: Flags,
-    net: Net,
+    x_net: Option<Flags>,
+    net: Option<Net>,
 }
 
 impl Stage for NetUp {
@@ -215,6 +216,7 @@ const GRANTS: &[Grant] = &[
             "ec2:DescribeRouteTables",
             "ec2:DescribeSecurityGroups",
             "ec2:DescribeSubnets",
+            "ec2:DescribeTags",
             "ec2:DescribeVpcAttribute",
             "ec2:DescribeVpcEndpoints",
             "ec2:DescribeVpcs",

@@ -76,7 +76,8 @@ impl NetUp {
                 .tried(format!("create the route table {}", run.named(name)))
         })
         .await?;
-        given(made.route_table().and_then(RouteTable::route_table_id), "the new route table's id")
+        let id = given(made.route_table().and_then(RouteTable::route_table_id), "the new route table's id")?;
+        self.claim(run, ResourceType::RouteTable, name, id).await
     }
 
     pub async fn public_routes_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {

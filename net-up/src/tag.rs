@@ -4,10 +4,17 @@ use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use shared::Run;
 use shared::name::{TAG_APP, TAG_STAGE};
 
+use crate::claim;
+
 /// Tags in the call that creates: what is made is never without them.
 pub fn specification(run: &Run, kind: ResourceType, name: &str) -> TagSpecification {
-    let tags = run.tags(name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-    TagSpecification::builder().resource_type(kind).set_tags(Some(tags)).build()
+    let tags = run.tags(name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+    TagSpecification::builder().resource_type(kind).set_tags(Some(tags.chain([claim::made(run, name)]).collect())).build()
+}
+
+/// The same for all attempts at one call, and never again: AWS gives the same answer to the same token for a day, also when the thing is gone.
+pub fn token(run: &Run, name: &str) -> String {
+    shared::name::fingerprint(&format!("{} {name} {:?}", run.app, std::time::SystemTime::now()))
 }
 
 /// What `specification` writes, as filters.

@@ -78,7 +78,8 @@ impl NetUp {
             given(made.vpc().and_then(Vpc::vpc_id), "the new VPC's id")
         };
         let find = async || Ok(made(&self.ec2, run).await?.and_then(|vpc| vpc.vpc_id().map(str::to_owned)));
-        once(run, "the VPC", make, find).await
+        let id = once(run, "the VPC", make, find).await?;
+        self.claim(run, ResourceType::Vpc, "vpc", id).await
     }
 
     /// Both switches are needed for private names (ECR, logs, VPC endpoints), and each takes a call of its own.

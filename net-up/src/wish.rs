@@ -92,7 +92,7 @@ impl Wanted {
             None if wish.public_subnets.is_some() || wish.private_subnets.is_some() => {
                 Err(Error::document("x-net", "public_subnets and private_subnets name subnets of an existing VPC, so `vpc` is needed too"))
             }
-            None => network(&wish).map(Self::Make),
+            None => network(doc, &wish).map(Self::Make),
         }
     }
 
@@ -134,7 +134,7 @@ fn adopt(vpc: &str, wish: &Flags) -> Result<Wanted> {
     Ok(Wanted::Adopt { vpc: vpc.to_owned(), public, private })
 }
 
-fn network(wish: &Flags) -> Result<Network> {
+fn network(doc: &Document, wish: &Flags) -> Result<Network> {
     let cidr = match wish.cidr {
         Some(cidr) => cidr,
         None => "10.0.0.0/16".parse().map_err(|_| Error::Failed("the default of x-net.cidr".to_owned()))?,
@@ -158,6 +158,10 @@ fn network(wish: &Flags) -> Result<Network> {
     let private = cidrs("x-net.private_cidrs", wish.private_cidrs.as_ref(), &slices[8..8 + azs])?;
     check_apart(cidr, &public, &private)?;
     let nat = wish.nat.unwrap_or(Nat::PerAz);
+    let all = [Endpoint::S3, Endpoint::Ecr, Endpoint::Ecs, Endpoint::Logs];
+    if nat == Nat::None && !all.iter().all(|one| wish.endpoints.as_ref().is_some_and(|endpoints| endpoints.contains(one))) {
+        doc.warn("x-net.nat: without a NAT gateway tasks reach ECR, ECS and the logs only by the endpoints s3, ecr, ecs and logs, and not all of them are asked for");
+    }
     let flow_logs = wish.flow_logs.map(|days| check_retention("x-net.flow_logs", days)).transpose()?;
     Ok(Network { cidr, public, private, nat, endpoints: wish.endpoints.clone().unwrap_or_default(), flow_logs })
 }

@@ -77,16 +77,16 @@ enum Step {
 #[expect(dead_code, reason = "only its schema is used")]
 struct Part {
     #[schemars(rename = "x-scale")]
-    x_scale: Flags,
-    services: BTreeMap<String, ServicePart>,
-    scale: Scale,
+    x_scale: Option<Flags>,
+    services: Option<BTreeMap<String, ServicePart>>,
+    scale: Option<Scale>,
 }
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct ServicePart {
     #[schemars(rename = "x-scale")]
-    x_scale: TaskFlags,
+    x_scale: Option<TaskFlags>,
 }
 
 impl Stage for ScaleSet {

@@ -161,7 +161,12 @@ fn tasks(
 ) -> Result<Tasks> {
     let wish = at.map_or_else(|| Ok(flags.clone()), |at| doc.wish(at, "x-scale", flags))?;
     let place = |key: &str| format!("services.{name}.x-scale.{key}");
-    let (min, max) = (wish.min.unwrap_or(2), wish.max.unwrap_or(10.max(wish.min.unwrap_or(2))));
+    // Who asks for one task means one: a second may do harm.
+    let deploy = at.and_then(|at| at.key("deploy"));
+    let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.and_then(|at| at.key("scale")));
+    let replicas = replicas.map(|at| at.whole(0..=5000)).transpose()?;
+    let min = wish.min.or(replicas).unwrap_or(2);
+    let max = wish.max.unwrap_or(if replicas.is_some_and(|replicas| replicas <= 1) { min.max(1) } else { 10.max(min) });
     check_bounds(min, max, &place("min"))?;
     let percent = |key: &str, value: Option<f64>| check(value, 1.0, 100.0, &place(key));
     let mut targets = vec![Target { metric: Metric::Cpu, value: percent("cpu", wish.cpu)?.unwrap_or(70.0), label: None }];

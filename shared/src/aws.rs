@@ -107,7 +107,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Usage`] when no region is set.
-    pub async fn open(tool: &'static str, common: &Common) -> Result<Self> {
+    pub async fn open(tool: &'static str, common: &Common, known: Option<&Caller>) -> Result<Self> {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_BACKOFF))
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIME).operation_attempt_timeout(ATTEMPT_TIME).build());
@@ -120,7 +120,11 @@ impl Session {
         if let Some(profile) = &common.profile {
             loader = loader.profile_name(profile);
         }
-        let config = loader.load().await;
+        let mut config = loader.load().await;
+        // A pipe whose first stage was told the region need not tell the others.
+        if let (None, Some(known)) = (config.region(), known) {
+            config = config.into_builder().region(Region::new(known.region.clone())).build();
+        }
         let region = config
             .region()
             .map(ToString::to_string)

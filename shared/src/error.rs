@@ -101,9 +101,9 @@ const EXISTS: &[&str] = &[
 ];
 
 impl Error {
-    /// A value in the document is wrong at `path`.
+    /// A value in the document is wrong at `path`. What somebody else has written may be long; a message is not.
     pub fn document(path: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Document { path: path.into(), what: what.into() }
+        Self::Document { path: cut(path.into(), 200), what: cut(what.into(), 600) }
     }
 
     /// The process's exit code for this kind; the only place where one is chosen.
@@ -176,6 +176,10 @@ where
     fn tried(self, doing: impl Into<String>) -> Result<T> {
         self.map_err(|error| from_sdk(&error, doing.into()))
     }
+}
+
+fn cut(text: String, most: usize) -> String {
+    if text.chars().nth(most).is_none() { text } else { text.chars().take(most).chain(['…']).collect() }
 }
 
 fn from_sdk<E>(error: &SdkError<E, HttpResponse>, doing: String) -> Error

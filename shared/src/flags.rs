@@ -10,7 +10,7 @@ use clap_complete::Shell;
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Common {
     /// Say what would be made, changed or deleted (exit code 3 when there is something), and touch nothing
-    #[arg(long, conflicts_with = "down")]
+    #[arg(long)]
     pub plan: bool,
     /// Delete what this tool made, and take its section out of the document
     #[arg(long)]

@@ -184,8 +184,8 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
     let wanted = if common.down { None } else { Some(S::wanted(&doc, flags)?) };
     let progress = Progress::new(S::TOOL, common);
     doc.warnings().iter().for_each(|warning| progress.say(Event::Warning, warning));
-    let session = Session::open(S::TOOL, common).await?;
     let known: Option<Caller> = doc.view("aws")?;
+    let session = Session::open(S::TOOL, common, known.as_ref()).await?;
     if let Some(known) = known.as_ref().filter(|known| known.region != session.region()) {
         return Err(Error::document(
             "aws.region",
@@ -214,7 +214,10 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
     let stage = walked.inspect_err(|_| report(&run))?;
     doc.put("aws", json(run.caller()?)?);
     if common.down {
-        doc.take(S::SECTION);
+        // A plan of it passes the section on, as the stages after it need it.
+        if !common.plan {
+            doc.take(S::SECTION);
+        }
     } else {
         doc.put(S::SECTION, json(stage.section())?);
     }

@@ -75,8 +75,8 @@ enum Step {
 #[expect(dead_code, reason = "only its schema is used")]
 struct Part {
     #[schemars(rename = "x-svc")]
-    x_svc: Flags,
-    svc: Svc,
+    x_svc: Option<Flags>,
+    svc: Option<Svc>,
 }
 
 impl Stage for SvcDeploy {

@@ -133,7 +133,28 @@ impl SvcDeploy {
             let newest = one(&self.ecs, run, family(run, &service.name)).await?;
             Ok(newest.filter(|(_, found)| found.fingerprint.as_deref() == Some(fingerprint)).map(|(_, found)| found.arn))
         };
-        once(run, &format!("the task definition of services.{}", service.name), make, find).await
+        let arn = once(run, &format!("the task definition of services.{}", service.name), make, find).await?;
+        self.check_alone(run, service, arn, fingerprint).await
+    }
+
+    /// Two runs at the same moment may register the same: the earlier one stays, and both go on with it.
+    async fn check_alone(&self, run: &Run, service: &Service, mine: String, fingerprint: &str) -> Result<String> {
+        let number = |arn: &str| arn.rsplit(':').next().and_then(|number| number.parse::<u32>().ok()).unwrap_or(0);
+        let family = family(run, &service.name);
+        let newest = self.found.task_definitions.get(&family).map_or(0, |found| number(&found.arn));
+        let before = number(&mine).saturating_sub(1);
+        if before <= newest {
+            return Ok(mine);
+        }
+        let other = one(&self.ecs, run, format!("{family}:{before}")).await?.map(|(_, found)| found);
+        let Some(other) = other.filter(|found| found.ours && found.fingerprint.as_deref() == Some(fingerprint)) else { return Ok(mine) };
+        run.note(&format!(
+            "another run has registered {} at the same moment: {mine} of this one is deleted, and both go on with that",
+            other.arn
+        ));
+        self.ecs.deregister_task_definition().task_definition(&mine).send().await.tried(format!("deregister {mine}"))?;
+        self.ecs.delete_task_definitions().task_definitions(&mine).send().await.tried(format!("delete {mine}"))?;
+        Ok(other.arn)
     }
 
     /// Every active revision, for which a family has to be asked page by page.
@@ -160,8 +181,9 @@ impl SvcDeploy {
                         .send()
                         .await
                         .tried(format!("delete the revisions of {family}"))?;
-                    // This call answers 200 and lists what it could not do.
-                    if let Some(failure) = said.failures().first() {
+                    // This call answers 200 and lists what it could not do; what is gone already is done.
+                    let gone = |reason: Option<&str>| reason.is_some_and(|reason| reason == "MISSING" || reason.contains("does not exist"));
+                    if let Some(failure) = said.failures().iter().find(|failure| !gone(failure.reason())) {
                         return Err(Error::Failed(format!(
                             "could not delete {}: {}",
                             failure.arn().unwrap_or(family),

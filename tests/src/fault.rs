@@ -14,6 +14,8 @@ use crate::relay::Call;
 pub struct Faults {
     /// The same seed makes the same faults for the same calls in the same order.
     pub seed: u64,
+    /// AWS allows nothing.
+    pub denied: bool,
     /// Of all calls, the share that is throttled, answered with 500 or 503, and cut off (half of them after AWS has acted).
     pub throttled: f64,
     pub broken: f64,
@@ -77,6 +79,9 @@ impl Fates {
             if let Some((_, moment)) = self.faults.kill.filter(|(n, _)| *n == self.changing) {
                 return Fate::Killed(moment);
             }
+        }
+        if self.faults.denied {
+            return Fate::Refused { status: 403, code: "AccessDenied", message: "nothing is allowed here" };
         }
         if let Some(fate) = self.not_yet(call, request) {
             return fate;

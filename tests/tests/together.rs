@@ -1,4 +1,4 @@
-//! Two at once: two apps in one account.
+//! Two at once: two pipes for one app, and two apps in one account.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,6 +21,36 @@ fn both(first: impl FnOnce() -> Output + Send, second: impl FnOnce() -> Output +
         let one = first();
         [one, other.join().unwrap()]
     })
+}
+
+/// One result without duplicates, whoever was first at what; who stopped says why.
+#[test]
+fn two_pipes_for_one_app_have_one_result() {
+    let relay = Relay::before("ECS_PIPE_MOTO");
+    let _ = up(&relay, &app("alone").to_string()).ok();
+    let wanted: Vec<String> = holdings(&relay.endpoint, "alone").iter().map(|line| line.replace("alone", "twice")).collect();
+    let _ = Pipe::down(&relay.endpoint).run(&app("alone").to_string());
+    let doc = app("twice").to_string();
+    for round in 0..3 {
+        let outcomes = both(|| up(&relay, &doc), || up(&relay, &doc));
+        for outcome in &outcomes {
+            assert!(matches!(outcome.code, 0 | 75), "round {round}: {} {}", outcome.code, outcome.stderr);
+            assert!(outcome.code == 0 || outcome.stderr.contains("run the same command again"), "{}", outcome.stderr);
+        }
+        assert!(
+            outcomes.iter().any(|outcome| outcome.code == 0),
+            "round {round}: one of them goes on\n{}\n{}",
+            outcomes[0].stderr,
+            outcomes[1].stderr
+        );
+        let again = up(&relay, &doc).ok();
+        assert_eq!(holdings(&relay.endpoint, "twice"), wanted, "round {round}");
+        let _ = relay.calls();
+        let _ = up(&relay, &doc).ok();
+        assert_eq!(relay.mutations(), Vec::<String>::new(), "round {round}");
+        let _ = Pipe::down(&relay.endpoint).run_while_ok(&again.stdout).ok();
+        assert_eq!(holdings(&relay.endpoint, "twice"), Vec::<String>::new(), "round {round}");
+    }
 }
 
 /// Two apps do not see each other, even when the name of one begins with the other's.

@@ -3,6 +3,7 @@
 mod at;
 mod compose;
 mod sections;
+mod unique;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -38,6 +39,9 @@ impl Document {
     /// [`Error::Document`] when the text is no JSON object.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let value: Value = serde_json::from_slice(text).map_err(|error| Error::document("stdin", format!("not JSON: {error}")))?;
+        if let Some(place) = unique::twice(text) {
+            return Err(Error::document(place, "stands there twice: take one of the two out"));
+        }
         if value.is_object() { Ok(Self::of(value)) } else { Err(Error::document("stdin", "not a JSON object")) }
     }
 
