@@ -303,6 +303,8 @@ fn report(run: &Run) {
     let made = run.made.borrow();
     if !made.is_empty() {
         run.note(&format!("made before this happened: {}", made.join(", ")));
+    }
+    if !made.is_empty() || !in_flight.is_empty() {
         run.note(&format!("run the same command again to go on from here, or `{} --down --app {}` to delete it", run.tool, run.app));
     }
 }

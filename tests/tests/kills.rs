@@ -9,7 +9,7 @@ use tests::{Faults, Moment, Output, Relay, run, run_in_danger};
 
 /// Of the kill points, every so many; all of them with `ECS_PIPE_FULL=1`.
 fn stride() -> usize {
-    if std::env::var_os("ECS_PIPE_FULL").is_some() { 1 } else { 7 }
+    if std::env::var_os("ECS_PIPE_FULL").is_some() { 1 } else { 11 }
 }
 
 fn app(name: &str, launch_type: &str) -> Value {
