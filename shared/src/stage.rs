@@ -208,7 +208,7 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
         changes: Cell::new(0),
     };
     let walked = tokio::select! {
-        walked = look_until_walked::<S>(&run, &doc, flags, wanted.as_ref(), known) => walked,
+        walked = until_nothing_is_there_already(&run, || look_and_walk::<S>(&run, &doc, flags, wanted.as_ref(), known.clone())) => walked,
         signal = interrupted(&run) => Err(Error::Interrupted { signal }),
     };
     let stage = walked.inspect_err(|_| report(&run))?;
@@ -226,16 +226,10 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
 
 /// What AWS says is there already was made by a call whose answer was lost, or by another run: looks again, finds it, and goes on. When the same
 /// thing is there already twice, looking does not find it, so it is somebody else's.
-async fn look_until_walked<S: Stage>(
-    run: &Run,
-    doc: &Document,
-    flags: &S::Flags,
-    wanted: Option<&S::Wanted>,
-    known: Option<Caller>,
-) -> Result<S> {
+async fn until_nothing_is_there_already<T, F: Future<Output = Result<T>>>(run: &Run, attempt: impl Fn() -> F) -> Result<T> {
     let mut seen = BTreeSet::new();
     loop {
-        let walked = look_and_walk::<S>(run, doc, flags, wanted, known.clone()).await;
+        let walked = attempt().await;
         match walked.as_ref().err().and_then(Error::there_already) {
             Some(doing) if seen.insert(doing.to_owned()) => {
                 run.note(&format!("AWS had it already when this was about to {doing}; looking again"));

@@ -9,7 +9,7 @@ use shared::doc::{At, Document, Img};
 use shared::{Error, Result};
 
 use crate::compose::NetworkMode;
-use crate::volume;
+use crate::{port, volume};
 
 /// Where the container is to run, which decides what it may ask for.
 #[derive(Clone, Copy)]
@@ -101,7 +101,7 @@ const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"]
 
 pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target) -> Result<Container> {
     let (cpu, memory) = (cpu(at)?, memory(at)?);
-    let mut mapped = ports(at)?;
+    let mut mapped = port::published(at)?;
     let ports = mapped.iter().map(|(port, _)| *port).collect();
     let mut out = Map::new();
     out.insert("name".into(), json!(name));
@@ -109,10 +109,13 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
     out.insert("essential".into(), json!(true));
     out.insert("cpu".into(), json!(cpu));
     out.insert("memory".into(), json!(memory));
-    mapped.extend(expose(at)?);
+    mapped.extend(port::exposed(at)?);
     mapped.dedup();
     if !mapped.is_empty() {
-        out.insert("portMappings".into(), mapped.iter().map(|(port, protocol)| port_mapping(*port, protocol, target)).collect());
+        out.insert(
+            "portMappings".into(),
+            mapped.iter().map(|(port, protocol)| port::mapping(*port, protocol, target.network_mode)).collect(),
+        );
     }
     if let Some(reserved) =
         at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations")).and_then(|at| at.key("memory"))
@@ -280,49 +283,6 @@ fn image(name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Val
         text if text.is_empty() || text.contains(char::is_whitespace) => Err(image.expected("the name of an image")),
         text => Ok(json!(text)),
     }
-}
-
-/// `8080`, `"80:8080/tcp"`, or the long form. Only the container's port counts: the load balancer has its own.
-fn ports(at: &At<'_>) -> Result<Vec<(i32, String)>> {
-    let Some(ports) = at.key("ports") else { return Ok(Vec::new()) };
-    ports
-        .list()?
-        .iter()
-        .map(|port| {
-            let (number, protocol) = if port.value().is_object() {
-                let target = port.key("target").ok_or_else(|| port.wrong("a port without target"))?;
-                (target.whole(1..=65535)?, port.key("protocol").map_or(Ok("tcp"), |at| at.text())?.to_owned())
-            } else {
-                short_port(port)?
-            };
-            if protocol != "tcp" {
-                return Err(
-                    port.wrong(format!("{protocol} can't stand behind the load balancer, which speaks HTTP over tcp: use `expose`"))
-                );
-            }
-            Ok((number, protocol))
-        })
-        .collect()
-}
-
-fn expose(at: &At<'_>) -> Result<Vec<(i32, String)>> {
-    at.key("expose").map_or(Ok(Vec::new()), |at| at.list()?.iter().map(short_port).collect())
-}
-
-fn short_port(port: &At<'_>) -> Result<(i32, String)> {
-    let text = port.scalar()?;
-    let (numbers, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
-    let number = numbers.rsplit(':').next().unwrap_or_default();
-    match number.parse() {
-        Ok(number @ 1..=65535) => Ok((number, protocol.to_owned())),
-        _ => Err(port.expected("a port from 1 to 65535 (no range), as in 8080 or \"80:8080\"")),
-    }
-}
-
-/// Behind a bridge the instance gives a free port (0), so that two tasks fit on one instance.
-fn port_mapping(port: i32, protocol: &str, target: Target) -> Value {
-    let host = if target.network_mode == NetworkMode::Bridge { 0 } else { port };
-    json!({"containerPort": port, "hostPort": host, "protocol": protocol})
 }
 
 fn environment(at: &At<'_>) -> Result<Value> {

@@ -7,6 +7,7 @@ mod forward;
 mod listener;
 mod load_balancer;
 mod log_group;
+mod port;
 mod role;
 mod rule;
 mod service;

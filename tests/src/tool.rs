@@ -1,6 +1,7 @@
 //! The built binaries, alone and in a pipe.
 
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -65,7 +66,7 @@ pub fn run(endpoint: &str, tool: &str, args: &[&str], stdin: &str) -> Output {
     finish(start(endpoint, tool, args), stdin)
 }
 
-/// As [`run`], by way of a relay that may kill the tool; the code is -1 then.
+/// As [`run`], by way of a relay that may kill the tool; the code is 137 then.
 #[must_use]
 pub fn run_in_danger(relay: &Relay, tool: &str, args: &[&str], stdin: &str) -> Output {
     let child = start(&relay.endpoint, tool, args);
@@ -96,7 +97,9 @@ pub fn finish(mut child: Child, stdin: &str) -> Output {
     let _ = child.stdin.take().map(|mut pipe| pipe.write_all(stdin.as_bytes()));
     let done = child.wait_with_output().unwrap_or_else(|error| unreachable!("{error}"));
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Output { code: done.status.code().unwrap_or(-1), stdout: text(done.stdout), stderr: text(done.stderr) }
+    // As a shell has it: 128 and the signal that ended it.
+    let code = done.status.code().unwrap_or_else(|| 128 + done.status.signal().unwrap_or_default());
+    Output { code, stdout: text(done.stdout), stderr: text(done.stderr) }
 }
 
 /// The whole pipe, stage after stage, as a shell with `pipefail` sees it.

@@ -10,7 +10,7 @@ use tests::{Faults, Output, Pipe, Relay};
 
 /// How many seeds are tried; fifty with `ECS_PIPE_FULL=1`.
 fn seeds() -> u64 {
-    if std::env::var_os("ECS_PIPE_FULL").is_some() { 50 } else { 1 }
+    if std::env::var_os("ECS_PIPE_FULL").is_some() { 50 } else { 4 }
 }
 
 fn app(name: &str, launch_type: &str) -> Value {

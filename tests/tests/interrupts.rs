@@ -20,7 +20,7 @@ fn ctrl_c_stops_at_a_safe_point() {
     let (relay, app) = (Relay::before("ECS_PIPE_MOTO"), "interrupted");
     // Slow enough to be interrupted in the middle of each wave, and then of the wait.
     let slow = Faults { delay: Duration::from_millis(300), pending: Duration::from_mins(10), ..Faults::default() };
-    for after in [500, 1000, 1500, 2000, 2500, 6000] {
+    for after in [100, 700, 1300, 1900, 2500, 6000] {
         for (name, code) in [("-INT", 130), ("-TERM", 143)] {
             relay.fail(slow.clone());
             let mut child = start(&relay.endpoint, "net-up", &["--app", app, "--nat", "single", "--wait"]);
@@ -31,7 +31,8 @@ fn ctrl_c_stops_at_a_safe_point() {
             let said = finish(child, "");
             assert!(told.elapsed() < Duration::from_secs(2), "{name} after {after} ms took {:?}", told.elapsed());
             assert_eq!((said.code, said.stdout.as_str()), (code, ""), "{name} after {after} ms: {}", said.stderr);
-            assert!(said.stderr.contains("interrupted"), "{}", said.stderr);
+            // Before it has read its document there is nothing to say.
+            assert!(said.stderr.is_empty() || said.stderr.contains("interrupted"), "{}", said.stderr);
             assert!(
                 !said.stderr.contains('+') || said.stderr.contains("run the same command again"),
                 "{name} after {after} ms: {}",

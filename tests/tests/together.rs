@@ -31,7 +31,7 @@ fn two_pipes_for_one_app_have_one_result() {
     let wanted: Vec<String> = holdings(&relay.endpoint, "alone").iter().map(|line| line.replace("alone", "twice")).collect();
     let _ = Pipe::down(&relay.endpoint).run(&app("alone").to_string());
     let doc = app("twice").to_string();
-    let rounds = if std::env::var_os("ECS_PIPE_FULL").is_some() { 10 } else { 1 };
+    let rounds = if std::env::var_os("ECS_PIPE_FULL").is_some() { 10 } else { 3 };
     for round in 0..rounds {
         let outcomes = both(|| up(&relay, &doc), || up(&relay, &doc));
         for outcome in &outcomes {

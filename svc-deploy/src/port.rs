@@ -1,0 +1,51 @@
+//! The ports of a container: those that `ports` publishes and those that `expose` only maps.
+//! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html>
+
+use serde_json::{Value, json};
+use shared::Result;
+use shared::doc::At;
+
+use crate::compose::NetworkMode;
+
+/// `8080`, `"80:8080/tcp"`, or the long form. Only the container's port counts: the load balancer has its own.
+pub fn published(at: &At<'_>) -> Result<Vec<(i32, String)>> {
+    let Some(ports) = at.key("ports") else { return Ok(Vec::new()) };
+    ports
+        .list()?
+        .iter()
+        .map(|port| {
+            let (number, protocol) = if port.value().is_object() {
+                let target = port.key("target").ok_or_else(|| port.wrong("a port without target"))?;
+                (target.whole(1..=65535)?, port.key("protocol").map_or(Ok("tcp"), |at| at.text())?.to_owned())
+            } else {
+                short_port(port)?
+            };
+            if protocol != "tcp" {
+                return Err(
+                    port.wrong(format!("{protocol} can't stand behind the load balancer, which speaks HTTP over tcp: use `expose`"))
+                );
+            }
+            Ok((number, protocol))
+        })
+        .collect()
+}
+
+pub fn exposed(at: &At<'_>) -> Result<Vec<(i32, String)>> {
+    at.key("expose").map_or(Ok(Vec::new()), |at| at.list()?.iter().map(short_port).collect())
+}
+
+fn short_port(port: &At<'_>) -> Result<(i32, String)> {
+    let text = port.scalar()?;
+    let (numbers, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
+    let number = numbers.rsplit(':').next().unwrap_or_default();
+    match number.parse() {
+        Ok(number @ 1..=65535) => Ok((number, protocol.to_owned())),
+        _ => Err(port.expected("a port from 1 to 65535 (no range), as in 8080 or \"80:8080\"")),
+    }
+}
+
+/// Behind a bridge the instance gives a free port (0), so that two tasks fit on one instance.
+pub fn mapping(port: i32, protocol: &str, network_mode: NetworkMode) -> Value {
+    let host = if network_mode == NetworkMode::Bridge { 0 } else { port };
+    json!({"containerPort": port, "hostPort": host, "protocol": protocol})
+}
