@@ -1,11 +1,13 @@
 //! The Compose model, read into what ECS needs: which services, which tasks, which are published.
 
+use aws_sdk_ecs::types::ThresholdType;
 use serde_json::{Value, json};
 use shared::doc::{ARM64, At, Cluster, Document, Img, LaunchType, Selection, platform};
 use shared::{Error, Result};
 
 use crate::container::{self, Target};
 use crate::target_group::{self, Codes, Shape};
+use crate::wish::ServiceWish;
 
 /// An ECS service and its one task definition.
 #[derive(Debug)]
@@ -74,6 +76,8 @@ impl NetworkMode {
 pub struct Breaker {
     pub enable: bool,
     pub rollback: bool,
+    /// Failed tasks that end a deployment; otherwise ECS's own share of the tasks.
+    pub failures: Option<i32>,
 }
 
 /// How a service stands behind the load balancer.
@@ -128,11 +132,7 @@ fn service(
     let fargate = cluster.launch_type == LaunchType::Fargate;
     let x_svc = at.key("x-svc");
     let wish = |key: &str| x_svc.as_ref().and_then(|at| at.key(key));
-    for (key, place) in x_svc.as_ref().map_or_else(|| Ok(Vec::new()), At::entries)? {
-        if !WISHES.contains(&key) {
-            doc.warn(format!("{} is not known to this version and has no effect", place.path()));
-        }
-    }
+    doc.warn_of_unknown::<ServiceWish>(at, "x-svc")?;
     if let Some(place) = wish("strategy").filter(|place| place.value().as_str() != Some("rolling")) {
         return Err(place.wrong("svc-deploy can't do this yet: take it out"));
     }
@@ -189,10 +189,6 @@ fn service(
         patch,
     })
 }
-
-/// The keys of a service's `x-svc`.
-const WISHES: &[&str] =
-    &["breaker", "grace", "health", "host", "host_volumes", "network_mode", "patch", "path", "port", "publish", "strategy", "task_role"];
 
 fn network_mode(at: &At<'_>, wish: Option<&At<'_>>, fargate: bool, shared: bool) -> Result<NetworkMode> {
     let host = at.key("network_mode").filter(|mode| mode.value().as_str() == Some("host"));
@@ -354,14 +350,30 @@ fn after(at: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<Vec<String>> {
     Ok(conditions.into_iter().filter(|(name, condition)| condition == "service_healthy" && other(name)).map(|(name, _)| name).collect())
 }
 
+/// `breaker` is on, off, or on with a number of failed tasks.
 fn breaker(deploy: Option<&At<'_>>, wish: Option<&At<'_>>) -> Result<Breaker> {
+    let (enable, failures) = match wish {
+        Some(at) if at.value().is_number() => (true, Some(at.whole(1..=i32::MAX)?)),
+        Some(at) => (at.truth()?, None),
+        None => (true, None),
+    };
     let action = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("failure_action"));
-    let enable = wish.map_or(Ok(true), At::truth)?;
     match action.as_ref().map(At::text).transpose()? {
-        None | Some("rollback") => Ok(Breaker { enable, rollback: enable }),
-        Some("pause") => Ok(Breaker { enable, rollback: false }),
-        Some("continue") => Ok(Breaker { enable: false, rollback: false }),
+        None | Some("rollback") => Ok(Breaker { enable, rollback: enable, failures }),
+        Some("pause") => Ok(Breaker { enable, rollback: false, failures }),
+        Some("continue") => Ok(Breaker { enable: false, rollback: false, failures: None }),
         Some(_) => Err(action.map_or_else(|| Error::Failed(String::new()), |at| at.expected("rollback, pause or continue"))),
+    }
+}
+
+impl Breaker {
+    /// ECS's own: half of the tasks, but at least 3 and at most 200 failures.
+    /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
+    pub const ECS: (ThresholdType, i32) = (ThresholdType::BoundedPercent, 50);
+
+    /// The default is said as well, so that it comes back when the wish is taken out.
+    pub fn threshold(self) -> (ThresholdType, i32) {
+        self.failures.map_or(Self::ECS, |failures| (ThresholdType::Count, failures))
     }
 }
 

@@ -27,7 +27,7 @@ use shared::doc::{ServiceRecord, Svc};
 use shared::policy::Grant;
 use shared::{Document, Result, Run, Stage};
 
-use wish::{Flags, Wanted};
+use wish::{Flags, ServiceWish, Wanted};
 
 fn main() -> ExitCode {
     shared::main::<SvcDeploy>()
@@ -77,7 +77,15 @@ enum Step {
 struct Part {
     #[schemars(rename = "x-svc")]
     x_svc: Option<Flags>,
+    services: Option<BTreeMap<String, ServicePart>>,
     svc: Option<Svc>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct ServicePart {
+    #[schemars(rename = "x-svc")]
+    x_svc: Option<ServiceWish>,
 }
 
 impl Stage for SvcDeploy {

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ecs::Client;
-use aws_sdk_ecs::types::{DeploymentConfiguration, LoadBalancer, PropagateTags, Service as EcsService, ServiceField};
+use aws_sdk_ecs::types::{
+    DeploymentCircuitBreaker, DeploymentConfiguration, LoadBalancer, PropagateTags, Service as EcsService, ServiceField,
+};
 use aws_smithy_types::body::SdkBody;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ use shared::step::each;
 use shared::wait::{until, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::compose::{NetworkMode, Service};
+use crate::compose::{Breaker, NetworkMode, Service};
 use crate::wish::Wanted;
 use crate::{SvcDeploy, forward};
 
@@ -144,12 +146,17 @@ impl SvcDeploy {
         let svc = self.svc.borrow();
         let record = svc.services.get(&service.name).cloned().unwrap_or_default();
         let (least, most) = service.healthy_percent;
+        let (kind, value) = service.breaker.threshold();
         let mut shape = json!({
             "taskDefinition": given(record.task_definition_arn.as_deref(), "the task definition's ARN")?,
             "deploymentConfiguration": {
                 "minimumHealthyPercent": least,
                 "maximumPercent": most,
-                "deploymentCircuitBreaker": {"enable": service.breaker.enable, "rollback": service.breaker.rollback},
+                "deploymentCircuitBreaker": {
+                    "enable": service.breaker.enable,
+                    "rollback": service.breaker.rollback,
+                    "thresholdConfiguration": {"type": kind.as_str(), "value": value},
+                },
             },
             "propagateTags": "SERVICE",
             "enableECSManagedTags": true,
@@ -312,6 +319,9 @@ fn not_yet(error: &Error) -> bool {
 fn diff_of_deployment(diff: Diff, service: &Service, found: Option<&DeploymentConfiguration>) -> Diff {
     let breaker = found.and_then(DeploymentConfiguration::deployment_circuit_breaker);
     let (least, most) = service.healthy_percent;
+    let threshold = breaker.and_then(DeploymentCircuitBreaker::threshold_configuration).map(|one| (one.r#type().clone(), one.value()));
+    // A service of before there were thresholds has ECS's own without saying so.
+    let threshold = threshold.or_else(|| breaker.map(|_| Breaker::ECS));
     diff.field("minimumHealthyPercent", found.and_then(DeploymentConfiguration::minimum_healthy_percent), Some(least))
         .field("maximumPercent", found.and_then(DeploymentConfiguration::maximum_percent), Some(most))
         .field(
@@ -319,6 +329,7 @@ fn diff_of_deployment(diff: Diff, service: &Service, found: Option<&DeploymentCo
             breaker.map(|one| (one.enable(), one.rollback())),
             Some((service.breaker.enable, service.breaker.rollback)),
         )
+        .field("circuitBreaker.threshold", threshold, Some(service.breaker.threshold()))
 }
 
 fn diff_of_network(diff: Diff, wanted: &Wanted, found: &EcsService) -> Diff {

@@ -43,6 +43,95 @@ pub struct Flags {
     one: One,
 }
 
+/// `x-svc` of a service
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "says which wishes there are; compose.rs reads them one by one, so that an error has its path")]
+pub struct ServiceWish {
+    /// Paths that it answers, as `/api/*`: one, or a list [default: what no other service takes]
+    path: Option<Texts>,
+    /// Host names that it answers: one, or a list
+    host: Option<Texts>,
+    /// Which of its `ports` is behind the load balancer [default: the first]
+    port: Option<u16>,
+    /// Whether its ports are behind the load balancer at all [default: true]
+    publish: Option<bool>,
+    health: Option<Health>,
+    /// Seconds in which a starting task may be unhealthy [default: 60]
+    grace: Option<u32>,
+    /// Deployment circuit breaker: on, off, or how many failed tasks end a deployment [default: true]
+    breaker: Option<BreakerWish>,
+    /// How deployments go: for now `rolling`
+    strategy: Option<String>,
+    /// `awsvpc` or `bridge` [default: `bridge` on EC2; Fargate has `awsvpc` alone]
+    network_mode: Option<String>,
+    /// Allow volumes on the disk of the instance [default: false]
+    host_volumes: Option<bool>,
+    /// What its code may do in AWS [default: nothing]
+    task_role: Option<TaskRole>,
+    /// RFC 7396 merge patches in AWS's own JSON, applied last
+    patch: Option<Patch>,
+}
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Texts {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum BreakerWish {
+    Is(bool),
+    Failures(u32),
+}
+
+/// How the load balancer sees that a task is well
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Health {
+    /// [default: /]
+    path: Option<String>,
+    /// [default: 200-399]
+    codes: Option<String>,
+    /// Seconds from one check to the next, 5 to 300 [default: 15]
+    interval: Option<u16>,
+    /// Seconds that an answer may take, 2 to 120 [default: 5]
+    timeout: Option<u16>,
+    /// Good answers until a task is well, 2 to 10 [default: 2]
+    healthy: Option<u8>,
+    /// Bad answers until it is unwell, 2 to 10 [default: 3]
+    unhealthy: Option<u8>,
+}
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum TaskRole {
+    /// ARN of a role to use
+    Role(String),
+    /// A role of its own with these policies
+    Own {
+        /// ARNs
+        policies: Option<Vec<String>>,
+    },
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Patch {
+    /// RegisterTaskDefinition
+    task: Option<Map<String, Value>>,
+    /// The container definition of the service
+    container: Option<Map<String, Value>>,
+    /// CreateService and UpdateService
+    service: Option<Map<String, Value>>,
+    /// CreateTargetGroup, and `Attributes`
+    target_group: Option<Map<String, Value>>,
+}
+
 /// One service from flags alone, without a document's `services`
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "One service without a document")]

@@ -115,12 +115,12 @@ fn alone_from_flags() {
     assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
 }
 
-/// A container that ends at once: ECS gives up, and the tool says all that is known.
+/// A container that ends at once: ECS gives up after as many as the document allows, and the tool says all that is known.
 #[test]
 fn a_failed_deployment_says_why() {
     let (relay, app) = (Relay::new(), "failing");
     let doc = json!({"name": app, "x-net": {"nat": "none"}, "x-cluster": {"launch_type": "fargate"}, "services": {"job": {
-        "image": "busybox", "command": ["sh", "-c", "echo no database at db:5432; exit 7"]}}});
+        "image": "busybox", "command": ["sh", "-c", "echo no database at db:5432; exit 7"], "x-svc": {"breaker": 1}}}});
     let said = Pipe::up(&relay.endpoint).only(|tool| !matches!(tool, "scale-set" | "alarms-set")).run(&doc.to_string());
     assert_eq!(said.code, 1, "{}", said.stderr);
     assert_eq!(said.stdout, "", "nothing on stdout, so that the next stage stops too");

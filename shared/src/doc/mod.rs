@@ -117,19 +117,27 @@ impl Document {
         needs.iter().try_for_each(|(section, maker)| self.need::<Value>(section, maker).map(drop))
     }
 
-    /// Wishes of one kind: flag over document. `T` is the type of both, with every field optional. A wish that `T` does not know is warned of:
-    /// a slip of the pen would otherwise be a wish unheard.
+    /// Wishes of one kind: flag over document. `T` is the type of both, with every field optional.
     ///
     /// # Errors
     /// Where and how the document's wish is wrong.
     pub fn wish<T: Serialize + DeserializeOwned + JsonSchema>(&self, at: &At<'_>, key: &str, flags: &T) -> Result<T> {
+        self.warn_of_unknown::<T>(at, key)?;
+        at.wish(key, flags)
+    }
+
+    /// A wish that `T` does not know is warned of: a slip of the pen would otherwise be a wish unheard.
+    ///
+    /// # Errors
+    /// That what stands there is no object.
+    pub fn warn_of_unknown<T: JsonSchema>(&self, at: &At<'_>, key: &str) -> Result<()> {
         let schema = schemars::schema_for!(T).to_value();
         for (name, place) in at.key(key).map_or_else(|| Ok(Vec::new()), |at| at.entries())? {
             if schema["properties"].get(name).is_none() {
                 self.warn(format!("{} is not known to this version and has no effect", place.path()));
             }
         }
-        at.wish(key, flags)
+        Ok(())
     }
 
     /// The user's tags: the flags' over those of `x-tags`.
