@@ -122,13 +122,13 @@ enum TaskRole {
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct Patch {
-    /// RegisterTaskDefinition
+    /// `RegisterTaskDefinition`
     task: Option<Map<String, Value>>,
     /// The container definition of the service
     container: Option<Map<String, Value>>,
-    /// CreateService and UpdateService
+    /// `CreateService` and `UpdateService`
     service: Option<Map<String, Value>>,
-    /// CreateTargetGroup, and `Attributes`
+    /// `CreateTargetGroup`, and `Attributes`
     target_group: Option<Map<String, Value>>,
 }
 
