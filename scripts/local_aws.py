@@ -155,6 +155,27 @@ async def one_balancer_a_name(app, call):
     return await only_one(app, call, {"Action": "DescribeLoadBalancers"}, f"<LoadBalancerName>{name}</LoadBalancerName>", "DuplicateLoadBalancerName")
 
 
+TAGS = {}  # of scalable targets, by ARN
+
+
+async def keep_tags(app, call):
+    """moto forgets the tags of scalable targets; AWS keeps them."""
+    status, headers, body = await ask(MOTO, call)
+    if status == 200:
+        TAGS.setdefault(json.loads(body)["ScalableTargetARN"], {}).update(json.loads(call.body).get("Tags") or {})
+    return status, headers, body
+
+
+async def kept_tags(app, call):
+    request = json.loads(call.body)
+    tags = TAGS.setdefault(request["ResourceARN"], {})
+    tags.update(request.get("Tags") or {})
+    for key in request.get("TagKeys") or []:
+        tags.pop(key, None)
+    answer = {"Tags": tags} if call.operation == "ListTagsForResource" else {}
+    return 200, [(b"content-type", b"application/x-amz-json-1.1")], json.dumps(answer).encode()
+
+
 async def not_found(app, call):
     """moto says ValidationException where AWS says ObjectNotFoundException."""
     status, headers, body = await ask(MOTO, call)
@@ -164,11 +185,19 @@ async def not_found(app, call):
     return status, put, body.replace(b"ValidationException", b"ObjectNotFoundException")
 
 
-# What ministack lacks, by (service, operation).
-MINISTACK_LACKS = {
-    ("application-autoscaling", "*"): from_moto,
+# Application Auto Scaling is moto's with either emulator.
+SCALING_LACKS = {
     ("application-autoscaling", "DeregisterScalableTarget"): not_found,
     ("application-autoscaling", "DeleteScalingPolicy"): not_found,
+    ("application-autoscaling", "RegisterScalableTarget"): keep_tags,
+    ("application-autoscaling", "ListTagsForResource"): kept_tags,
+    ("application-autoscaling", "TagResource"): kept_tags,
+    ("application-autoscaling", "UntagResource"): kept_tags,
+}
+# What ministack lacks, by (service, operation).
+MINISTACK_LACKS = {
+    **SCALING_LACKS,
+    ("application-autoscaling", "*"): from_moto,
     ("ec2", "CreateNatGateway"): by_token,
     ("ec2", "CreateRouteTable"): by_token,
     ("ec2", "CreateVpcEndpoint"): by_token,
@@ -182,8 +211,7 @@ MOTO_LACKS = {
     ("ecs", "CreateService"): keep_service,
     ("ecs", "UpdateService"): keep_service,
     ("ecs", "DescribeServices"): with_service_fields,
-    ("application-autoscaling", "DeregisterScalableTarget"): not_found,
-    ("application-autoscaling", "DeleteScalingPolicy"): not_found,
+    **SCALING_LACKS,
     ("ec2", "CreateNatGateway"): by_token,
     ("ec2", "CreateRouteTable"): by_token,
     ("ec2", "CreateVpcEndpoint"): by_token,

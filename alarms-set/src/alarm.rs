@@ -8,6 +8,8 @@ use aws_sdk_cloudwatch::types::{
     AlarmType, ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, Statistic, Tag,
 };
 use futures_util::future::try_join_all;
+use futures_util::try_join;
+use shared::error::if_found;
 use shared::step::each;
 use shared::{Diff, Error, Result, Run, Tried};
 
@@ -19,7 +21,7 @@ pub type Found = BTreeMap<String, FoundAlarm>;
 
 pub struct FoundAlarm {
     alarm: MetricAlarm,
-    /// Asked only when the alarm might be changed or deleted.
+    tags: Vec<Tag>,
     ours: bool,
 }
 
@@ -27,6 +29,8 @@ pub struct FoundAlarm {
 const PERIOD: i32 = 60;
 /// Data points that must be over the threshold: one bad minute wakes nobody.
 const POINTS: i32 = 3;
+/// A service without tasks or requests has no data, which is no reason to wake anybody.
+const MISSING: &str = "notBreaching";
 /// How many one call of `DeleteAlarms` takes.
 const AT_ONCE: usize = 100;
 
@@ -47,27 +51,49 @@ enum Watched {
     Errors { balancer: String },
 }
 
-/// All of the app's alarms; which of them are ours is asked of those that are not as wanted.
+/// All of the app's alarms. The tags of those that are to be there are read at the same time: their ARNs are known without asking.
 pub async fn find(cloudwatch: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
+    run.ask_caller().await?;
     let prefix = format!("{}/", run.app);
-    let call = cloudwatch.describe_alarms().alarm_name_prefix(&prefix).alarm_types(AlarmType::MetricAlarm);
-    let pages = call.into_paginator().send().collect::<Result<Vec<_>, _>>().await.tried("look for the alarms")?;
+    let alarms = async {
+        let call = cloudwatch.describe_alarms().alarm_name_prefix(&prefix).alarm_types(AlarmType::MetricAlarm);
+        call.into_paginator().send().collect::<Result<Vec<_>, _>>().await.tried("look for the alarms")
+    };
+    let wished = wanted.map(|wanted| wishes(run, wanted)).unwrap_or_default().into_iter().map(|wish| wish.name).collect();
+    let (pages, mut known) = try_join!(alarms, tags(cloudwatch, run, wished))?;
     let alarms: Vec<MetricAlarm> = pages.into_iter().flat_map(|page| page.metric_alarms.unwrap_or_default()).collect();
-    let wishes = wanted.map(|wanted| wishes(run, wanted)).unwrap_or_default();
-    let found = try_join_all(alarms.into_iter().map(async |alarm| {
-        let name = alarm.alarm_name().unwrap_or_default().to_owned();
-        let same = wishes.iter().any(|wish| wish.name == name && wish.shape() == shape(&alarm));
-        let ours = same || is_ours(cloudwatch, run, &alarm).await?;
-        Ok::<_, Error>((name, FoundAlarm { alarm, ours }))
-    }))
-    .await?;
-    Ok(found.into_iter().collect())
+    let names = alarms.iter().filter_map(MetricAlarm::alarm_name);
+    let others = names.filter(|name| !known.contains_key(*name)).map(str::to_owned).collect();
+    known.extend(tags(cloudwatch, run, others).await?);
+    Ok(alarms
+        .into_iter()
+        .map(|alarm| {
+            let name = alarm.alarm_name().unwrap_or_default().to_owned();
+            let tags = known.remove(&name).unwrap_or_default();
+            (name, FoundAlarm { alarm, ours: run.is_ours(tags.iter().map(pair)), tags })
+        })
+        .collect())
 }
 
-async fn is_ours(cloudwatch: &Client, run: &Run, alarm: &MetricAlarm) -> Result<bool> {
-    let arn = alarm.alarm_arn().unwrap_or_default();
-    let said = cloudwatch.list_tags_for_resource().resource_arn(arn).send().await.tried(format!("read the tags of {arn}"))?;
-    Ok(run.is_ours(said.tags().iter().map(|tag| (tag.key(), tag.value()))))
+async fn tags(cloudwatch: &Client, run: &Run, names: Vec<String>) -> Result<BTreeMap<String, Vec<Tag>>> {
+    let found = try_join_all(names.into_iter().map(async |name| {
+        let said = cloudwatch.list_tags_for_resource().resource_arn(arn(run, &name)?).send().await;
+        let said = if_found(said.tried(format!("read the tags of the alarm {name}")))?;
+        Ok::<_, Error>((name, said.and_then(|said| said.tags).unwrap_or_default()))
+    }));
+    Ok(found.await?.into_iter().collect())
+}
+
+fn arn(run: &Run, name: &str) -> Result<String> {
+    run.arn("cloudwatch", &format!("alarm:{name}"))
+}
+
+fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
+    (tag.key(), tag.value())
+}
+
+fn aws_tags(tags: Vec<(String, String)>) -> Vec<Tag> {
+    tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 fn wishes(run: &Run, wanted: &Wanted) -> Vec<Wish> {
@@ -148,7 +174,18 @@ impl AlarmsSet {
                 .await
                 .map(drop);
         };
-        let mut diff = Diff::new().field("watches", shape(&found.alarm), wish.shape());
+        if !found.ours {
+            return Err(run.foreign("alarm", &wish.name));
+        }
+        run.settle_tags("alarm", &wish.name, run.tags(&wish.name), found.tags.iter().map(pair), async |missing| {
+            let call = self.cloudwatch.tag_resource().resource_arn(arn(run, &wish.name)?).set_tags(Some(aws_tags(missing)));
+            call.send().await.tried(format!("tag the alarm {}", wish.name)).map(drop)
+        })
+        .await?;
+        let mut diff = Diff::new()
+            .field("watches", shape(&found.alarm), wish.shape())
+            .field("missing data", found.alarm.treat_missing_data(), Some(MISSING))
+            .field("actions enabled", found.alarm.actions_enabled(), Some(true));
         // In a plan of a new topic its ARN is not known yet.
         if !(run.is_planning() && tells_topic && self.alarms.borrow().topic_arn.is_none()) {
             let mut was = found.alarm.alarm_actions().to_vec();
@@ -161,17 +198,14 @@ impl AlarmsSet {
             run.found("alarm", &wish.name);
             return Ok(());
         }
-        if !found.ours {
-            return Err(run.foreign("alarm", &wish.name));
-        }
         run.change("alarm", &wish.name, &diff, self.put(run, wish, actions)).await
     }
 
     async fn put(&self, run: &Run, wish: &Wish, actions: &[String]) -> Result<()> {
-        let tags = run.tags(&wish.name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        let call = self.cloudwatch.put_metric_alarm().alarm_name(&wish.name).alarm_description(&wish.what).set_tags(Some(tags));
+        let call = self.cloudwatch.put_metric_alarm().alarm_name(&wish.name).alarm_description(&wish.what);
+        let call = call.set_tags(Some(aws_tags(run.tags(&wish.name)))).actions_enabled(true);
         let call = call.comparison_operator(ComparisonOperator::GreaterThanThreshold).threshold(wish.threshold);
-        let call = call.evaluation_periods(POINTS).datapoints_to_alarm(POINTS).treat_missing_data("notBreaching");
+        let call = call.evaluation_periods(POINTS).datapoints_to_alarm(POINTS).treat_missing_data(MISSING);
         let call = call.set_alarm_actions(Some(actions.to_vec())).set_ok_actions(Some(actions.to_vec()));
         let call = match &wish.metric {
             Watched::One { namespace, metric, statistic, dimensions } => {

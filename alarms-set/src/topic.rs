@@ -15,6 +15,7 @@ pub struct Found {
     /// The ARN, if the topic is there.
     arn: Option<String>,
     ours: bool,
+    tags: Vec<Tag>,
     subscriptions: Vec<Subscription>,
 }
 
@@ -36,8 +37,18 @@ pub async fn find(sns: &Client, run: &Run) -> Result<Found> {
     if topic.is_none() {
         return Ok(Found::default());
     }
-    let ours = tags.is_some_and(|said| run.is_ours(said.tags().iter().map(|tag| (Some(tag.key()), Some(tag.value())))));
-    Ok(Found { arn: Some(arn), ours, subscriptions: subscriptions.unwrap_or_default() })
+    let tags = tags.and_then(|said| said.tags).unwrap_or_default();
+    Ok(Found { arn: Some(arn), ours: run.is_ours(tags.iter().map(pair)), tags, subscriptions: subscriptions.unwrap_or_default() })
+}
+
+fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
+    (Some(tag.key()), Some(tag.value()))
+}
+
+fn aws_tags(tags: Vec<(String, String)>) -> Result<Vec<Tag>> {
+    let tag =
+        |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
+    tags.into_iter().map(tag).collect()
 }
 
 impl AlarmsSet {
@@ -50,6 +61,11 @@ impl AlarmsSet {
             Some(arn) if !found.ours => return Err(run.foreign("topic", arn)),
             Some(arn) => {
                 run.found("topic", arn);
+                run.settle_tags("topic", &name(run), run.tags("alarms"), found.tags.iter().map(pair), async |missing| {
+                    let call = self.sns.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing)?));
+                    call.send().await.tried(format!("tag the topic {arn}")).map(drop)
+                })
+                .await?;
                 Some(arn.clone())
             }
             None => run.create("topic", &name(run), self.create_topic(run)).await?,
@@ -79,11 +95,8 @@ impl AlarmsSet {
     }
 
     async fn create_topic(&self, run: &Run) -> Result<String> {
-        let tag =
-            |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
-        let tags = run.tags("alarms").into_iter().map(tag).collect::<Result<Vec<_>>>()?;
-        let made =
-            self.sns.create_topic().name(name(run)).set_tags(Some(tags)).send().await.tried(format!("create the topic {}", name(run)))?;
+        let call = self.sns.create_topic().name(name(run)).set_tags(Some(aws_tags(run.tags("alarms"))?));
+        let made = call.send().await.tried(format!("create the topic {}", name(run)))?;
         given(made.topic_arn(), "the new topic's ARN")
     }
 

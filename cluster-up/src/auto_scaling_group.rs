@@ -56,7 +56,10 @@ impl ClusterUp {
                 .min_size(instances.min)
                 .max_size(instances.max);
             // ECS's managed termination protection needs it, and takes it away only from empty instances.
-            let call = call.vpc_zone_identifier(subnets(instances)).new_instances_protected_from_scale_in(true).set_tags(Some(tags(run)));
+            let call = call
+                .vpc_zone_identifier(subnets(instances))
+                .new_instances_protected_from_scale_in(true)
+                .set_tags(Some(tags(run, wanted_tags(run))));
             let call = match source(run, wanted, instances) {
                 Source::One(template) => call.launch_template(template),
                 Source::Mixed(policy) => call.mixed_instances_policy(policy),
@@ -77,6 +80,12 @@ impl ClusterUp {
             return Err(run.foreign("Auto Scaling group", &run.app));
         }
         run.found("Auto Scaling group", &run.app);
+        let found_tags = found.tags().iter().map(|tag| (tag.key(), tag.value()));
+        run.settle_tags("Auto Scaling group", &run.app, wanted_tags(run), found_tags, async |missing| {
+            let call = self.autoscaling.create_or_update_tags().set_tags(Some(tags(run, missing)));
+            call.send().await.tried(format!("tag the Auto Scaling group {}", run.app)).map(drop)
+        })
+        .await?;
         let mut diff =
             Diff::new().field("new instances protected from scale-in", found.new_instances_protected_from_scale_in(), Some(true));
         if instances.subnets.iter().all(Option::is_some) {
@@ -203,11 +212,15 @@ fn sorted(ids: &str) -> String {
     ids.join(",")
 }
 
-fn tags(run: &Run) -> Vec<Tag> {
-    // Instances carry the launch template's tags; with AmazonECSManaged, ECS may tag them too.
-    // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html
+/// Instances carry the launch template's tags; with `AmazonECSManaged`, ECS may tag them too.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html>
+fn wanted_tags(run: &Run) -> Vec<(String, String)> {
     let mut pairs = run.tags("instances");
     pairs.push(("AmazonECSManaged".to_owned(), String::new()));
+    pairs
+}
+
+fn tags(run: &Run, pairs: Vec<(String, String)>) -> Vec<Tag> {
     let tag = |(key, value): (String, String)| {
         let tag = Tag::builder().resource_type("auto-scaling-group").resource_id(&run.app).propagate_at_launch(key == "AmazonECSManaged");
         tag.key(key).value(value).build()

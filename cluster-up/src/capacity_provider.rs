@@ -38,6 +38,8 @@ impl ClusterUp {
             return Err(run.foreign("capacity provider", &name));
         }
         run.found("capacity provider", &name);
+        let arn = found.capacity_provider_arn().unwrap_or_default();
+        self.keep_tags(run, "capacity provider", "instances", arn, found.tags()).await?;
         let group = found.auto_scaling_group_provider();
         let managed = group.and_then(AutoScalingGroupProvider::managed_scaling);
         let diff = Diff::new()

@@ -54,6 +54,7 @@ impl ClusterUp {
             return Err(run.foreign("cluster", &run.app));
         }
         run.found("cluster", &run.app);
+        self.keep_tags(run, "cluster", "cluster", found.cluster_arn().unwrap_or_default(), found.tags()).await?;
         let was = found
             .settings()
             .iter()
@@ -72,6 +73,15 @@ impl ClusterUp {
         };
         run.change("cluster", &run.app, &diff, update).await?;
         Ok(found.cluster_arn().map(str::to_owned))
+    }
+
+    /// Of a cluster or capacity provider.
+    pub async fn keep_tags(&self, run: &Run, kind: &str, name: &str, arn: &str, found: &[Tag]) -> Result<()> {
+        run.settle_tags(kind, arn, run.tags(name), found.iter().map(|tag| (tag.key(), tag.value())), async |missing| {
+            let missing = missing.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+            self.ecs.tag_resource().resource_arn(arn).set_tags(Some(missing)).send().await.tried(format!("tag the {kind} {arn}")).map(drop)
+        })
+        .await
     }
 
     /// The providers and the strategy that services follow when they name none.

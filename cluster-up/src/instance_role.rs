@@ -3,7 +3,7 @@
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::{AttachedPolicy, InstanceProfile, Role, Tag};
 use futures_util::try_join;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::error::{given, if_found};
 use shared::wait::while_not_yet;
 use shared::{Diff, Error, Result, Run, Tried};
@@ -60,13 +60,13 @@ impl ClusterUp {
         }
         let role = async {
             match &found.role {
-                Some(role) => Ok(Some(role.arn().to_owned())),
+                Some(role) => self.keep_role(run, role).await.map(Some),
                 None => run.create("role", &name, self.create_role(run, &name)).await,
             }
         };
         let profile = async {
             match &found.profile {
-                Some(_) => Ok(None),
+                Some(profile) => self.keep_profile(run, profile).await.map(|()| None),
                 None => run.create("instance profile", &name, self.create_profile(run, &name)).await,
             }
         };
@@ -79,9 +79,8 @@ impl ClusterUp {
     }
 
     async fn create_role(&self, run: &Run, name: &str) -> Result<String> {
-        let trust = json!({"Version": "2012-10-17", "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
-        let call = self.iam.create_role().role_name(name).assume_role_policy_document(trust.to_string()).set_tags(Some(tags(run)?));
+        let call = self.iam.create_role().role_name(name).assume_role_policy_document(trust().to_string());
+        let call = call.set_tags(Some(tags(run.tags("instance"))?));
         let made = call
             .description(format!("The ECS agent on the instances of {}", run.app))
             .send()
@@ -94,11 +93,39 @@ impl ClusterUp {
         self.iam
             .create_instance_profile()
             .instance_profile_name(name)
-            .set_tags(Some(tags(run)?))
+            .set_tags(Some(tags(run.tags("instance"))?))
             .send()
             .await
             .tried(format!("create the instance profile {name}"))?;
         Ok(name.to_owned())
+    }
+
+    /// With its tags, and with those who may take it.
+    async fn keep_role(&self, run: &Run, role: &Role) -> Result<String> {
+        let name = role.role_name();
+        run.found("role", name);
+        run.settle_tags("role", name, run.tags("instance"), role.tags().iter().map(pair), async |missing| {
+            let call = self.iam.tag_role().role_name(name).set_tags(Some(tags(missing)?));
+            call.send().await.tried(format!("tag the role {name}")).map(drop)
+        })
+        .await?;
+        let was = role.assume_role_policy_document().and_then(shared::policy::decode);
+        run.change("role", name, &Diff::new().json("trust", was.as_ref(), &trust()), async {
+            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust().to_string());
+            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
+        })
+        .await?;
+        Ok(role.arn().to_owned())
+    }
+
+    async fn keep_profile(&self, run: &Run, profile: &InstanceProfile) -> Result<()> {
+        let name = profile.instance_profile_name();
+        run.found("instance profile", name);
+        run.settle_tags("instance profile", name, run.tags("instance"), profile.tags().iter().map(pair), async |missing| {
+            let call = self.iam.tag_instance_profile().instance_profile_name(name).set_tags(Some(tags(missing)?));
+            call.send().await.tried(format!("tag the instance profile {name}")).map(drop)
+        })
+        .await
     }
 
     /// The agent's policy and no other.
@@ -215,10 +242,16 @@ impl ClusterUp {
     }
 }
 
-fn tags(run: &Run) -> Result<Vec<Tag>> {
+/// EC2 alone may take the role, for an instance.
+fn trust() -> Value {
+    json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]})
+}
+
+fn tags(pairs: Vec<(String, String)>) -> Result<Vec<Tag>> {
     let tag =
         |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
-    run.tags("instance").into_iter().map(tag).collect()
+    pairs.into_iter().map(tag).collect()
 }
 
 fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {

@@ -2,7 +2,7 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    LaunchTemplate, LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
+    LaunchTemplateBlockDeviceMappingRequest, LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
     LaunchTemplateIamInstanceProfileSpecificationRequest, LaunchTemplateInstanceMetadataOptionsRequest,
     LaunchTemplateTagSpecificationRequest, LaunchTemplateVersion, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification,
     VolumeType,
@@ -18,6 +18,7 @@ pub struct Found {
     /// The default version, which the Auto Scaling group uses.
     version: Option<LaunchTemplateVersion>,
     ours: bool,
+    tags: Vec<Tag>,
 }
 
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
@@ -30,9 +31,9 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
         if_found(said.tried(format!("look for the version of the launch template {}", run.app)))
     };
     let (template, version) = futures_util::try_join!(template, version)?;
-    let of_us = |template: &LaunchTemplate| run.is_ours(template.tags().iter().map(|tag| (tag.key(), tag.value())));
-    let ours = template.is_some_and(|said| said.launch_templates().iter().any(of_us));
-    Ok(Found { version: version.and_then(|said| said.launch_template_versions().first().cloned()), ours })
+    let tags = template.and_then(|said| said.launch_templates().first().map(|template| template.tags().to_vec())).unwrap_or_default();
+    let ours = run.is_ours(tags.iter().map(pair));
+    Ok(Found { version: version.and_then(|said| said.launch_template_versions().first().cloned()), ours, tags })
 }
 
 impl ClusterUp {
@@ -50,6 +51,11 @@ impl ClusterUp {
         }
         let id = given(found.launch_template_id(), "the launch template's id")?;
         self.cluster.borrow_mut().launch_template_id = Some(id.clone());
+        run.settle_tags("launch template", &run.app, run.tags("instance"), self.found.template.tags.iter().map(pair), async |missing| {
+            let call = self.ec2.create_tags().resources(&id).set_tags(Some(tags(missing)));
+            call.send().await.tried(format!("tag the launch template {id}")).map(drop)
+        })
+        .await?;
         // In a plan of a new network the security group has no id yet, and a new security group is change enough.
         if instances.group.is_none() {
             return Ok(());
@@ -59,7 +65,8 @@ impl ClusterUp {
     }
 
     async fn create_template(&self, run: &Run, data: RequestLaunchTemplateData, fingerprint: &str) -> Result<String> {
-        let tags = TagSpecification::builder().resource_type(ResourceType::LaunchTemplate).set_tags(Some(tags(run))).build();
+        let tags =
+            TagSpecification::builder().resource_type(ResourceType::LaunchTemplate).set_tags(Some(tags(run.tags("instance")))).build();
         let call = self.ec2.create_launch_template().launch_template_name(&run.app).version_description(fingerprint);
         let made = call
             .launch_template_data(data)
@@ -91,7 +98,7 @@ impl ClusterUp {
     }
 
     pub async fn template_down(&self, run: &Run) -> Result<()> {
-        let Found { version: Some(version), ours: true } = &self.found.template else { return Ok(()) };
+        let Found { version: Some(version), ours: true, .. } = &self.found.template else { return Ok(()) };
         let id = given(version.launch_template_id(), "the launch template's id")?;
         let delete = async {
             self.ec2
@@ -106,13 +113,18 @@ impl ClusterUp {
     }
 }
 
-fn tags(run: &Run) -> Vec<Tag> {
-    run.tags("instance").into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
+    (tag.key(), tag.value())
+}
+
+fn tags(pairs: Vec<(String, String)>) -> Vec<Tag> {
+    pairs.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestLaunchTemplateData.html>
 fn data(run: &Run, instances: &Instances) -> RequestLaunchTemplateData {
-    let of_instance = |kind| LaunchTemplateTagSpecificationRequest::builder().resource_type(kind).set_tags(Some(tags(run))).build();
+    let of_instance =
+        |kind| LaunchTemplateTagSpecificationRequest::builder().resource_type(kind).set_tags(Some(tags(run.tags("instance")))).build();
     // One hop: the agent on the instance reaches the instance's credentials, containers behind the bridge do not.
     let metadata = LaunchTemplateInstanceMetadataOptionsRequest::builder()
         .http_tokens(LaunchTemplateHttpTokensState::Required)

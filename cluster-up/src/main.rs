@@ -215,6 +215,7 @@ const GRANTS: &[Grant] = &[
             "iam:RemoveRoleFromInstanceProfile",
             "iam:TagInstanceProfile",
             "iam:TagRole",
+            "iam:UpdateAssumeRolePolicy",
         ],
         on: &["arn:*:iam::*:role/{app}-instance-*", "arn:*:iam::*:instance-profile/{app}-instance-*"],
     },

@@ -22,6 +22,7 @@ pub type Found = BTreeMap<String, FoundRepository>;
 pub struct FoundRepository {
     repository: Repository,
     ours: bool,
+    tags: Vec<Tag>,
     lifecycle: Option<Value>,
     /// The digest of the image that is to be built, if it is there already.
     pub digest: Option<String>,
@@ -59,24 +60,41 @@ async fn one(ecr: &Client, run: &Run, wish: &Wish) -> Result<Option<FoundReposit
             ecr.describe_images().repository_name(name).image_ids(id).send().await.tried(format!("look for the image {name}:{}", wish.tag)),
         )
     };
-    let (repository, ours, lifecycle, image) = try_join!(repository, is_ours(ecr, run, name), lifecycle, image)?;
+    let (repository, tags, lifecycle, image) = try_join!(repository, tags_of(ecr, run, name), lifecycle, image)?;
     let Some(repository) = repository.and_then(|said| said.repositories().first().cloned()) else { return Ok(None) };
     let lifecycle = lifecycle.and_then(|said| serde_json::from_str(said.lifecycle_policy_text().unwrap_or_default()).ok());
     let digest = image.and_then(|said| said.image_details().first().and_then(ImageDetail::image_digest).map(str::to_owned));
-    Ok(Some(FoundRepository { repository, ours, lifecycle, digest }))
+    Ok(Some(FoundRepository { repository, ours: is_ours(run, &tags), tags, lifecycle, digest }))
 }
 
 async fn with_tags(ecr: &Client, run: &Run, repository: Repository) -> Result<FoundRepository> {
-    let ours = is_ours(ecr, run, repository.repository_name().unwrap_or_default()).await?;
-    Ok(FoundRepository { repository, ours, lifecycle: None, digest: None })
+    let tags = tags_of(ecr, run, repository.repository_name().unwrap_or_default()).await?;
+    Ok(FoundRepository { repository, ours: is_ours(run, &tags), tags, lifecycle: None, digest: None })
 }
 
 /// Asked by the ARN that the name gives, so that it need not wait for the repository to be found.
-async fn is_ours(ecr: &Client, run: &Run, name: &str) -> Result<bool> {
+async fn tags_of(ecr: &Client, run: &Run, name: &str) -> Result<Vec<Tag>> {
     run.ask_caller().await?;
     let arn = run.arn("ecr", &format!("repository/{name}"))?;
     let said = if_found(ecr.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}")))?;
-    Ok(said.is_some_and(|said| run.is_ours(said.tags().iter().map(|tag| (Some(tag.key()), Some(tag.value()))))))
+    Ok(said.and_then(|said| said.tags).unwrap_or_default())
+}
+
+fn is_ours(run: &Run, tags: &[Tag]) -> bool {
+    run.is_ours(tags.iter().map(pair))
+}
+
+fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
+    (Some(tag.key()), Some(tag.value()))
+}
+
+fn aws_tags(tags: Vec<(String, String)>) -> Result<Vec<Tag>> {
+    let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| failed(&error));
+    tags.into_iter().map(tag).collect()
+}
+
+fn failed(error: &aws_sdk_ecr::error::BuildError) -> Error {
+    Error::Failed(error.to_string())
 }
 
 impl ImgPush {
@@ -89,7 +107,7 @@ impl ImgPush {
         let uri = match found {
             Some(found) => {
                 run.found("repository", name);
-                self.settle(run, wanted, found).await?;
+                self.settle(run, wanted, wish, found).await?;
                 found.repository.repository_uri().map(str::to_owned)
             }
             None => run.create("repository", name, self.create(run, wanted, wish)).await?,
@@ -121,23 +139,33 @@ impl ImgPush {
     }
 
     async fn create(&self, run: &Run, wanted: &Wanted, wish: &Wish) -> Result<String> {
-        let failed = |error: aws_sdk_ecr::error::BuildError| Error::Failed(error.to_string());
-        let tag = |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(failed);
-        let tags = run.tags(&wish.service).into_iter().map(tag).collect::<Result<Vec<_>>>()?;
         let encryption = match &wanted.kms_key {
-            Some(key) => {
-                Some(EncryptionConfiguration::builder().encryption_type(EncryptionType::Kms).kms_key(key).build().map_err(failed)?)
-            }
+            Some(key) => Some(
+                EncryptionConfiguration::builder()
+                    .encryption_type(EncryptionType::Kms)
+                    .kms_key(key)
+                    .build()
+                    .map_err(|error| failed(&error))?,
+            ),
             None => None,
         };
         let call = self.ecr.create_repository().repository_name(&wish.repository).image_tag_mutability(mutability(wanted));
-        let call = call.image_scanning_configuration(scanning(wanted)).set_encryption_configuration(encryption).set_tags(Some(tags));
+        let call = call
+            .image_scanning_configuration(scanning(wanted))
+            .set_encryption_configuration(encryption)
+            .set_tags(Some(aws_tags(run.tags(&wish.service))?));
         let made = call.send().await.tried(format!("create the repository {}", wish.repository))?;
         given(made.repository().and_then(Repository::repository_uri), "the new repository's URI")
     }
 
-    async fn settle(&self, run: &Run, wanted: &Wanted, found: &FoundRepository) -> Result<()> {
+    async fn settle(&self, run: &Run, wanted: &Wanted, wish: &Wish, found: &FoundRepository) -> Result<()> {
         let name = found.repository.repository_name().unwrap_or_default();
+        run.settle_tags("repository", name, run.tags(&wish.service), found.tags.iter().map(pair), async |missing| {
+            let arn = found.repository.repository_arn().unwrap_or_default();
+            let call = self.ecr.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing)?));
+            call.send().await.tried(format!("tag the repository {name}")).map(drop)
+        })
+        .await?;
         let diff = Diff::new().field("imageTagMutability", found.repository.image_tag_mutability(), Some(&mutability(wanted)));
         let put = async {
             self.ecr

@@ -23,13 +23,15 @@ impl NetUp {
     /// Made beside the VPC, so that NAT gateways need not wait for them.
     pub async fn addresses_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(network) = wanted.network() else { return Ok(()) };
-        let missing = (0..network.nats()).map(nat::name).filter(|name| !self.found.addresses.contains_key(name));
-        let made = each(missing, async |name| {
-            let id = run.create("elastic IP", &run.named(&name), self.allocate(run, &name)).await?;
+        let ids = each((0..network.nats()).map(nat::name), async |name| {
+            let id = match self.found.addresses.get(&name).and_then(|address| Some((address.allocation_id()?, address.tags()))) {
+                Some((id, tags)) => self.keep(run, "elastic IP", &name, id, tags).await?,
+                None => run.create("elastic IP", &run.named(&name), self.allocate(run, &name)).await?,
+            };
             Ok((name, id))
         })
         .await?;
-        self.addresses.borrow_mut().extend(made);
+        self.addresses.borrow_mut().extend(ids);
         Ok(())
     }
 
@@ -46,8 +48,7 @@ impl NetUp {
 
     /// The allocation id for a NAT gateway, found or made.
     pub fn allocation(&self, name: &str) -> Result<String> {
-        let found = self.found.addresses.get(name).and_then(Address::allocation_id);
-        given(found.or(self.addresses.borrow().get(name).and_then(|id| id.as_deref())), "the elastic IP's id")
+        given(self.addresses.borrow().get(name).and_then(|id| id.as_deref()), "the elastic IP's id")
     }
 
     pub async fn addresses_down(&self, run: &Run) -> Result<()> {

@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{ResourceType, VpcEndpoint, VpcEndpointType};
 use shared::error::given;
 use shared::step::each;
 use shared::wait::{until, while_not_yet};
-use shared::{Error, Result, Run, Tried};
+use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::{Endpoint, Wanted};
 use crate::{NetUp, tag};
@@ -46,16 +46,42 @@ impl NetUp {
     pub async fn endpoints_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(network) = wanted.network() else { return Ok(()) };
         let services = network.endpoints.iter().flat_map(|endpoint| services(*endpoint));
-        let ids = each(services, async |service| match self.found.endpoints.get(*service).and_then(VpcEndpoint::vpc_endpoint_id) {
-            Some(id) => {
-                run.found("VPC endpoint", id);
-                Ok(Some(id.to_owned()))
-            }
+        let ids = each(services, async |service| match self.found.endpoints.get(*service) {
+            Some(found) => self.settle_endpoint(run, service, found).await,
             None => run.create("VPC endpoint", &run.named(service), self.create_endpoint(run, service)).await,
         })
         .await?;
         self.net.borrow_mut().vpc_endpoint_ids = ids;
         Ok(())
+    }
+
+    /// In every route table or subnet of the network, of which there may be more than there were, and behind its security group. What somebody
+    /// added stays.
+    async fn settle_endpoint(&self, run: &Run, service: &str, found: &VpcEndpoint) -> Result<Option<String>> {
+        let id = given(found.vpc_endpoint_id(), "the VPC endpoint's id")?;
+        let net = self.net.borrow().clone();
+        let missing = |wanted: &[Option<String>], found: &[String]| -> Vec<String> {
+            wanted.iter().flatten().filter(|id| !found.contains(id)).cloned().collect()
+        };
+        let (mut tables, mut subnets, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+        if service == "s3" {
+            tables = missing(&net.private_route_table_ids, found.route_table_ids());
+        } else {
+            subnets = missing(&net.private_subnet_ids, found.subnet_ids());
+            let has: Vec<String> = found.groups().iter().filter_map(|group| group.group_id().map(str::to_owned)).collect();
+            groups = missing(std::slice::from_ref(&*self.endpoint_group.borrow()), &has);
+        }
+        let diff = [("route tables", &tables), ("subnets", &subnets), ("security groups", &groups)]
+            .into_iter()
+            .fold(Diff::new(), |diff, (what, missing)| diff.field(what, "", missing.join(" ")));
+        run.change("VPC endpoint", &run.named(service), &diff, async {
+            let some = |ids: &[String]| (!ids.is_empty()).then(|| ids.to_vec());
+            let call = self.ec2.modify_vpc_endpoint().vpc_endpoint_id(&id).set_add_route_table_ids(some(&tables));
+            let call = call.set_add_subnet_ids(some(&subnets)).set_add_security_group_ids(some(&groups));
+            call.send().await.tried(format!("change the VPC endpoint {id}")).map(drop)
+        })
+        .await?;
+        self.keep(run, "VPC endpoint", service, &id, found.tags()).await
     }
 
     async fn create_endpoint(&self, run: &Run, service: &str) -> Result<String> {

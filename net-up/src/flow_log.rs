@@ -1,6 +1,8 @@
 //! The flow log of the VPC, when it is asked for: who spoke with whom, in CloudWatch Logs.
 //! <https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-cwl.html>
 
+use std::collections::HashMap;
+
 use aws_sdk_cloudwatchlogs::types::LogGroup;
 use aws_sdk_ec2::types::{FlowLog, FlowLogsResourceType, LogDestinationType, ResourceType, TrafficType};
 use aws_sdk_iam::types::{Role, Tag};
@@ -17,6 +19,7 @@ use crate::{NetUp, tag};
 pub struct Found {
     flow_logs: Vec<FlowLog>,
     group: Option<LogGroup>,
+    group_tags: HashMap<String, String>,
     role: Option<Role>,
     /// What the role may do.
     policy: Option<Value>,
@@ -27,6 +30,16 @@ const POLICY: &str = "write-flow-logs";
 
 fn group_name(run: &Run) -> String {
     format!("/ecs-pipe-flow-logs/{}", run.app)
+}
+
+fn group_arn(run: &Run) -> Result<String> {
+    run.arn("logs", &format!("log-group:{}", group_name(run)))
+}
+
+/// Only flow logs of this account may take the role.
+fn trust(run: &Run) -> Result<Value> {
+    Ok(json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
+        "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"aws:SourceAccount": run.caller()?.account}}}]}))
 }
 
 /// IAM names are the account's, not the region's, so the region is part of them.
@@ -69,9 +82,18 @@ pub async fn find(
         let said = if_found(call.send().await.tried(format!("read the policy of the role {name}")))?;
         Ok(said.and_then(|said| shared::policy::decode(said.policy_document())))
     };
-    let (flow_logs, group, role, policy) = futures_util::try_join!(flow_logs, group, role, policy)?;
+    let group_tags = async {
+        if !asked {
+            return Ok(HashMap::new());
+        }
+        run.ask_caller().await?;
+        let arn = group_arn(run)?;
+        let said = if_found(logs.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}")))?;
+        Ok(said.and_then(|said| said.tags).unwrap_or_default())
+    };
+    let (flow_logs, group, group_tags, role, policy) = futures_util::try_join!(flow_logs, group, group_tags, role, policy)?;
     let flow_logs = flow_logs.into_iter().filter(|one| run.is_ours(one.tags().iter().map(tag::pair))).collect();
-    Ok(Found { flow_logs, group, role, policy })
+    Ok(Found { flow_logs, group, group_tags, role, policy })
 }
 
 impl NetUp {
@@ -84,7 +106,17 @@ impl NetUp {
 
     async fn flow_log_group_up(&self, run: &Run, days: i32) -> Result<()> {
         let name = group_name(run);
-        if self.found.flow_log.group.is_none() {
+        if self.found.flow_log.group.is_some() {
+            if !self.group_is_ours(run) {
+                return Err(run.foreign("log group", &name));
+            }
+            let found = self.found.flow_log.group_tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())));
+            run.settle_tags("log group", &name, run.tags("flow-logs"), found, async |missing| {
+                let call = self.logs.tag_resource().resource_arn(group_arn(run)?).set_tags(Some(missing.into_iter().collect()));
+                call.send().await.tried(format!("tag the log group {name}")).map(drop)
+            })
+            .await?;
+        } else {
             let tags = run.tags("flow-logs").into_iter().collect();
             let create = async {
                 let call = self.logs.create_log_group().log_group_name(&name).set_tags(Some(tags));
@@ -102,17 +134,21 @@ impl NetUp {
         .await
     }
 
+    fn group_is_ours(&self, run: &Run) -> bool {
+        run.is_ours(self.found.flow_log.group_tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str()))))
+    }
+
     async fn flow_log_role_up(&self, run: &Run) -> Result<()> {
         let (name, found) = (role_name(run), &self.found.flow_log);
         match &found.role {
             Some(role) if !run.is_ours(role.tags().iter().map(pair)) => return Err(run.foreign("role", &name)),
-            Some(_) => run.found("role", &name),
+            Some(role) => self.keep_role(run, role).await?,
             None if run.create("role", &name, self.create_flow_log_role(run, &name)).await?.is_none() => return Ok(()),
             None => {}
         }
         // It may write only this log group.
         let actions = ["logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"];
-        let on = run.arn("logs", &format!("log-group:{}", group_name(run)))?;
+        let on = group_arn(run)?;
         let on = [on.clone(), format!("{on}:*")];
         let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": on}]});
         run.change("role", &name, &Diff::new().json(POLICY, found.policy.as_ref(), &policy), async {
@@ -127,16 +163,27 @@ impl NetUp {
     }
 
     async fn create_flow_log_role(&self, run: &Run, name: &str) -> Result<String> {
-        // Only flow logs of this account may take the role.
-        let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
-            "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"aws:SourceAccount": run.caller()?.account}}}]});
-        let tag =
-            |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
-        let tags = run.tags("flow-logs").into_iter().map(tag).collect::<Result<Vec<_>>>()?;
-        let call = self.iam.create_role().role_name(name).assume_role_policy_document(trust.to_string());
-        let call = call.description(format!("Writes the flow log of {}", run.app)).set_tags(Some(tags));
+        let call = self.iam.create_role().role_name(name).assume_role_policy_document(trust(run)?.to_string());
+        let call = call.description(format!("Writes the flow log of {}", run.app)).set_tags(Some(role_tags(run.tags("flow-logs"))?));
         call.send().await.tried(format!("create the role {name}"))?;
         Ok(name.to_owned())
+    }
+
+    /// With its tags, and with those who may take it.
+    async fn keep_role(&self, run: &Run, role: &Role) -> Result<()> {
+        let name = role.role_name();
+        run.found("role", name);
+        run.settle_tags("role", name, run.tags("flow-logs"), role.tags().iter().map(pair), async |missing| {
+            let call = self.iam.tag_role().role_name(name).set_tags(Some(role_tags(missing)?));
+            call.send().await.tried(format!("tag the role {name}")).map(drop)
+        })
+        .await?;
+        let (was, trust) = (role.assume_role_policy_document().and_then(shared::policy::decode), trust(run)?);
+        run.change("role", name, &Diff::new().json("trust", was.as_ref(), &trust), async {
+            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust.to_string());
+            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
+        })
+        .await
     }
 
     /// One that is no longer asked for stops; what it wrote stays until the app goes.
@@ -145,8 +192,7 @@ impl NetUp {
             return self.flow_logs_down(run).await;
         }
         if let Some(found) = self.found.flow_log.flow_logs.first() {
-            run.found("flow log", found.flow_log_id().unwrap_or_default());
-            return Ok(());
+            return self.keep(run, "flow log", "flow-log", found.flow_log_id().unwrap_or_default(), found.tags()).await.map(drop);
         }
         run.create("flow log", &run.app, self.create_flow_log(run)).await.map(drop)
     }
@@ -200,7 +246,7 @@ impl NetUp {
 
     pub async fn flow_log_parts_down(&self, run: &Run) -> Result<()> {
         let Found { group, role, .. } = &self.found.flow_log;
-        if group.is_some() {
+        if group.is_some() && self.group_is_ours(run) {
             let name = group_name(run);
             let delete = async {
                 self.logs.delete_log_group().log_group_name(&name).send().await.tried(format!("delete the log group {name}")).map(drop)
@@ -216,6 +262,12 @@ impl NetUp {
         };
         run.delete("role", name, delete).await
     }
+}
+
+fn role_tags(tags: Vec<(String, String)>) -> Result<Vec<Tag>> {
+    let tag =
+        |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
+    tags.into_iter().map(tag).collect()
 }
 
 fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {

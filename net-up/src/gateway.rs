@@ -30,11 +30,8 @@ impl NetUp {
             return Ok(());
         }
         let found = self.found.gateway.as_ref();
-        let id = match found.and_then(InternetGateway::internet_gateway_id) {
-            Some(id) => {
-                run.found("internet gateway", id);
-                Some(id.to_owned())
-            }
+        let id = match found.and_then(|gateway| Some((gateway.internet_gateway_id()?, gateway.tags()))) {
+            Some((id, tags)) => self.keep(run, "internet gateway", "internet", id, tags).await?,
             None => run.create("internet gateway", &run.app, self.create_gateway(run)).await?,
         };
         self.net.borrow_mut().internet_gateway_id = id;

@@ -85,11 +85,8 @@ impl NetUp {
     }
 
     async fn group_up(&self, run: &Run, name: &str) -> Result<Option<String>> {
-        match self.found.groups.ours.get(name).and_then(SecurityGroup::group_id) {
-            Some(id) => {
-                run.found("security group", id);
-                Ok(Some(id.to_owned()))
-            }
+        match self.found.groups.ours.get(name).and_then(|group| Some((group.group_id()?, group.tags()))) {
+            Some((id, tags)) => self.keep(run, "security group", name, id, tags).await,
             None => run.create("security group", &run.named(name), self.create_group(run, name)).await,
         }
     }
@@ -119,6 +116,7 @@ impl NetUp {
         let missing: Vec<&Rule> = wanted.difference(&found).collect();
         let extra: Vec<&Rule> = found.difference(&wanted).collect();
         let diff = Diff::new().field("ingress", texts(&extra), texts(&missing));
+        self.settle_way_out(run, name, id).await?;
         run.change("security group", &run.named(name), &diff, async {
             if !missing.is_empty() {
                 self.authorize(run, id, &missing).await?;
@@ -128,6 +126,18 @@ impl NetUp {
                 call.send().await.tried(format!("take the rules {} from {id}", texts(&extra)))?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// Out to anywhere, as AWS makes a group; other ways out that somebody added stay.
+    async fn settle_way_out(&self, run: &Run, name: &str, id: &str) -> Result<()> {
+        let Some(found) = self.found.groups.ours.get(name) else { return Ok(()) };
+        let anywhere = Rule { protocol: "-1".to_owned(), from: -1, to: -1, source: Source::V4("0.0.0.0/0".to_owned()) };
+        let missing: Vec<&Rule> = Some(&anywhere).into_iter().filter(|rule| !rules(found.ip_permissions_egress()).contains(rule)).collect();
+        run.change("security group", &run.named(name), &Diff::new().field("egress", "", texts(&missing)), async {
+            let call = self.ec2.authorize_security_group_egress().group_id(id).set_ip_permissions(Some(permissions(&missing)));
+            call.send().await.tried(format!("give {id} its way out")).map(drop)
         })
         .await
     }

@@ -232,6 +232,7 @@ const GRANTS: &[Grant] = &[
             "ec2:AllocateAddress",
             "ec2:AssociateRouteTable",
             "ec2:AttachInternetGateway",
+            "ec2:AuthorizeSecurityGroupEgress",
             "ec2:AuthorizeSecurityGroupIngress",
             "ec2:CreateFlowLogs",
             "ec2:CreateInternetGateway",
@@ -255,6 +256,7 @@ const GRANTS: &[Grant] = &[
             "ec2:DetachInternetGateway",
             "ec2:DisassociateRouteTable",
             "ec2:ModifyVpcAttribute",
+            "ec2:ModifyVpcEndpoint",
             "ec2:ReleaseAddress",
             "ec2:ReplaceRoute",
             "ec2:RevokeSecurityGroupEgress",
@@ -277,7 +279,7 @@ const GRANTS: &[Grant] = &[
     // For `x-net.flow_logs`.
     Grant {
         sid: "FlowLogGroup",
-        actions: &["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"],
+        actions: &["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource"],
         on: &["arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}", "arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}:*"],
     },
     Grant {
@@ -291,6 +293,7 @@ const GRANTS: &[Grant] = &[
             "iam:PassRole",
             "iam:PutRolePolicy",
             "iam:TagRole",
+            "iam:UpdateAssumeRolePolicy",
         ],
         on: &["arn:*:iam::*:role/{app}-flow-logs-*"],
     },

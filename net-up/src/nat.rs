@@ -60,11 +60,8 @@ impl NetUp {
         .await?;
         let ids = each(0..network.nats(), async |i| {
             let name = self::name(i);
-            match self.found.nats.alive.get(&name).and_then(NatGateway::nat_gateway_id) {
-                Some(id) => {
-                    run.found("NAT gateway", id);
-                    Ok(Some(id.to_owned()))
-                }
+            match self.found.nats.alive.get(&name).and_then(|nat| Some((nat.nat_gateway_id()?, nat.tags()))) {
+                Some((id, tags)) => self.keep(run, "NAT gateway", &name, id, tags).await,
                 None => run.create("NAT gateway", &run.named(&name), self.create_nat(run, &name, i)).await,
             }
         })

@@ -48,14 +48,12 @@ impl NetUp {
     pub async fn tables_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(network) = wanted.network() else { return Ok(()) };
         let names = std::iter::once(PUBLIC.to_owned()).chain((0..network.private.len()).map(private));
-        let ids = each(names, async |name| match self.found.tables.get(&name).and_then(RouteTable::route_table_id) {
-            Some(id) => {
-                run.found("route table", id);
-                Ok(Some(id.to_owned()))
-            }
-            None => run.create("route table", &run.named(&name), self.create_table(run, &name)).await,
-        })
-        .await?;
+        let ids =
+            each(names, async |name| match self.found.tables.get(&name).and_then(|table| Some((table.route_table_id()?, table.tags()))) {
+                Some((id, tags)) => self.keep(run, "route table", &name, id, tags).await,
+                None => run.create("route table", &run.named(&name), self.create_table(run, &name)).await,
+            })
+            .await?;
         self.record_tables(ids);
         Ok(())
     }

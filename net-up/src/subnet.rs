@@ -118,7 +118,6 @@ impl NetUp {
         let Some(found) = self.found.subnets.by_name.get(name) else {
             return run.create("subnet", &run.named(name), self.create_subnet(run, name, zone, &cidr)).await;
         };
-        run.found("subnet", found.subnet_id().unwrap_or_default());
         match found.cidr_block() {
             Some(was) if was != cidr => Err(Error::document(
                 "x-net",
@@ -127,7 +126,7 @@ impl NetUp {
                     run.named(name)
                 ),
             )),
-            _ => Ok(found.subnet_id().map(str::to_owned)),
+            _ => self.keep(run, "subnet", name, found.subnet_id().unwrap_or_default(), found.tags()).await,
         }
     }
 

@@ -1,10 +1,10 @@
 //! EC2's tags and tag filters.
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
-use shared::Run;
 use shared::name::{TAG_APP, TAG_STAGE};
+use shared::{Result, Run, Tried};
 
-use crate::claim;
+use crate::{NetUp, claim};
 
 /// Tags in the call that creates: what is made is never without them.
 pub fn specification(run: &Run, kind: ResourceType, name: &str) -> TagSpecification {
@@ -28,4 +28,17 @@ pub fn filter(name: &str, value: &str) -> Filter {
 
 pub fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
     (tag.key(), tag.value())
+}
+
+impl NetUp {
+    /// What is there stays, with the tags that it should have.
+    pub async fn keep(&self, run: &Run, kind: &str, name: &str, id: &str, tags: &[Tag]) -> Result<Option<String>> {
+        run.found(kind, id);
+        let put = async |missing: Vec<(String, String)>| {
+            let missing = missing.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+            self.ec2.create_tags().resources(id).set_tags(Some(missing)).send().await.tried(format!("tag the {kind} {id}")).map(drop)
+        };
+        run.settle_tags(kind, id, run.tags(name), tags.iter().map(pair), put).await?;
+        Ok(Some(id.to_owned()))
+    }
 }

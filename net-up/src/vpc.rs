@@ -59,11 +59,8 @@ impl NetUp {
                 format!("the VPC of {} has {was}, which can't be changed to {cidr}: ask for {was}, or take the app down first", run.app),
             ));
         }
-        let id = match found.and_then(Vpc::vpc_id) {
-            Some(id) => {
-                run.found("VPC", id);
-                Some(id.to_owned())
-            }
+        let id = match found.and_then(|vpc| Some((vpc.vpc_id()?, vpc.tags()))) {
+            Some((id, tags)) => self.keep(run, "VPC", "vpc", id, tags).await?,
             None => run.create("VPC", &run.app, self.create_vpc(run, &cidr)).await?,
         };
         self.net.borrow_mut().vpc_id.clone_from(&id);

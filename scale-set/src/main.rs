@@ -165,6 +165,7 @@ const GRANTS: &[Grant] = &[
             "application-autoscaling:DeleteScalingPolicy",
             "application-autoscaling:DeleteScheduledAction",
             "application-autoscaling:DeregisterScalableTarget",
+            "application-autoscaling:ListTagsForResource",
             "application-autoscaling:PutScalingPolicy",
             "application-autoscaling:PutScheduledAction",
             "application-autoscaling:RegisterScalableTarget",

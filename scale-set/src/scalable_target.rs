@@ -1,10 +1,12 @@
 //! The scalable targets: between which bounds a service's count of tasks moves.
 //! <https://docs.aws.amazon.com/autoscaling/application/APIReference/API_RegisterScalableTarget.html>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_applicationautoscaling::Client;
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTarget, ServiceNamespace};
+use futures_util::future::try_join_all;
+use shared::error::if_found;
 use shared::step::each;
 use shared::wait::while_not_yet;
 use shared::{Diff, Error, Result, Run, Tried};
@@ -12,8 +14,13 @@ use shared::{Diff, Error, Result, Run, Tried};
 use crate::wish::{Tasks, Wanted};
 use crate::{ScaleSet, ScaledService};
 
-/// By resource id, which names the cluster and so the app.
-pub type Found = BTreeMap<String, ScalableTarget>;
+/// By resource id.
+pub type Found = BTreeMap<String, FoundTarget>;
+
+pub struct FoundTarget {
+    target: ScalableTarget,
+    tags: HashMap<String, String>,
+}
 
 pub async fn find(application: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let call = application
@@ -27,8 +34,21 @@ pub async fn find(application: &Client, run: &Run, wanted: Option<&Wanted>) -> R
     }
     let items = call.set_resource_ids(ids).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let prefix = format!("service/{}/", run.app);
-    let ours = items.tried("look for the scalable targets")?.into_iter().filter(|target| target.resource_id().starts_with(&prefix));
-    Ok(ours.map(|target| (target.resource_id().to_owned(), target)).collect())
+    let of_cluster = items.tried("look for the scalable targets")?.into_iter().filter(|target| target.resource_id().starts_with(&prefix));
+    let found = try_join_all(of_cluster.map(async |target| {
+        let arn = target.scalable_target_arn().unwrap_or_default();
+        let said = application.list_tags_for_resource().resource_arn(arn).send().await;
+        let said = if_found(said.tried(format!("read the tags of {arn}")))?;
+        let tags = said.and_then(|said| said.tags).unwrap_or_default();
+        Ok::<_, Error>((target.resource_id().to_owned(), FoundTarget { target, tags }))
+    }));
+    Ok(found.await?.into_iter().collect())
+}
+
+impl FoundTarget {
+    fn tags(&self) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
+        self.tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())))
+    }
 }
 
 impl ScaleSet {
@@ -37,8 +57,11 @@ impl ScaleSet {
         let record = ScaledService { resource_id: tasks.resource_id.clone(), min: tasks.min, max: tasks.max, ..ScaledService::default() };
         self.scale.borrow_mut().services.insert(tasks.service.clone(), record);
         match self.found.targets.get(&tasks.resource_id) {
+            Some(found) if !run.is_ours(found.tags()) => Err(run.foreign("scalable target", &tasks.resource_id)),
             Some(found) => {
                 run.found("scalable target", &tasks.resource_id);
+                self.keep_tags(run, tasks, found).await?;
+                let found = &found.target;
                 if tasks.may_have(found.min_capacity(), found.max_capacity()) {
                     return Ok(());
                 }
@@ -52,6 +75,15 @@ impl ScaleSet {
                 .await
                 .map(drop),
         }
+    }
+
+    async fn keep_tags(&self, run: &Run, tasks: &Tasks, found: &FoundTarget) -> Result<()> {
+        run.settle_tags("scalable target", &tasks.resource_id, run.tags(&tasks.service), found.tags(), async |missing| {
+            let arn = found.target.scalable_target_arn().unwrap_or_default();
+            let call = self.application.tag_resource().resource_arn(arn).set_tags(Some(missing.into_iter().collect()));
+            call.send().await.tried(format!("tag the scalable target {}", tasks.resource_id)).map(drop)
+        })
+        .await
     }
 
     async fn register(&self, run: &Run, tasks: &Tasks, new: bool) -> Result<()> {
@@ -68,7 +100,7 @@ impl ScaleSet {
     }
 
     pub async fn targets_down(&self, run: &Run) -> Result<()> {
-        each(self.found.targets.keys(), async |id| {
+        each(self.found.targets.iter().filter(|(_, found)| run.is_ours(found.tags())), async |(id, _)| {
             let delete = async {
                 let call = self.application.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs).resource_id(id);
                 call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount)

@@ -23,6 +23,14 @@ const SCALE_OUT: i32 = 60;
 /// Seconds after a scale-in until the next, AWS's own default: going slowly costs less than going back.
 const SCALE_IN: i32 = 300;
 
+fn kind(metric: Metric) -> MetricType {
+    match metric {
+        Metric::Cpu => MetricType::EcsServiceAverageCpuUtilization,
+        Metric::Memory => MetricType::EcsServiceAverageMemoryUtilization,
+        Metric::Requests => MetricType::AlbRequestCountPerTarget,
+    }
+}
+
 fn name(metric: Metric) -> String {
     format!("ecs-pipe-{}", metric.name())
 }
@@ -82,30 +90,19 @@ impl ScaleSet {
         let metric = config.and_then(|config| config.predefined_metric_specification());
         let diff = Diff::new()
             .field(target.metric.name(), config.map(TargetTrackingScalingPolicyConfiguration::target_value), Some(target.value))
+            .field("metric", metric.map(PredefinedMetricSpecification::predefined_metric_type), Some(&kind(target.metric)))
+            .field("disableScaleIn", config.and_then(TargetTrackingScalingPolicyConfiguration::disable_scale_in).unwrap_or(false), false)
             .field("resourceLabel", metric.and_then(|metric| metric.resource_label()), target.label.as_deref())
-            .field(
-                "scaleOutCooldown",
-                config.and_then(aws_sdk_applicationautoscaling::types::TargetTrackingScalingPolicyConfiguration::scale_out_cooldown),
-                Some(SCALE_OUT),
-            )
-            .field(
-                "scaleInCooldown",
-                config.and_then(aws_sdk_applicationautoscaling::types::TargetTrackingScalingPolicyConfiguration::scale_in_cooldown),
-                Some(SCALE_IN),
-            );
+            .field("scaleOutCooldown", config.and_then(TargetTrackingScalingPolicyConfiguration::scale_out_cooldown), Some(SCALE_OUT))
+            .field("scaleInCooldown", config.and_then(TargetTrackingScalingPolicyConfiguration::scale_in_cooldown), Some(SCALE_IN));
         run.change("scaling policy", &what, &diff, async { self.put(tasks, target).await.map(drop) }).await?;
         Ok(Some(policy.policy_arn().to_owned()))
     }
 
     async fn put(&self, tasks: &Tasks, target: &Target) -> Result<String> {
         let impossible = |error: aws_sdk_applicationautoscaling::error::BuildError| Error::Failed(error.to_string());
-        let metric = match target.metric {
-            Metric::Cpu => MetricType::EcsServiceAverageCpuUtilization,
-            Metric::Memory => MetricType::EcsServiceAverageMemoryUtilization,
-            Metric::Requests => MetricType::AlbRequestCountPerTarget,
-        };
         let metric = PredefinedMetricSpecification::builder()
-            .predefined_metric_type(metric)
+            .predefined_metric_type(kind(target.metric))
             .set_resource_label(target.label.clone())
             .build()
             .map_err(impossible)?;

@@ -46,7 +46,7 @@ impl Run {
     /// Sorts found things by their `ecs-pipe:name`; those that are not this app's and this tool's fall out, whatever the filter let through.
     ///
     /// # Errors
-    /// Two things under one name: both ids are named, and nothing is guessed.
+    /// Two things under one name, or one without a name: the ids are named, and nothing is guessed.
     pub fn by_name<T, G>(
         &self,
         kind: &str,
@@ -64,6 +64,15 @@ impl Run {
                 .and_then(|(_, value)| value)
                 .unwrap_or_default()
                 .to_owned();
+            if name.is_empty() {
+                return Err(Error::Failed(format!(
+                    "the {kind} {} carries the tags of {} but no tag {}, so it is not known which one it is. Nothing was guessed: give it that tag again, or take its {} tag away, and run the same command again",
+                    id(&item).unwrap_or("?"),
+                    self.app,
+                    name::TAG_NAME,
+                    name::TAG_APP
+                )));
+            }
             if let Some(other) = found.get(&name) {
                 return Err(Error::Failed(format!(
                     "two of one kind: {kind} {} and {} both carry the tags of {}'s {name:?}. Nothing was guessed: find out which one is in use, delete the other or its {} tag, and run the same command again",
@@ -142,6 +151,27 @@ impl Run {
             return Ok(());
         }
         self.act(Event::Change, &format!("{kind} {name} ({diff})"), change).await.map(drop)
+    }
+
+    /// Puts the tags that a found thing lacks, or has with another value; others that it carries are somebody else's.
+    ///
+    /// # Errors
+    /// As [`Run::change`].
+    pub async fn settle_tags<'a>(
+        &self,
+        kind: &str,
+        name: &str,
+        wanted: Vec<(String, String)>,
+        found: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>)>,
+        put: impl AsyncFnOnce(Vec<(String, String)>) -> Result<()>,
+    ) -> Result<()> {
+        let found: BTreeMap<&str, &str> = found.into_iter().filter_map(|(key, value)| Some((key?, value.unwrap_or_default()))).collect();
+        let missing: Vec<(String, String)> =
+            wanted.into_iter().filter(|(key, value)| found.get(key.as_str()) != Some(&value.as_str())).collect();
+        let diff = missing.iter().fold(Diff::new(), |diff, (key, value)| {
+            diff.field(&format!("tag {key}"), found.get(key.as_str()).copied(), Some(value.as_str()))
+        });
+        self.change(kind, name, &diff, put(missing)).await
     }
 
     /// Deletes something; that it is gone already is success.

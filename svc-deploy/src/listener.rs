@@ -2,13 +2,14 @@
 
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, Certificate, FixedResponseActionConfig, Listener, ProtocolEnum, RedirectActionConfig,
-    RedirectActionStatusCodeEnum, Rule,
+    RedirectActionStatusCodeEnum,
 };
 use shared::error::given;
 use shared::step::each;
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::forward::{self, Place};
+use crate::load_balancer::FoundListener;
 use crate::wish::Wanted;
 use crate::{SvcDeploy, load_balancer};
 
@@ -42,8 +43,8 @@ impl SvcDeploy {
         let arns = each(wishes, async |wish| self.listener_up(run, wanted, wish).await).await?;
         self.svc.borrow_mut().listener_arns = arns;
         // 443, when the certificate is gone.
-        let unwanted = self.found.balancer.iter().flat_map(|found| &found.listeners).map(|(listener, _)| listener);
-        self.delete_ours(run, unwanted.filter(|one| one.port() == Some(443) && !ports.contains(&443)).collect()).await
+        let listeners = self.found.balancer.iter().flat_map(|found| &found.listeners);
+        self.delete_ours(run, listeners.filter(|found| found.listener.port() == Some(443) && !ports.contains(&443))).await
     }
 
     /// Nothing answers there any more. The load balancer stays, for its name may be known elsewhere.
@@ -54,26 +55,26 @@ impl SvcDeploy {
             run.app,
             found.balancer.load_balancer_arn().unwrap_or_default()
         ));
-        self.delete_ours(run, found.listeners.iter().map(|(listener, _)| listener).collect()).await
+        self.delete_ours(run, &found.listeners).await
     }
 
     /// The listener that has the rules, if it is there already: of an adopted load balancer the one for HTTPS, or else the one for HTTP.
-    pub fn serving(&self, wanted: &Wanted) -> Option<&(Listener, Vec<Rule>)> {
+    pub fn serving(&self, wanted: &Wanted) -> Option<&FoundListener> {
         let listeners = self.found.balancer.as_ref().map(|found| found.listeners.as_slice()).unwrap_or_default();
-        let speaks = |protocol: &ProtocolEnum| listeners.iter().find(|(listener, _)| listener.protocol() == Some(protocol));
+        let speaks = |protocol: &ProtocolEnum| listeners.iter().find(|found| found.listener.protocol() == Some(protocol));
         match &wanted.alb {
             Some(_) => speaks(&ProtocolEnum::Https).or_else(|| speaks(&ProtocolEnum::Http)),
-            None => listeners.iter().find(|(listener, _)| listener.port() == Some(port(wanted))),
+            None => listeners.iter().find(|found| found.listener.port() == Some(port(wanted))),
         }
     }
 
     pub fn serves_https(&self, wanted: &Wanted) -> bool {
         let adopted = wanted.alb.as_ref().and_then(|_| self.serving(wanted));
-        wanted.certificate.is_some() || adopted.is_some_and(|(listener, _)| listener.protocol() == Some(&ProtocolEnum::Https))
+        wanted.certificate.is_some() || adopted.is_some_and(|found| found.listener.protocol() == Some(&ProtocolEnum::Https))
     }
 
     fn adopt_listener(&self, wanted: &Wanted) -> Result<()> {
-        let Some((listener, _)) = self.serving(wanted) else {
+        let Some(FoundListener { listener, .. }) = self.serving(wanted) else {
             return Err(Error::document("x-svc.alb", "it has no listener for HTTPS or HTTP that rules could be put on: add one"));
         };
         self.svc.borrow_mut().listener_arns = vec![listener.listener_arn().map(str::to_owned)];
@@ -83,11 +84,16 @@ impl SvcDeploy {
     async fn listener_up(&self, run: &Run, wanted: &Wanted, wish: Wish) -> Result<Option<String>> {
         let name = format!("{}:{}", run.app, wish.port);
         let listeners = self.found.balancer.as_ref().map(|found| found.listeners.as_slice()).unwrap_or_default();
-        let Some((found, _)) = listeners.iter().find(|(listener, _)| listener.port() == Some(wish.port)) else {
+        let Some(FoundListener { listener: found, tags, .. }) = listeners.iter().find(|found| found.listener.port() == Some(wish.port))
+        else {
             return run.create("listener", &name, self.create_listener(run, wanted, wish)).await;
         };
+        if !run.is_ours(tags.iter().map(load_balancer::pair)) {
+            return Err(run.foreign("listener", &name));
+        }
         let arn = given(found.listener_arn(), "the listener's ARN")?;
         run.found("listener", &name);
+        self.keep_tags(run, "listener", &tag_name(wish.port), &arn, tags).await?;
         let action = self.action(wanted, &name, &wish, Some(found));
         let secure = wish.protocol == ProtocolEnum::Https;
         let certificate = found.certificates().first().and_then(Certificate::certificate_arn);
@@ -137,22 +143,19 @@ impl SvcDeploy {
         let (secure, action) = (wish.protocol == ProtocolEnum::Https, self.action(wanted, &name, &wish, None));
         let call = self.elb.create_listener().load_balancer_arn(balancer).port(wish.port).protocol(wish.protocol).default_actions(action);
         let call = call.set_certificates(secure.then(|| certificates(wanted))).set_ssl_policy(secure.then(|| wanted.ssl_policy.clone()));
-        let call = call.set_tags(Some(load_balancer::tags(run, &format!("listener-{}", wish.port))));
+        let call = call.set_tags(Some(load_balancer::tags(run, &tag_name(wish.port))));
         let made = call.send().await.tried(format!("create the listener {name}"))?;
         given(made.listeners().first().and_then(Listener::listener_arn), "the new listener's ARN")
     }
 
     pub async fn listeners_down(&self, run: &Run) -> Result<()> {
-        let listeners = self.found.balancer.iter().filter(|found| found.ours).flat_map(|found| &found.listeners);
-        self.delete_ours(run, listeners.map(|(listener, _)| listener).collect()).await
+        self.delete_ours(run, self.found.balancer.iter().filter(|found| found.ours).flat_map(|found| &found.listeners)).await
     }
 
     /// A listener made by hand is none of our business; it goes with the load balancer.
-    async fn delete_ours(&self, run: &Run, listeners: Vec<&Listener>) -> Result<()> {
-        let arns = listeners.iter().filter_map(|one| one.listener_arn().map(str::to_owned)).collect();
-        let ours = load_balancer::ours(&self.elb, run, arns).await?;
-        let ours = listeners.into_iter().filter(|one| one.listener_arn().is_some_and(|arn| ours.contains(arn)));
-        each(ours, async |one| self.delete_listener(run, one).await).await.map(drop)
+    async fn delete_ours<'a>(&self, run: &Run, listeners: impl IntoIterator<Item = &'a FoundListener>) -> Result<()> {
+        let ours = listeners.into_iter().filter(|found| run.is_ours(found.tags.iter().map(load_balancer::pair)));
+        each(ours, async |found| self.delete_listener(run, &found.listener).await).await.map(drop)
     }
 
     async fn delete_listener(&self, run: &Run, listener: &Listener) -> Result<()> {
@@ -166,6 +169,10 @@ impl SvcDeploy {
 fn not_found() -> Action {
     let nothing = FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();
     Action::builder().r#type(ActionTypeEnum::FixedResponse).fixed_response_config(nothing).build()
+}
+
+fn tag_name(port: i32) -> String {
+    format!("listener-{port}")
 }
 
 fn port(wanted: &Wanted) -> i32 {

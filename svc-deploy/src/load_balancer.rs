@@ -21,9 +21,15 @@ pub type Found = Option<FoundBalancer>;
 pub struct FoundBalancer {
     pub balancer: LoadBalancer,
     pub ours: bool,
+    tags: Vec<Tag>,
     attributes: Vec<LoadBalancerAttribute>,
-    /// With their rules.
-    pub listeners: Vec<(Listener, Vec<Rule>)>,
+    pub listeners: Vec<FoundListener>,
+}
+
+pub struct FoundListener {
+    pub listener: Listener,
+    pub tags: Vec<Tag>,
+    pub rules: Vec<Rule>,
 }
 
 pub async fn find(elb: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
@@ -40,13 +46,21 @@ pub async fn find(elb: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
     }
     let Some(balancer) = balancer else { return Ok(None) };
     let arn = given(balancer.load_balancer_arn(), "the load balancer's ARN")?;
-    let tags = async { elb.describe_tags().resource_arns(&arn).send().await.tried(format!("read the tags of {arn}")) };
     let attributes = async {
         elb.describe_load_balancer_attributes().load_balancer_arn(&arn).send().await.tried(format!("read the attributes of {arn}"))
     };
-    let (tags, attributes, listeners) = try_join!(tags, attributes, listeners(elb, &arn))?;
-    let ours = tags.tag_descriptions().iter().any(|one| run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))));
-    Ok(Some(FoundBalancer { balancer, ours, attributes: attributes.attributes().to_vec(), listeners }))
+    let (tags, attributes, listeners) = try_join!(tags_of(elb, &arn), attributes, listeners(elb, &arn))?;
+    let ours = run.is_ours(tags.iter().map(pair));
+    Ok(Some(FoundBalancer { balancer, ours, tags, attributes: attributes.attributes().to_vec(), listeners }))
+}
+
+pub async fn tags_of(elb: &Client, arn: &str) -> Result<Vec<Tag>> {
+    let said = elb.describe_tags().resource_arns(arn).send().await.tried(format!("read the tags of {arn}"))?;
+    Ok(said.tag_descriptions().first().map(|one| one.tags().to_vec()).unwrap_or_default())
+}
+
+pub fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
+    (tag.key(), tag.value())
 }
 
 /// What `x-svc.alb` names has to reach the tasks: they let in only what carries the load balancer's security group of the network.
@@ -66,19 +80,27 @@ fn check_adopted(wanted: &Wanted, balancer: Option<&LoadBalancer>) -> Result<()>
     }
 }
 
-pub async fn listeners(elb: &Client, arn: &str) -> Result<Vec<(Listener, Vec<Rule>)>> {
+pub async fn listeners(elb: &Client, arn: &str) -> Result<Vec<FoundListener>> {
     let items = elb.describe_listeners().load_balancer_arn(arn).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let listeners = items.tried(format!("look for the listeners of {arn}"))?;
     try_join_all(listeners.into_iter().map(async |listener| {
         let arn = given(listener.listener_arn(), "the listener's ARN")?;
-        let rules = elb.describe_rules().listener_arn(&arn).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-        Ok((listener, rules.tried(format!("look for the rules of {arn}"))?))
+        let rules = async {
+            let items = elb.describe_rules().listener_arn(&arn).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+            items.tried(format!("look for the rules of {arn}"))
+        };
+        let (tags, rules) = try_join!(tags_of(elb, &arn), rules)?;
+        Ok(FoundListener { listener, tags, rules })
     }))
     .await
 }
 
 pub fn tags(run: &Run, name: &str) -> Vec<Tag> {
-    run.tags(name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+    aws_tags(run.tags(name))
+}
+
+fn aws_tags(tags: Vec<(String, String)>) -> Vec<Tag> {
+    tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 /// How many ARNs one call of `DescribeTags` takes.
@@ -90,7 +112,7 @@ pub async fn ours(elb: &Client, run: &Run, arns: Vec<String>) -> Result<BTreeSet
     for some in arns.chunks(AT_ONCE) {
         let said =
             elb.describe_tags().set_resource_arns(Some(some.to_vec())).send().await.tried("read the tags of parts of the load balancer")?;
-        let tagged = said.tag_descriptions().iter().filter(|one| run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))));
+        let tagged = said.tag_descriptions().iter().filter(|one| run.is_ours(one.tags().iter().map(pair)));
         ours.extend(tagged.filter_map(|one| one.resource_arn().map(str::to_owned)));
     }
     Ok(ours)
@@ -140,9 +162,19 @@ impl SvcDeploy {
             return Ok(());
         }
         if let Some(found) = &self.found.balancer {
+            self.keep_tags(run, "load balancer", "load-balancer", &arn, &found.tags).await?;
             self.settle_place(run, wanted, &found.balancer).await?;
         }
         self.settle_attributes(run, wanted, &arn).await
+    }
+
+    /// Of a load balancer, listener or target group.
+    pub async fn keep_tags(&self, run: &Run, kind: &str, name: &str, arn: &str, found: &[Tag]) -> Result<()> {
+        run.settle_tags(kind, arn, run.tags(name), found.iter().map(pair), async |missing| {
+            let call = self.elb.add_tags().resource_arns(arn).set_tags(Some(aws_tags(missing)));
+            call.send().await.tried(format!("tag the {kind} {arn}")).map(drop)
+        })
+        .await
     }
 
     fn record_url(&self, wanted: &Wanted, balancer: &LoadBalancer) {

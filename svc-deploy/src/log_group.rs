@@ -1,31 +1,72 @@
 //! The log groups, one a service: `/ecs-pipe/<app>/<service>`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::types::LogGroup;
+use futures_util::future::try_join_all;
+use futures_util::try_join;
+use shared::error::if_found;
 use shared::step::each;
-use shared::{Diff, Result, Run, Tried};
+use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::SvcDeploy;
 use crate::wish::Wanted;
 
-/// By name. The name says whose it is, down to the service.
-pub type Found = BTreeMap<String, LogGroup>;
+/// By name.
+pub type Found = BTreeMap<String, FoundGroup>;
+
+pub struct FoundGroup {
+    group: LogGroup,
+    tags: HashMap<String, String>,
+}
 
 pub fn name(run: &Run, service: &str) -> String {
     format!("/ecs-pipe/{}/{service}", run.app)
 }
 
-pub async fn find(logs: &Client, run: &Run) -> Result<Found> {
+/// The tags of those that are to be there are read at the same time: their ARNs are known without asking.
+pub async fn find(logs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
+    run.ask_caller().await?;
     let prefix = name(run, "");
-    let items =
-        logs.describe_log_groups().log_group_name_prefix(&prefix).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let groups = items.tried(format!("look for the log groups {prefix}*"))?.into_iter();
+    let items = async {
+        let call = logs.describe_log_groups().log_group_name_prefix(&prefix);
+        let items = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        items.tried(format!("look for the log groups {prefix}*"))
+    };
+    let names = wanted.map(|wanted| wanted.services.iter().map(|service| name(run, &service.name)).collect()).unwrap_or_default();
+    let (items, mut tags) = try_join!(items, tags(logs, run, names))?;
+    let groups = items.into_iter().filter_map(|group| Some((group.log_group_name()?.to_owned(), group)));
+    let groups: Vec<(String, LogGroup)> = groups.filter(|(name, _)| name.starts_with(&prefix)).collect();
+    if wanted.is_none() {
+        tags = self::tags(logs, run, groups.iter().map(|(name, _)| name.clone()).collect()).await?;
+    }
     Ok(groups
-        .filter_map(|group| group.log_group_name().map(str::to_owned).map(|name| (name, group)))
-        .filter(|(name, _)| name.starts_with(&prefix))
+        .into_iter()
+        .map(|(name, group)| {
+            let tags = tags.remove(&name).unwrap_or_default();
+            (name, FoundGroup { group, tags })
+        })
         .collect())
+}
+
+async fn tags(logs: &Client, run: &Run, names: Vec<String>) -> Result<BTreeMap<String, HashMap<String, String>>> {
+    let found = try_join_all(names.into_iter().map(async |name| {
+        let said = logs.list_tags_for_resource().resource_arn(arn(run, &name)?).send().await;
+        let said = if_found(said.tried(format!("read the tags of the log group {name}")))?;
+        Ok::<_, Error>((name, said.and_then(|said| said.tags).unwrap_or_default()))
+    }));
+    Ok(found.await?.into_iter().collect())
+}
+
+fn arn(run: &Run, name: &str) -> Result<String> {
+    run.arn("logs", &format!("log-group:{name}"))
+}
+
+impl FoundGroup {
+    fn tags(&self) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
+        self.tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())))
+    }
 }
 
 impl SvcDeploy {
@@ -34,6 +75,7 @@ impl SvcDeploy {
             let name = name(run, &service.name);
             self.record(&service.name, |record| record.log_group.clone_from(&name));
             match self.found.log_groups.get(&name) {
+                Some(found) if !run.is_ours(found.tags()) => return Err(run.foreign("log group", &name)),
                 Some(_) => run.found("log group", &name),
                 None => drop(run.create("log group", &name, self.create_log_group(run, &service.name, &name)).await?),
             }
@@ -50,7 +92,15 @@ impl SvcDeploy {
             if found.is_none() && run.is_planning() {
                 return Ok(());
             }
-            let diff = Diff::new().field("retentionInDays", found.and_then(LogGroup::retention_in_days), Some(wanted.retention));
+            if let Some(found) = found {
+                run.settle_tags("log group", &name, run.tags(&service.name), found.tags(), async |missing| {
+                    let call = self.logs.tag_resource().resource_arn(arn(run, &name)?).set_tags(Some(missing.into_iter().collect()));
+                    call.send().await.tried(format!("tag the log group {name}")).map(drop)
+                })
+                .await?;
+            }
+            let was = found.and_then(|found| found.group.retention_in_days());
+            let diff = Diff::new().field("retentionInDays", was, Some(wanted.retention));
             let put = async {
                 self.logs
                     .put_retention_policy()
@@ -69,24 +119,13 @@ impl SvcDeploy {
 
     async fn create_log_group(&self, run: &Run, service: &str, name: &str) -> Result<String> {
         let tags = run.tags(service).into_iter().collect();
-        match self
-            .logs
-            .create_log_group()
-            .log_group_name(name)
-            .set_tags(Some(tags))
-            .send()
-            .await
-            .tried(format!("create the log group {name}"))
-        {
-            // Made by a run whose answer was lost.
-            Err(error) if error.is_code("ResourceAlreadyExistsException") => {}
-            other => drop(other?),
-        }
+        let call = self.logs.create_log_group().log_group_name(name).set_tags(Some(tags));
+        call.send().await.tried(format!("create the log group {name}"))?;
         Ok(name.to_owned())
     }
 
     pub async fn log_groups_down(&self, run: &Run) -> Result<()> {
-        each(self.found.log_groups.keys(), async |name| {
+        each(self.found.log_groups.iter().filter(|(_, found)| run.is_ours(found.tags())), async |(name, _)| {
             let delete = async {
                 self.logs.delete_log_group().log_group_name(name).send().await.tried(format!("delete the log group {name}")).map(drop)
             };

@@ -120,8 +120,8 @@ impl Stage for SvcDeploy {
         let (ecs, iam) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_iam, run));
         let (elb, logs) = (shared::client!(aws_sdk_elasticloadbalancingv2, run), shared::client!(aws_sdk_cloudwatchlogs, run));
         let (log_groups, roles, balancer, target_groups, task_definitions, services) = try_join!(
-            log_group::find(&logs, run),
-            role::find(&iam, run),
+            log_group::find(&logs, run, wanted),
+            role::find(&iam, run, wanted),
             load_balancer::find(&elb, run, wanted),
             target_group::find(&elb, run, wanted),
             task_definition::find(&ecs, run, wanted),
@@ -279,18 +279,30 @@ const GRANTS: &[Grant] = &[
             "iam:DeleteRole",
             "iam:DeleteRolePolicy",
             "iam:DetachRolePolicy",
-            "iam:GetRolePolicy",
-            "iam:ListAttachedRolePolicies",
             "iam:PassRole",
             "iam:PutRolePolicy",
             "iam:TagRole",
+            "iam:UpdateAssumeRolePolicy",
         ],
         on: &["arn:*:iam::*:role/ecs-pipe/{app}/*"],
+    },
+    // Roles are looked for by name, and one that is not there has no path.
+    Grant {
+        sid: "LookAtRoles",
+        actions: &["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies"],
+        on: &["arn:*:iam::*:role/ecs-pipe/{app}/*", "arn:*:iam::*:role/{app}-*"],
     },
     Grant { sid: "ServiceRoles", actions: &["iam:CreateServiceLinkedRole"], on: &["arn:*:iam::*:role/aws-service-role/*"] },
     Grant {
         sid: "Logs",
-        actions: &["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:GetLogEvents", "logs:PutRetentionPolicy", "logs:TagResource"],
+        actions: &[
+            "logs:CreateLogGroup",
+            "logs:DeleteLogGroup",
+            "logs:GetLogEvents",
+            "logs:ListTagsForResource",
+            "logs:PutRetentionPolicy",
+            "logs:TagResource",
+        ],
         on: &["arn:*:logs:*:*:log-group:/ecs-pipe/{app}/*"],
     },
 ];

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::{AttachedPolicy, Role, Tag};
 use futures_util::future::try_join_all;
+use futures_util::try_join;
 use serde_json::{Value, json};
 use shared::doc::Caller;
 use shared::error::{given, if_found};
@@ -17,7 +18,7 @@ use crate::compose::{Service, TaskRole};
 use crate::wish::Wanted;
 use crate::{SvcDeploy, log_group};
 
-/// By name. The path `/ecs-pipe/<app>/<region>/` says whose they are.
+/// By name.
 pub type Found = BTreeMap<String, FoundRole>;
 
 pub struct FoundRole {
@@ -50,30 +51,68 @@ fn arn(run: &Run, name: &str) -> Result<String> {
     Ok(format!("arn:{partition}:iam::{account}:role{}{name}", path(run)))
 }
 
-pub async fn find(iam: &Client, run: &Run) -> Result<Found> {
-    let items = iam.list_roles().path_prefix(path(run)).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let roles = items.tried(format!("look for the roles {}*", path(run)))?.into_iter();
-    let here = roles.filter(|role| role.path() == path(run));
-    let found = try_join_all(here.map(|role| one(iam, run, role))).await?;
-    Ok(found.into_iter().map(|found| (found.role.role_name().to_owned(), found)).collect())
+/// Building up, those of the services; taking down, all under the app's path.
+pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
+    let names = match wanted {
+        Some(wanted) => made(run, wanted),
+        None => listed(iam, run).await?,
+    };
+    let found = try_join_all(names.into_iter().map(|name| one(iam, run, name))).await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
-async fn one(iam: &Client, run: &Run, role: Role) -> Result<FoundRole> {
-    let name = role.role_name().to_owned();
-    if name == execution_name(run) {
-        let said = if_found(
-            iam.get_role_policy().role_name(&name).policy_name(POLICY).send().await.tried(format!("read the policy of the role {name}")),
-        )?;
-        return Ok(FoundRole { role, inline: said.and_then(|said| shared::policy::decode(said.policy_document())), attached: Vec::new() });
+/// The roles that are not somebody else's.
+fn made(run: &Run, wanted: &Wanted) -> Vec<String> {
+    let execution = wanted.execution_role.is_none().then(|| execution_name(run));
+    let tasks = wanted.services.iter().filter(|service| matches!(service.task_role, TaskRole::Made(_)));
+    execution.into_iter().chain(tasks.map(|service| task_name(run, &service.name))).collect()
+}
+
+async fn listed(iam: &Client, run: &Run) -> Result<Vec<String>> {
+    let items = iam.list_roles().path_prefix(path(run)).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let roles = items.tried(format!("look for the roles {}*", path(run)))?;
+    Ok(roles.iter().filter(|role| role.path() == path(run)).map(|role| role.role_name().to_owned()).collect())
+}
+
+async fn one(iam: &Client, run: &Run, name: String) -> Result<Option<(String, FoundRole)>> {
+    let role = async { if_found(iam.get_role().role_name(&name).send().await.tried(format!("look for the role {name}"))) };
+    let inline = async {
+        if name != execution_name(run) {
+            return Ok(None);
+        }
+        let call = iam.get_role_policy().role_name(&name).policy_name(POLICY);
+        let said = if_found(call.send().await.tried(format!("read the policy of the role {name}")))?;
+        Ok(said.and_then(|said| shared::policy::decode(said.policy_document())))
+    };
+    let attached = async {
+        if name == execution_name(run) {
+            return Ok(Vec::new());
+        }
+        let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        Ok(if_found(items.tried(format!("look at the policies of the role {name}")))?.unwrap_or_default())
+    };
+    let (role, inline, attached) = try_join!(role, inline, attached)?;
+    let attached = attached.iter().filter_map(AttachedPolicy::policy_arn).map(str::to_owned).collect();
+    Ok(role.and_then(|said| said.role).map(|role| (name, FoundRole { role, inline, attached })))
+}
+
+/// Only tasks of this account may take the role (the "confused deputy").
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html>
+fn trust(run: &Run) -> Result<Value> {
+    Ok(json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+        "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"aws:SourceAccount": run.caller()?.account}}}]}))
+}
+
+fn tags(tags: Vec<(String, String)>) -> Result<Vec<Tag>> {
+    let tag =
+        |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
+    tags.into_iter().map(tag).collect()
+}
+
+impl FoundRole {
+    fn tags(&self) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
+        self.role.tags().iter().map(|tag| (Some(tag.key()), Some(tag.value())))
     }
-    let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let attached = items
-        .tried(format!("look at the policies of the role {name}"))?
-        .iter()
-        .filter_map(AttachedPolicy::policy_arn)
-        .map(str::to_owned)
-        .collect();
-    Ok(FoundRole { role, inline: None, attached })
 }
 
 impl SvcDeploy {
@@ -166,10 +205,8 @@ impl SvcDeploy {
 
     async fn role_up(&self, run: &Run, name: &str, purpose: &str) -> Result<Option<String>> {
         match self.found.roles.get(name) {
-            Some(found) => {
-                run.found("role", name);
-                Ok(Some(found.role.arn().to_owned()))
-            }
+            Some(found) if !run.is_ours(found.tags()) => Err(run.foreign("role", name)),
+            Some(found) => self.keep_role(run, name, found).await.map(Some),
             None => match run.create("role", name, self.create_role(run, name, purpose)).await? {
                 Some(name) => arn(run, &name).map(Some),
                 None => Ok(None),
@@ -177,22 +214,32 @@ impl SvcDeploy {
         }
     }
 
+    /// With its tags, and with those who may take it.
+    async fn keep_role(&self, run: &Run, name: &str, found: &FoundRole) -> Result<String> {
+        run.found("role", name);
+        run.settle_tags("role", name, run.tags(name), found.tags(), async |missing| {
+            let call = self.iam.tag_role().role_name(name).set_tags(Some(tags(missing)?));
+            call.send().await.tried(format!("tag the role {name}")).map(drop)
+        })
+        .await?;
+        let (was, trust) = (found.role.assume_role_policy_document().and_then(shared::policy::decode), trust(run)?);
+        run.change("role", name, &Diff::new().json("trust", was.as_ref(), &trust), async {
+            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust.to_string());
+            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
+        })
+        .await?;
+        Ok(found.role.arn().to_owned())
+    }
+
     async fn create_role(&self, run: &Run, name: &str, purpose: &str) -> Result<String> {
-        // Only tasks of this account may take the role (the "confused deputy").
-        // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
-        let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"},
-            "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"aws:SourceAccount": run.caller()?.account}}}]});
-        let tag =
-            |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
-        let tags = run.tags(name).into_iter().map(tag).collect::<Result<Vec<_>>>()?;
-        let call =
-            self.iam.create_role().role_name(name).path(path(run)).description(purpose).assume_role_policy_document(trust.to_string());
-        let made = call.set_tags(Some(tags)).send().await.tried(format!("create the role {name}"))?;
+        let call = self.iam.create_role().role_name(name).path(path(run)).description(purpose);
+        let call = call.assume_role_policy_document(trust(run)?.to_string()).set_tags(Some(tags(run.tags(name))?));
+        let made = call.send().await.tried(format!("create the role {name}"))?;
         given(made.role().map(Role::role_name), "the new role's name")
     }
 
     pub async fn roles_down(&self, run: &Run) -> Result<()> {
-        each(&self.found.roles, async |(name, found)| {
+        each(self.found.roles.iter().filter(|(_, found)| run.is_ours(found.tags())), async |(name, found)| {
             let delete = async {
                 if found.inline.is_some() {
                     if_found(

@@ -81,7 +81,7 @@ impl SvcDeploy {
         // One that was never deployed and is not now has nothing to lead to.
         wishes.retain(|wish| wanted.selected().any(|service| service.name == wish.service) || self.target_group(&wish.service).is_some());
         let serving = self.serving(wanted);
-        let mut left = own(serving.iter().flat_map(|(_, rules)| rules));
+        let mut left = own(serving.iter().flat_map(|found| &found.rules));
         if !wishes.iter().all(|wish| left.iter().any(|rule| wish.is(rule) && has_priority(rule, wish.priority))) {
             self.give_way(run, &mut wishes, &left).await?;
         }
@@ -103,7 +103,7 @@ impl SvcDeploy {
     /// The rules of the listener that only redirects, which must not serve by them any more; a listener that is not wanted took its rules along.
     fn redirecting(&self, wanted: &Wanted) -> impl Iterator<Item = &Rule> {
         let listeners = self.found.balancer.iter().filter(|_| wanted.certificate.is_some()).flat_map(|found| &found.listeners);
-        listeners.filter(|(listener, _)| listener.port() == Some(80)).flat_map(|(_, rules)| rules)
+        listeners.filter(|found| found.listener.port() == Some(80)).flat_map(|found| &found.rules)
     }
 
     /// Others may have rules there as well, on an adopted load balancer above all: ours take the priorities between theirs.
@@ -127,7 +127,7 @@ impl SvcDeploy {
         for arn in adopted {
             // A target group names a load balancer that is deleted for a while.
             let Some(listeners) = if_found(load_balancer::listeners(&self.elb, arn).await)? else { continue };
-            let rules: Vec<Rule> = listeners.into_iter().flat_map(|(_, rules)| rules).collect();
+            let rules: Vec<Rule> = listeners.into_iter().flat_map(|found| found.rules).collect();
             let ours =
                 load_balancer::ours(&self.elb, run, rules.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect()).await?;
             let ours = rules.iter().filter(|rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn)));

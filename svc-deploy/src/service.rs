@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::{
-    DeploymentCircuitBreaker, DeploymentConfiguration, LoadBalancer, PropagateTags, Service as EcsService, ServiceField,
+    DeploymentCircuitBreaker, DeploymentConfiguration, LoadBalancer, PropagateTags, Service as EcsService, ServiceField, Tag,
 };
 use aws_smithy_types::body::SdkBody;
 use futures_util::future::try_join_all;
@@ -123,12 +123,7 @@ impl SvcDeploy {
 
     fn create_request(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<Value> {
         let mut request = self.shape(wanted, service)?;
-        let mut tags: Vec<Value> = run
-            .tags(&service.name)
-            .into_iter()
-            .chain(service.labels.clone())
-            .map(|(key, value)| json!({"key": key, "value": value}))
-            .collect();
+        let mut tags: Vec<Value> = tags(run, service).into_iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
         tags.push(json!({"key": PATCH, "value": patch_print(service)}));
         let more = json!({
             "cluster": run.app,
@@ -189,6 +184,8 @@ impl SvcDeploy {
             return Err(run.foreign("service", &service.name));
         }
         run.found("service", &service.name);
+        let arn = found.service_arn().unwrap_or_default();
+        self.keep_ecs_tags(run, "service", arn, tags(run, service), found.tags()).await?;
         let (diff, patch) = (self.diff(wanted, service, found), patch_print(service));
         let repatched = found.tags().iter().find(|tag| tag.key() == Some(PATCH)).and_then(|tag| tag.value()).unwrap_or_default() != patch;
         let diff = diff.field("patch", repatched, false);
@@ -213,7 +210,7 @@ impl SvcDeploy {
             })
             .await?;
             if repatched {
-                let tag = aws_sdk_ecs::types::Tag::builder().key(PATCH).value(patch).build();
+                let tag = Tag::builder().key(PATCH).value(patch).build();
                 self.ecs
                     .tag_resource()
                     .set_resource_arn(found.service_arn().map(str::to_owned))
@@ -226,6 +223,15 @@ impl SvcDeploy {
         })
         .await?;
         Ok(found.service_arn().map(str::to_owned))
+    }
+
+    /// Of a service or task definition.
+    pub async fn keep_ecs_tags(&self, run: &Run, kind: &str, arn: &str, wanted: Vec<(String, String)>, found: &[Tag]) -> Result<()> {
+        run.settle_tags(kind, arn, wanted, found.iter().map(|tag| (tag.key(), tag.value())), async |missing| {
+            let missing = missing.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+            self.ecs.tag_resource().resource_arn(arn).set_tags(Some(missing)).send().await.tried(format!("tag the {kind} {arn}")).map(drop)
+        })
+        .await
     }
 
     /// Field by field, but for what `x-svc.patch.service` speaks of: there its fingerprint tells.
@@ -314,6 +320,10 @@ fn not_yet(error: &Error) -> bool {
         "Please verify that the ECS service role",
     ];
     error.is_gone() || words.iter().any(|words| error.says(words))
+}
+
+fn tags(run: &Run, service: &Service) -> Vec<(String, String)> {
+    run.tags(&service.name).into_iter().chain(service.labels.clone()).collect()
 }
 
 fn diff_of_deployment(diff: Diff, service: &Service, found: Option<&DeploymentConfiguration>) -> Diff {

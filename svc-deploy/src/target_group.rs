@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::types::{Matcher, ProtocolEnum, TargetGroup, TargetGroupAttribute};
+use aws_sdk_elasticloadbalancingv2::types::{Matcher, ProtocolEnum, Tag, TargetGroup, TargetGroupAttribute};
 use futures_util::future::try_join_all;
 use futures_util::try_join;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ pub type Found = BTreeMap<String, FoundGroup>;
 pub struct FoundGroup {
     pub group: TargetGroup,
     ours: bool,
+    tags: Vec<Tag>,
     attributes: Vec<TargetGroupAttribute>,
 }
 
@@ -98,12 +99,11 @@ async fn one(elb: &Client, run: &Run, name: String) -> Result<Option<(String, Fo
     let said = if_found(elb.describe_target_groups().names(&name).send().await.tried(format!("look for the target group {name}")))?;
     let Some(group) = said.and_then(|said| said.target_groups().first().cloned()) else { return Ok(None) };
     let arn = given(group.target_group_arn(), "the target group's ARN")?;
-    let tags = async { elb.describe_tags().resource_arns(&arn).send().await.tried(format!("read the tags of {arn}")) };
     let attributes =
         async { elb.describe_target_group_attributes().target_group_arn(&arn).send().await.tried(format!("read the attributes of {arn}")) };
-    let (tags, attributes) = try_join!(tags, attributes)?;
-    let ours = tags.tag_descriptions().iter().any(|one| run.is_ours(one.tags().iter().map(|tag| (tag.key(), tag.value()))));
-    Ok(Some((name, FoundGroup { group, ours, attributes: attributes.attributes().to_vec() })))
+    let (tags, attributes) = try_join!(load_balancer::tags_of(elb, &arn), attributes)?;
+    let ours = run.is_ours(tags.iter().map(load_balancer::pair));
+    Ok(Some((name, FoundGroup { group, ours, tags, attributes: attributes.attributes().to_vec() })))
 }
 
 async fn all(elb: &Client, run: &Run) -> Result<Found> {
@@ -118,7 +118,10 @@ async fn all(elb: &Client, run: &Run) -> Result<Found> {
     let ours = load_balancer::ours(elb, run, arns).await?;
     let of_us = groups.into_iter().filter(|group| group.target_group_arn().is_some_and(|arn| ours.contains(arn)));
     let named = |group: TargetGroup| {
-        (group.target_group_name().unwrap_or_default().to_owned(), FoundGroup { group, ours: true, attributes: Vec::new() })
+        (
+            group.target_group_name().unwrap_or_default().to_owned(),
+            FoundGroup { group, ours: true, tags: Vec::new(), attributes: Vec::new() },
+        )
     };
     Ok(of_us.map(named).collect())
 }
@@ -158,7 +161,11 @@ impl SvcDeploy {
     pub async fn settle_target_groups(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         each(wanted.selected_published(), async |(service, published)| {
             let arn = self.svc.borrow().services.get(&service.name).and_then(|record| record.target_group_arn.clone());
-            self.settle_target_group(run, &name(run, service, published), &published.target_group, arn).await
+            let name = name(run, service, published);
+            if let Some((found, arn)) = self.found.target_groups.get(&name).zip(arn.as_deref()) {
+                self.keep_tags(run, "target group", &service.name, arn, &found.tags).await?;
+            }
+            self.settle_target_group(run, &name, &published.target_group, arn).await
         })
         .await
         .map(drop)

@@ -23,6 +23,7 @@ pub struct FoundRevision {
     arn: String,
     fingerprint: Option<String>,
     ours: bool,
+    tags: Vec<Tag>,
 }
 
 const FINGERPRINT: &str = "ecs-pipe:fingerprint";
@@ -59,7 +60,7 @@ async fn one(ecs: &Client, run: &Run, family: String) -> Result<Option<(String, 
     let fingerprint = said.tags().iter().find(|tag| tag.key() == Some(FINGERPRINT)).and_then(Tag::value).map(str::to_owned);
     let ours = run.is_ours(said.tags().iter().map(|tag| (tag.key(), tag.value())));
     let arn = given(revision.task_definition_arn(), "the task definition's ARN")?;
-    Ok(Some((family, FoundRevision { arn, fingerprint, ours })))
+    Ok(Some((family, FoundRevision { arn, fingerprint, ours, tags: said.tags().to_vec() })))
 }
 
 impl SvcDeploy {
@@ -72,6 +73,7 @@ impl SvcDeploy {
             let arn = match found.filter(|found| found.fingerprint.as_deref() == Some(&fingerprint)) {
                 Some(found) => {
                     run.found("task definition", &found.arn);
+                    self.keep_ecs_tags(run, "task definition", &found.arn, run.tags(&service.name), &found.tags).await?;
                     Some(found.arn.clone())
                 }
                 None => run.create("task definition", &family, self.register(run, service, request, &fingerprint)).await?,
