@@ -359,6 +359,36 @@ def ministack_app():
     return app
 
 
+@cache
+def moto_app():
+    """moto, mended where nothing can be put in front of it."""
+    from moto.ec2.models import EC2Backend
+    from moto.logs.models import LogsBackend
+
+    # moto's deleted NAT gateways keep their addresses; on AWS they let them go.
+    delete_nat = EC2Backend.delete_nat_gateway
+
+    def let_go(self, nat_gateway_id):
+        nat = delete_nat(self, nat_gateway_id)
+        for address in self.addresses:
+            if address.eni and address.eni is nat._eni:
+                self.disassociate_address(association_id=address.association_id)
+        return nat
+
+    EC2Backend.delete_nat_gateway = let_go
+
+    # moto gives a new log group the tags of a deleted one of that name.
+    delete_group = LogsBackend.delete_log_group
+
+    def forget(self, log_group_name):
+        arn = self.groups[log_group_name].arn if log_group_name in self.groups else ""
+        delete_group(self, log_group_name)
+        self.tagger.delete_all_tags_for_resource(arn)
+
+    LogsBackend.delete_log_group = forget
+    return MOTO
+
+
 def change_operation(module, name, change):
     """Puts `change` around an operation, in the module's table of them."""
     table = next(value for value in vars(module).values() if isinstance(value, dict) and callable(value.get(name)))
@@ -370,7 +400,7 @@ def main():
     config.bind = [f"127.0.0.1:{PORT}"]
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
-    asyncio.run(serve(local_aws(ministack_app(), MINISTACK_LACKS) if KIND == "ministack" else local_aws(MOTO, MOTO_LACKS), config))
+    asyncio.run(serve(local_aws(ministack_app(), MINISTACK_LACKS) if KIND == "ministack" else local_aws(moto_app(), MOTO_LACKS), config))
 
 
 if __name__ == "__main__":

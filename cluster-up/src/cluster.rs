@@ -63,7 +63,7 @@ impl ClusterUp {
         let diff = Diff::new().field("containerInsights", was, Some(wanted.insights.value()));
         let update = async {
             self.ecs
-                .update_cluster_settings()
+                .update_cluster()
                 .cluster(&run.app)
                 .settings(insights)
                 .send()

@@ -163,7 +163,7 @@ const GRANTS: &[Grant] = &[
             "ecs:DescribeClusters",
             "ecs:PutClusterCapacityProviders",
             "ecs:TagResource",
-            "ecs:UpdateClusterSettings",
+            "ecs:UpdateCluster",
         ],
         on: &["arn:*:ecs:*:*:cluster/{app}"],
     },

@@ -87,6 +87,8 @@ impl NetUp {
     async fn create_nat(&self, run: &Run, name: &str, i: usize) -> Result<String> {
         let subnet = given(self.net.borrow().public_subnet_ids.get(i).and_then(Option::as_deref), "the public subnet's id")?;
         let address = self.allocation(name)?;
+        // One that somebody has just deleted still holds its address.
+        each(&self.found.nats.deleting, async |id| self.nat_gone(run, id).await).await?;
         // A run killed before it heard the id gets the same NAT gateway again, but never one that is gone.
         let token = shared::name::fit(&[&run.app, name, &subnet, &address, &self.found.nats.seen.to_string()], 64);
         // Subnet and address, made a moment ago, are not known everywhere yet.

@@ -3,9 +3,11 @@
 pub mod account;
 pub mod app;
 pub mod fault;
+pub mod hand;
 pub mod relay;
 pub mod tool;
 
 pub use fault::{Faults, Moment};
+pub use hand::Hand;
 pub use relay::{Call, Relay};
 pub use tool::{Output, Pipe, run, run_in_danger};

@@ -6,10 +6,6 @@ use serde_json::json;
 use tests::app::{fetch, one, shop};
 use tests::{Output, Pipe, Relay, account, run};
 
-fn count(mutations: &[String], action: &str) -> usize {
-    mutations.iter().filter(|one| *one == action).count()
-}
-
 /// From an empty account to answers, again, changed, and gone: the whole life of an app.
 #[test]
 fn the_life_of_the_shop() {
@@ -130,37 +126,6 @@ fn a_failed_deployment_says_why() {
     for tool in tests::tool::TOOLS.iter().rev() {
         let _ = run(&relay.endpoint, tool, &["--down", "--app", app], "").ok();
     }
-    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
-}
-
-/// A rule of the security group taken away behind the tool's back is found by a plan and mended by a run.
-#[test]
-fn drift_is_found_and_mended() {
-    let (relay, app) = (Relay::new(), "drift");
-    let net = run(&relay.endpoint, "net-up", &["--app", app, "--nat", "none"], "").ok();
-    let group = net.doc()["net"]["lb_security_group_id"].as_str().unwrap().to_owned();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let config = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12()).load().await;
-        #[expect(clippy::disallowed_methods, reason = "this is somebody else's hand")]
-        let ec2 = aws_sdk_ec2::Client::new(&config);
-        ec2.revoke_security_group_ingress()
-            .group_id(&group)
-            .ip_protocol("tcp")
-            .from_port(80)
-            .to_port(80)
-            .cidr_ip("0.0.0.0/0")
-            .send()
-            .await
-            .unwrap();
-    });
-    let plan = run(&relay.endpoint, "net-up", &["--plan", "--nat", "none"], &net.stdout);
-    assert_eq!(plan.code, 3);
-    assert_eq!(plan.acts('~'), ["security group drift-lb (ingress:  -> 80 from 0.0.0.0/0)"]);
-    let _ = relay.calls();
-    let _ = run(&relay.endpoint, "net-up", &["--nat", "none"], &net.stdout).ok();
-    assert_eq!(count(&relay.mutations(), "ec2:AuthorizeSecurityGroupIngress"), 1);
-    let _ = run(&relay.endpoint, "net-up", &["--down"], &net.stdout).ok();
     assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
 }
 
