@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod app;
+pub mod caller;
 pub mod fault;
 pub mod hand;
 pub mod relay;
@@ -10,4 +11,4 @@ pub mod tool;
 pub use fault::{Faults, Moment};
 pub use hand::Hand;
 pub use relay::{Call, Relay};
-pub use tool::{Output, Pipe, run, run_in_danger};
+pub use tool::{Output, Pipe, run, script};

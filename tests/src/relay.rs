@@ -12,6 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::caller;
 use crate::fault::{Fate, Fates, Faults, Moment};
 
 /// One call as AWS sees it.
@@ -47,8 +48,6 @@ struct State {
     upstream: String,
     calls: Mutex<Vec<Call>>,
     fates: Mutex<Fates>,
-    /// The process that a fault may kill.
-    victim: Mutex<Option<u32>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,11 +99,6 @@ impl Relay {
         *lock(&self.state.fates) = Fates::of(faults);
     }
 
-    /// The process that [`Faults::kill`] is about.
-    pub fn threaten(&self, process: u32) {
-        *lock(&self.state.victim) = Some(process);
-    }
-
     /// Of those, the ones that change something, by name.
     #[must_use]
     pub fn mutations(&self) -> Vec<String> {
@@ -119,10 +113,10 @@ impl Default for Relay {
 }
 
 async fn serve(listener: TcpListener, state: Arc<State>) {
-    while let Ok((stream, _)) = listener.accept().await {
+    while let Ok((stream, peer)) = listener.accept().await {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
-            let answer = service_fn(|request| relay(request, &state));
+            let answer = service_fn(|request| relay(request, peer, &state));
             // A client that went away is no failure of the relay; an error of ours cuts the connection.
             let _ = server::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
@@ -141,7 +135,7 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-async fn relay(request: Request<Incoming>, state: &State) -> Result<Response<Full<Bytes>>, Cut> {
+async fn relay(request: Request<Incoming>, peer: SocketAddr, state: &State) -> Result<Response<Full<Bytes>>, Cut> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let (mut call, text) = (Call { action: action(&parts, &body), status: 0 }, String::from_utf8_lossy(&body).into_owned());
@@ -154,7 +148,7 @@ async fn relay(request: Request<Incoming>, state: &State) -> Result<Response<Ful
     let answer = match &fate {
         Fate::Refused { status, code, message } => protocol.refusal(*status, code, message),
         Fate::Cut(Moment::Before) => return Err(Cut),
-        Fate::Killed(Moment::Before) => return kill(state).await,
+        Fate::Killed(Moment::Before) => return kill(peer).await,
         Fate::Passes | Fate::Cut(Moment::After) | Fate::Killed(Moment::After) => {
             forward(Request::from_parts(parts, Full::new(body)), &state.upstream).await.unwrap_or_else(|_| {
                 let mut none = Response::new(Bytes::new());
@@ -174,14 +168,14 @@ async fn relay(request: Request<Incoming>, state: &State) -> Result<Response<Ful
     lock(&state.calls).push(call);
     match fate {
         Fate::Cut(_) => Err(Cut),
-        Fate::Killed(_) => kill(state).await,
+        Fate::Killed(_) => kill(peer).await,
         _ => Ok(Response::from_parts(parts, Full::new(shown))),
     }
 }
 
 /// Kills the tool; whoever asked never hears of it.
-async fn kill(state: &State) -> Result<Response<Full<Bytes>>, Cut> {
-    if let Some(process) = lock(&state.victim).take() {
+async fn kill(peer: SocketAddr) -> Result<Response<Full<Bytes>>, Cut> {
+    if let Some(process) = caller::of(peer) {
         let _ = std::process::Command::new("kill").args(["-9", &process.to_string()]).status();
     }
     std::future::pending().await

@@ -7,8 +7,6 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::Relay;
-
 /// In the order in which they deploy.
 pub const TOOLS: [&str; 6] = ["net-up", "cluster-up", "img-push", "svc-deploy", "scale-set", "alarms-set"];
 
@@ -66,28 +64,31 @@ pub fn run(endpoint: &str, tool: &str, args: &[&str], stdin: &str) -> Output {
     finish(start(endpoint, tool, args), stdin)
 }
 
-/// As [`run`], by way of a relay that may kill the tool; the code is 137 then.
+/// One of `scripts/`, with real pipes between the tools.
 #[must_use]
-pub fn run_in_danger(relay: &Relay, tool: &str, args: &[&str], stdin: &str) -> Output {
-    let child = start(&relay.endpoint, tool, args);
-    relay.threaten(child.id());
-    finish(child, stdin)
+pub fn script(endpoint: &str, name: &str, args: &[&str], stdin: &str) -> Output {
+    let tools = binary("").into_os_string().into_string().unwrap_or_default();
+    let path = format!("{tools}:{}", std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new(root().join("scripts").join(name));
+    finish(spawn(command.args(args).env("PATH", path), endpoint), stdin)
 }
 
 /// Starts a tool that waits for its document.
 #[must_use]
 pub fn start(endpoint: &str, tool: &str, args: &[&str]) -> Child {
-    Command::new(binary(tool))
-        .args(args)
-        // No test waits longer for one thing.
-        .args(["--timeout", "2m"])
+    // No test waits longer for one thing.
+    spawn(Command::new(binary(tool)).args(args).args(["--timeout", "2m"]), endpoint)
+}
+
+fn spawn(command: &mut Command, endpoint: &str) -> Child {
+    command
         .env("AWS_ENDPOINT_URL", endpoint)
         .current_dir(root().join("examples/shop"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| unreachable!("could not start {tool}: {error}"))
+        .unwrap_or_else(|error| unreachable!("could not start {command:?}: {error}"))
 }
 
 /// Gives a tool its document and waits for it.

@@ -169,7 +169,7 @@ fn cluster(stand: &mut Stand) {
         let data = aws_sdk_ec2::types::RequestLaunchTemplateData::builder().image_id("ami-12345678").build();
         let call = hand.ec2.create_launch_template_version().launch_template_name(APP).launch_template_data(data);
         let made = call.send().await?;
-        let number = made.launch_template_version().and_then(|version| version.version_number()).unwrap();
+        let number = made.launch_template_version().and_then(aws_sdk_ec2::types::LaunchTemplateVersion::version_number).unwrap();
         let call = hand.ec2.modify_launch_template().launch_template_name(APP).default_version(number.to_string());
         Ok(call.send().await.map(drop)?)
     });

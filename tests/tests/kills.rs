@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use tests::account::{holdings, nameless};
 use tests::tool::TOOLS;
-use tests::{Faults, Moment, Output, Relay, run, run_in_danger};
+use tests::{Faults, Moment, Output, Relay, run, script};
 
 /// Of the kill points, every so many; all of them with `ECS_PIPE_FULL=1`.
 fn stride() -> usize {
@@ -37,7 +37,7 @@ impl Victim<'_> {
     /// Kills the tool at its `n`-th changing call, and says whether it came so far.
     fn kill(&mut self, args: &[&str], stdin: &str, n: usize, moment: Moment) -> bool {
         self.relay.fail(Faults { kill: Some((n, moment)), ..Faults::default() });
-        let dead = run_in_danger(self.relay, self.tool, &[args, &["--no-wait"]].concat(), stdin);
+        let dead = self.run(args, stdin);
         self.relay.fail(Faults::default());
         assert!(dead.code == 137 || dead.code == 0, "{} at {n} {moment:?}: {}", self.tool, dead.stderr);
         assert!(dead.code == 0 || dead.stdout.is_empty(), "a killed tool leaves no document");
@@ -122,4 +122,45 @@ fn a_tool_that_is_killed_is_run_again_on_ec2() {
 #[test]
 fn a_tool_that_is_killed_is_run_again_on_fargate() {
     every_tool("killed-fargate", "fargate");
+}
+
+/// What is built, published and scaled, in as few calls as possible.
+fn small(name: &str) -> Value {
+    json!({"name": name, "x-net": {"nat": "none"}, "x-cluster": {"launch_type": "fargate"}, "services": {
+        "web": {"build": {"context": "./worker", "dockerfile_inline": "FROM busybox\nCMD exec httpd -f -p 80"}, "ports": ["80"]}}})
+}
+
+/// With real pipes: the stages behind a killed one find no document and touch nothing, and the whole pipe is run again.
+#[test]
+fn a_whole_pipe_that_is_killed_is_run_again() {
+    let (relay, app, mut points) = (Relay::new(), "killed-pipe", 0);
+    let doc = small(app).to_string();
+    let pipe = |name: &str, stdin: &str| script(&relay.endpoint, name, if name == "deploy" { &["--no-wait"] } else { &[] }, stdin);
+    let mut kill = |name: &str, stdin: &str, n: usize, moment: Moment| {
+        relay.fail(Faults { kill: Some((n, moment)), ..Faults::default() });
+        let dead = pipe(name, stdin);
+        relay.fail(Faults::default());
+        assert!(dead.code != 0 && dead.stdout.is_empty(), "{name} at {n} {moment:?}: {} {}", dead.code, dead.stderr);
+        points += 1;
+    };
+    let good = pipe("deploy", &doc).ok();
+    let (ups, wanted) = (relay.mutations().len(), holdings(&relay.endpoint, app));
+    let _ = pipe("teardown", &good.stdout).ok();
+    let downs = relay.mutations().len();
+    for moment in [Moment::Before, Moment::After] {
+        for n in (1..=ups).step_by(3 * stride()) {
+            kill("deploy", &doc, n, moment);
+            let again = pipe("deploy", &doc).ok();
+            assert_eq!(nameless(&again.stdout), nameless(&good.stdout), "killed {moment:?} changing call {n} of {ups}");
+            assert_eq!(holdings(&relay.endpoint, app), wanted, "killed {moment:?} changing call {n} of {ups}");
+            let _ = pipe("teardown", &again.stdout).ok();
+        }
+        for n in (1..=downs).step_by(3 * stride()) {
+            let live = pipe("deploy", &doc).ok().stdout;
+            kill("teardown", &live, n, moment);
+            let _ = pipe("teardown", &live).ok();
+            assert_eq!(holdings(&relay.endpoint, app), Vec::<String>::new(), "killed {moment:?} changing call {n} of {downs} of teardown");
+        }
+    }
+    eprintln!("whole pipe: killed at {points} points of {}, survived all", 2 * (ups + downs));
 }
