@@ -76,11 +76,20 @@ pub fn script(endpoint: &str, name: &str, args: &[&str], stdin: &str) -> Output 
 /// Starts a tool that waits for its document.
 #[must_use]
 pub fn start(endpoint: &str, tool: &str, args: &[&str]) -> Child {
-    // No test waits longer for one thing.
-    spawn(Command::new(binary(tool)).args(args).args(["--timeout", "2m"]), endpoint)
+    spawn(&mut command(tool, args), endpoint)
 }
 
-fn spawn(command: &mut Command, endpoint: &str) -> Child {
+#[must_use]
+pub fn command(tool: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(binary(tool));
+    // No test waits longer for one thing.
+    command.args(args).args(["--timeout", "2m"]);
+    command
+}
+
+/// Starts it where the example is, with pipes at its streams.
+#[must_use]
+pub fn spawn(command: &mut Command, endpoint: &str) -> Child {
     command
         .env("AWS_ENDPOINT_URL", endpoint)
         .current_dir(root().join("examples/shop"))

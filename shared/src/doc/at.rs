@@ -126,16 +126,27 @@ impl<'a> At<'a> {
     /// An error about the kind of thing that stands here.
     #[must_use]
     pub fn expected(&self, kind: &str) -> Error {
-        let mut found = self.value.to_string();
-        if found.len() > 60 {
-            found = found.chars().take(60).collect::<String>() + "…";
-        }
+        let found = match self.value {
+            Value::Object(_) => "an object".to_owned(),
+            Value::Array(_) => "a list".to_owned(),
+            Value::String(_) if self.may_be_secret() => "a string".to_owned(),
+            value => short(&value.to_string()),
+        };
         self.wrong(format!("expected {kind}, found {found}"))
+    }
+
+    /// People put passwords there, whatever the documentation says.
+    fn may_be_secret(&self) -> bool {
+        self.path.split(['.', '[']).any(|step| ["environment", "args", "secrets"].contains(&step))
     }
 
     fn below(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
+}
+
+fn short(text: &str) -> String {
+    if text.len() <= 60 { text.to_owned() } else { text.chars().take(60).collect::<String>() + "…" }
 }
 
 fn typed<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T> {
