@@ -377,6 +377,26 @@ def moto_app():
 
     EC2Backend.delete_nat_gateway = let_go
 
+    # moto lists what is deleted for ever, and becomes slower and slower; AWS does so for about an hour, here it is for two more VPCs.
+    delete_vpc, gone = EC2Backend.delete_vpc, []
+
+    def outlive(self, vpc_id):
+        vpc = delete_vpc(self, vpc_id)
+        gone.append(vpc_id)
+        if len(gone) > 2:
+            last = gone.pop(0)
+            for table in (self.nat_gateways, self.vpc_end_points, self.enis):
+                for id in [id for id, one in table.items() if one.vpc_id == last]:
+                    del table[id]
+            alive = {*self.vpcs, *self.route_tables, *self.internet_gateways, *self.nat_gateways, *self.vpc_end_points, *gone}
+            alive.update(id for nested in (self.subnets, self.groups) for table in nested.values() for id in table)
+            alive.update(address.allocation_id for address in self.addresses)
+            for id in [id for id in self.tags if re.match("(vpc|rtb|igw|nat|vpce|subnet|sg|eipalloc)-", id) and id not in alive]:
+                del self.tags[id]
+        return vpc
+
+    EC2Backend.delete_vpc = outlive
+
     # moto gives a new log group the tags of a deleted one of that name.
     delete_group = LogsBackend.delete_log_group
 

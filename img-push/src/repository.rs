@@ -166,7 +166,11 @@ impl ImgPush {
             call.send().await.tried(format!("tag the repository {name}")).map(drop)
         })
         .await?;
-        let diff = Diff::new().field("imageTagMutability", found.repository.image_tag_mutability(), Some(&mutability(wanted)));
+        let diff = Diff::new().field(
+            "imageTagMutability",
+            found.repository.image_tag_mutability().map(ImageTagMutability::as_str),
+            Some(mutability(wanted).as_str()),
+        );
         let put = async {
             self.ecr
                 .put_image_tag_mutability()

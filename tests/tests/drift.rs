@@ -22,6 +22,7 @@ struct Stand {
     hand: Hand,
     live: String,
     wanted: Vec<String>,
+    app: &'static str,
     mended: usize,
 }
 
@@ -30,7 +31,7 @@ impl Stand {
         let relay = Relay::before("ECS_PIPE_MOTO");
         let up = Pipe { args: vec!["--no-wait"], ..Pipe::up(&relay.endpoint) }.run_while_ok(&app().to_string()).ok();
         let (hand, wanted) = (Hand::at(&relay.endpoint), holdings(&relay.endpoint, APP));
-        Self { hand, wanted, live: up.stdout, mended: 0, relay }
+        Self { hand, wanted, live: up.stdout, app: APP, mended: 0, relay }
     }
 
     fn down(self) {
@@ -57,7 +58,7 @@ impl Stand {
         let mended = self.tool(tool, &[]).ok();
         let left = self.tool(tool, &["--plan"]);
         assert_eq!((left.code, left.stderr.as_str()), (0, ""), "{tool}: {says}");
-        assert_eq!(holdings(&self.relay.endpoint, APP), self.wanted, "{tool}: {says}");
+        assert_eq!(holdings(&self.relay.endpoint, self.app), self.wanted, "{tool}: {says}");
         // A thing that was made again may have another id, which the stages behind have to hear of.
         self.live = mended.stdout;
         self.mended += 1;
@@ -299,4 +300,45 @@ fn alarms(stand: &mut Stand) {
     stand.mends("alarms-set", "topic drift-alarms (tag team: none -> shop)", async |hand| {
         Ok(hand.sns.untag_resource().resource_arn(&topic).tag_keys("team").send().await.map(drop)?)
     });
+}
+
+/// The repository is looked at where images are really pushed.
+#[test]
+fn a_changed_repository_is_found_and_mended() {
+    use aws_sdk_ecr::types::{ImageScanningConfiguration, ImageTagMutability};
+    let relay = Relay::new();
+    let (hand, name) = (Hand::at(&relay.endpoint), "drift-images/web");
+    let doc = json!({"name": "drift-images", "x-tags": {"team": "shop"}, "services": {"web": {
+        "build": {"context": "./worker", "dockerfile_inline": "FROM busybox"}}}});
+    let live = run(&relay.endpoint, "img-push", &[], &doc.to_string()).ok().stdout;
+    let wanted = holdings(&relay.endpoint, "drift-images");
+    let mut stand = Stand { hand, wanted, live, mended: 0, app: "drift-images", relay };
+    stand.mends("img-push", "repository drift-images/web (lifecycle policy: none -> ", async |hand| {
+        Ok(hand.ecr.delete_lifecycle_policy().repository_name(name).send().await.map(drop)?)
+    });
+    stand.mends("img-push", "repository drift-images/web (imageTagMutability: MUTABLE -> IMMUTABLE)", async |hand| {
+        let call = hand.ecr.put_image_tag_mutability().repository_name(name).image_tag_mutability(ImageTagMutability::Mutable);
+        Ok(call.send().await.map(drop)?)
+    });
+    stand.mends("img-push", "repository drift-images/web (scanOnPush: false -> true)", async |hand| {
+        let off = ImageScanningConfiguration::builder().scan_on_push(false).build();
+        Ok(hand.ecr.put_image_scanning_configuration().repository_name(name).image_scanning_configuration(off).send().await.map(drop)?)
+    });
+    stand.mends("img-push", "repository drift-images/web (tag team: none -> shop)", async |hand| {
+        let arn = "arn:aws:ecr:us-east-1:000000000000:repository/drift-images/web";
+        Ok(hand.ecr.untag_resource().resource_arn(arn).tag_keys("team").send().await.map(drop)?)
+    });
+    stand.mends("img-push", "image drift-images/web:", async |hand| {
+        let tag = only_tag(hand, name).await?;
+        let image = aws_sdk_ecr::types::ImageIdentifier::builder().image_tag(tag).build();
+        Ok(hand.ecr.batch_delete_image().repository_name(name).image_ids(image).send().await.map(drop)?)
+    });
+    let _ = run(&stand.relay.endpoint, "img-push", &["--down"], &stand.live).ok();
+    assert_eq!(holdings(&stand.relay.endpoint, "drift-images"), Vec::<String>::new());
+}
+
+/// The tag of the one image that is there.
+async fn only_tag(hand: &Hand, repository: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let said = hand.ecr.list_images().repository_name(repository).send().await?;
+    Ok(said.image_ids().iter().find_map(|image| image.image_tag()).unwrap_or_default().to_owned())
 }
