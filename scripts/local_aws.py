@@ -46,6 +46,16 @@ class Call:
         return Call({**self.scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}, body)
 
 
+    def asking(self, operation, request):
+        """Another call of the same JSON service."""
+        body = json.dumps(request).encode()
+        other = {b"content-length": str(len(body)).encode()}
+        if target := dict(self.scope["headers"]).get(b"x-amz-target"):
+            other[b"x-amz-target"] = target.rpartition(b".")[0] + b"." + operation.encode()
+        headers = [(k, other.get(k.lower(), v)) for k, v in self.scope["headers"]]
+        return Call({**self.scope, "headers": headers}, body)
+
+
 async def ask(app, call):
     """Asks an emulator and gives its answer: status, headers, body."""
     told, answer = False, {"headers": [], "body": b""}
@@ -159,10 +169,17 @@ TAGS = {}  # of scalable targets, by ARN
 
 
 async def keep_tags(app, call):
-    """moto forgets the tags of scalable targets; AWS keeps them."""
+    """moto forgets the tags of scalable targets; AWS keeps them, and takes none with a target that is there already."""
+    request = json.loads(call.body)
+    if request.get("Tags"):
+        look = {"ServiceNamespace": request["ServiceNamespace"], "ResourceIds": [request["ResourceId"]]}
+        _, _, found = await ask(MOTO, call.asking("DescribeScalableTargets", look))
+        if json.loads(found)["ScalableTargets"]:
+            said = {"__type": "ValidationException", "message": "The scalable target that you tried to tag already exists."}
+            return 400, [(b"content-type", b"application/x-amz-json-1.1")], json.dumps(said).encode()
     status, headers, body = await ask(MOTO, call)
     if status == 200:
-        TAGS.setdefault(json.loads(body)["ScalableTargetARN"], {}).update(json.loads(call.body).get("Tags") or {})
+        TAGS.setdefault(json.loads(body)["ScalableTargetARN"], {}).update(request.get("Tags") or {})
     return status, headers, body
 
 
@@ -362,6 +379,7 @@ def ministack_app():
 @cache
 def moto_app():
     """moto, mended where nothing can be put in front of it."""
+    from moto.ec2.exceptions import ResourceAlreadyAssociatedError
     from moto.ec2.models import EC2Backend
     from moto.logs.models import LogsBackend
 
@@ -376,6 +394,17 @@ def moto_app():
         return nat
 
     EC2Backend.delete_nat_gateway = let_go
+
+    # moto takes the association of a subnet with another route table for the one that is asked for; AWS refuses.
+    associate = EC2Backend.associate_route_table
+
+    def one_table_a_subnet(self, route_table_id, gateway_id=None, subnet_id=None):
+        others = [table for id, table in self.route_tables.items() if id != route_table_id]
+        if subnet_id and any(subnet_id in table._associations.values() for table in others):
+            raise ResourceAlreadyAssociatedError(subnet_id)
+        return associate(self, route_table_id, gateway_id, subnet_id)
+
+    EC2Backend.associate_route_table = one_table_a_subnet
 
     # moto lists what is deleted for ever, and becomes slower and slower; AWS does so for about an hour, here it is for two more VPCs.
     delete_vpc, gone = EC2Backend.delete_vpc, []

@@ -1,7 +1,7 @@
 //! The alarms. Setting one overwrites all of it and forgets its state, so an alarm that is as wanted is not set again.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::types::{
@@ -31,6 +31,10 @@ const PERIOD: i32 = 60;
 const POINTS: i32 = 3;
 /// A service without tasks or requests has no data, which is no reason to wake anybody.
 const MISSING: &str = "notBreaching";
+/// Requests are counted.
+const SUM: &str = "Sum";
+/// How many are asked for their tags at the same time: CloudWatch has few calls a second for all of an account.
+const TAGS_AT_ONCE: usize = 20;
 /// How many one call of `DeleteAlarms` takes.
 const AT_ONCE: usize = 100;
 
@@ -62,6 +66,7 @@ pub async fn find(cloudwatch: &Client, run: &Run, wanted: Option<&Wanted>) -> Re
     let wished = wanted.map(|wanted| wishes(run, wanted)).unwrap_or_default().into_iter().map(|wish| wish.name).collect();
     let (pages, mut known) = try_join!(alarms, tags(cloudwatch, run, wished))?;
     let alarms: Vec<MetricAlarm> = pages.into_iter().flat_map(|page| page.metric_alarms.unwrap_or_default()).collect();
+    // Those that are not wanted, and one that another run has made between the two answers.
     let names = alarms.iter().filter_map(MetricAlarm::alarm_name);
     let others = names.filter(|name| !known.contains_key(*name)).map(str::to_owned).collect();
     known.extend(tags(cloudwatch, run, others).await?);
@@ -76,12 +81,16 @@ pub async fn find(cloudwatch: &Client, run: &Run, wanted: Option<&Wanted>) -> Re
 }
 
 async fn tags(cloudwatch: &Client, run: &Run, names: Vec<String>) -> Result<BTreeMap<String, Vec<Tag>>> {
-    let found = try_join_all(names.into_iter().map(async |name| {
-        let said = cloudwatch.list_tags_for_resource().resource_arn(arn(run, &name)?).send().await;
-        let said = if_found(said.tried(format!("read the tags of the alarm {name}")))?;
-        Ok::<_, Error>((name, said.and_then(|said| said.tags).unwrap_or_default()))
-    }));
-    Ok(found.await?.into_iter().collect())
+    let mut tags = BTreeMap::new();
+    for some in names.chunks(TAGS_AT_ONCE) {
+        let found = try_join_all(some.iter().map(async |name| {
+            let said = cloudwatch.list_tags_for_resource().resource_arn(arn(run, name)?).send().await;
+            let said = if_found(said.tried(format!("read the tags of the alarm {name}")))?;
+            Ok::<_, Error>(said.map(|said| (name.clone(), said.tags.unwrap_or_default())))
+        }));
+        tags.extend(found.await?.into_iter().flatten());
+    }
+    Ok(tags)
 }
 
 fn arn(run: &Run, name: &str) -> Result<String> {
@@ -188,11 +197,9 @@ impl AlarmsSet {
             .field("actions enabled", found.alarm.actions_enabled(), Some(true));
         // In a plan of a new topic its ARN is not known yet.
         if !(run.is_planning() && tells_topic && self.alarms.borrow().topic_arn.is_none()) {
-            let mut was = found.alarm.alarm_actions().to_vec();
-            let mut now = actions.to_vec();
-            was.sort();
-            now.sort();
-            diff = diff.field("actions", was, now);
+            let sorted = |actions: &[String]| actions.iter().cloned().collect::<BTreeSet<_>>();
+            diff = diff.field("actions", sorted(found.alarm.alarm_actions()), sorted(actions));
+            diff = diff.field("OK actions", sorted(found.alarm.ok_actions()), sorted(actions));
         }
         if diff.is_empty() {
             run.found("alarm", &wish.name);
@@ -222,8 +229,8 @@ impl AlarmsSet {
     }
 
     pub async fn alarms_down(&self, run: &Run) -> Result<()> {
-        let ours: Vec<String> = self.found.alarms.iter().filter(|(_, found)| found.ours).map(|(name, _)| name.clone()).collect();
-        self.delete(run, &ours).await
+        let ours = self.found.alarms.iter().filter(|(name, found)| run.goes("alarm", name, found.ours));
+        self.delete(run, &ours.map(|(name, _)| name.clone()).collect::<Vec<_>>()).await
     }
 
     async fn delete(&self, run: &Run, names: &[String]) -> Result<()> {
@@ -250,7 +257,7 @@ fn errors(balancer: &str) -> Vec<MetricDataQuery> {
             .metric_name(name)
             .dimensions(Dimension::builder().name("LoadBalancer").value(balancer).build())
             .build();
-        let stat = MetricStat::builder().metric(metric).period(PERIOD).stat("Sum").build();
+        let stat = MetricStat::builder().metric(metric).period(PERIOD).stat(SUM).build();
         MetricDataQuery::builder().id(id).metric_stat(stat).return_data(false).build()
     };
     // Where nothing went wrong there is no data point of errors, which is 0, not unknown.
@@ -295,7 +302,9 @@ fn shape(alarm: &MetricAlarm) -> String {
         let metrics = alarm.metrics().iter().filter_map(|query| query.metric_stat()?.metric());
         let mut balancers: Vec<&str> = metrics.flat_map(Metric::dimensions).filter_map(Dimension::value).collect();
         balancers.dedup();
-        format!("{expression} of {}", balancers.join(" "))
+        let sums = alarm.metrics().iter().filter_map(MetricDataQuery::metric_stat);
+        let odd = sums.filter(|stat| stat.period() != Some(PERIOD) || stat.stat() != Some(SUM)).count();
+        format!("{expression} of {}{}", balancers.join(" "), if odd == 0 { "" } else { ", not summed by the minute" })
     };
     let sign = if alarm.comparison_operator() == Some(&ComparisonOperator::GreaterThanThreshold) { ">" } else { "?" };
     let (points, of) = (alarm.datapoints_to_alarm().unwrap_or_default(), alarm.evaluation_periods().unwrap_or_default());

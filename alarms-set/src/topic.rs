@@ -37,7 +37,12 @@ pub async fn find(sns: &Client, run: &Run) -> Result<Found> {
     if topic.is_none() {
         return Ok(Found::default());
     }
-    let tags = tags.and_then(|said| said.tags).unwrap_or_default();
+    let tags = match tags {
+        Some(said) => said,
+        // Made by another run between the two answers.
+        None => sns.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}"))?,
+    };
+    let tags = tags.tags.unwrap_or_default();
     Ok(Found { arn: Some(arn), ours: run.is_ours(tags.iter().map(pair)), tags, subscriptions: subscriptions.unwrap_or_default() })
 }
 
@@ -109,7 +114,8 @@ impl AlarmsSet {
 
     /// With its subscriptions.
     pub async fn topic_down(&self, run: &Run) -> Result<()> {
-        let Some(arn) = self.found.topic.arn.as_ref().filter(|_| self.found.topic.ours) else { return Ok(()) };
+        let found = &self.found.topic;
+        let Some(arn) = found.arn.as_ref().filter(|arn| run.goes("topic", arn, found.ours)) else { return Ok(()) };
         let delete = async { self.sns.delete_topic().topic_arn(arn).send().await.tried(format!("delete the topic {arn}")).map(drop) };
         run.delete("topic", &name(run), delete).await
     }

@@ -126,7 +126,7 @@ impl ClusterUp {
     /// ECS never takes its protection from instances (aws/containers-roadmap 2862), so that is done here first.
     pub async fn group_down(&self, run: &Run) -> Result<()> {
         let Some(group) = &self.found.group else { return Ok(()) };
-        if !run.is_ours(group.tags().iter().map(|tag| (tag.key(), tag.value()))) {
+        if !run.goes("Auto Scaling group", &run.app, run.is_ours(group.tags().iter().map(|tag| (tag.key(), tag.value())))) {
             return Ok(());
         }
         let delete = async {
@@ -216,6 +216,7 @@ fn sorted(ids: &str) -> String {
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html>
 fn wanted_tags(run: &Run) -> Vec<(String, String)> {
     let mut pairs = run.tags("instances");
+    pairs.retain(|(key, _)| key != "AmazonECSManaged");
     pairs.push(("AmazonECSManaged".to_owned(), String::new()));
     pairs
 }

@@ -94,10 +94,10 @@ impl ClusterUp {
     /// Waits until it is gone: until then the Auto Scaling group is in its hands.
     pub async fn provider_down(&self, run: &Run) -> Result<()> {
         let Some(found) = &self.found.provider else { return Ok(()) };
-        if !run.is_ours(found.tags().iter().map(|tag| (tag.key(), tag.value()))) {
+        let name = name(run);
+        if !run.goes("capacity provider", &name, run.is_ours(found.tags().iter().map(|tag| (tag.key(), tag.value())))) {
             return Ok(());
         }
-        let name = name(run);
         let delete = async {
             // A cluster lets go of it a moment after it was told to.
             let held = |error: &Error| error.is_code("ResourceInUseException") || error.says("in use") || error.says("associated with");

@@ -139,7 +139,7 @@ impl ClusterUp {
     }
 
     pub async fn cluster_down(&self, run: &Run) -> Result<()> {
-        if self.ours(run).is_none() {
+        if self.found.cluster.is_none() || !run.goes("cluster", &run.app, self.ours(run).is_some()) {
             return Ok(());
         }
         // Instances leave the cluster a minute or two after they are told to stop.

@@ -104,15 +104,15 @@ impl ClusterUp {
     async fn keep_role(&self, run: &Run, role: &Role) -> Result<String> {
         let name = role.role_name();
         run.found("role", name);
+        let was = role.assume_role_policy_document().and_then(shared::policy::decode);
+        run.change("role", name, &Diff::new().policy("trust", was.as_ref(), &trust()), async {
+            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust().to_string());
+            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
+        })
+        .await?;
         run.settle_tags("role", name, run.tags("instance"), role.tags().iter().map(pair), async |missing| {
             let call = self.iam.tag_role().role_name(name).set_tags(Some(tags(missing)?));
             call.send().await.tried(format!("tag the role {name}")).map(drop)
-        })
-        .await?;
-        let was = role.assume_role_policy_document().and_then(shared::policy::decode);
-        run.change("role", name, &Diff::new().json("trust", was.as_ref(), &trust()), async {
-            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust().to_string());
-            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
         })
         .await?;
         Ok(role.arn().to_owned())
@@ -203,7 +203,7 @@ impl ClusterUp {
 
     pub async fn instance_role_down(&self, run: &Run) -> Result<()> {
         let (found, name) = (&self.found.instance_role, name(run));
-        if found.profile.as_ref().is_some_and(|profile| run.is_ours(profile.tags().iter().map(pair))) {
+        if found.profile.as_ref().is_some_and(|profile| run.goes("instance profile", &name, run.is_ours(profile.tags().iter().map(pair)))) {
             let delete = async {
                 for role in found.profile.iter().flat_map(aws_sdk_iam::types::InstanceProfile::roles) {
                     let role = role.role_name();
@@ -221,7 +221,7 @@ impl ClusterUp {
             run.delete("instance profile", &name, delete).await?;
         }
         let Some(role) = &found.role else { return Ok(()) };
-        if !run.is_ours(role.tags().iter().map(pair)) {
+        if !run.goes("role", &name, run.is_ours(role.tags().iter().map(pair))) {
             return Ok(());
         }
         let delete = async {

@@ -62,22 +62,27 @@ async fn one(ecr: &Client, run: &Run, wish: &Wish) -> Result<Option<FoundReposit
     };
     let (repository, tags, lifecycle, image) = try_join!(repository, tags_of(ecr, run, name), lifecycle, image)?;
     let Some(repository) = repository.and_then(|said| said.repositories().first().cloned()) else { return Ok(None) };
+    let tags = match tags {
+        Some(tags) => tags,
+        // Made by another run between the two answers.
+        None => tags_of(ecr, run, name).await?.unwrap_or_default(),
+    };
     let lifecycle = lifecycle.and_then(|said| serde_json::from_str(said.lifecycle_policy_text().unwrap_or_default()).ok());
     let digest = image.and_then(|said| said.image_details().first().and_then(ImageDetail::image_digest).map(str::to_owned));
     Ok(Some(FoundRepository { repository, ours: is_ours(run, &tags), tags, lifecycle, digest }))
 }
 
 async fn with_tags(ecr: &Client, run: &Run, repository: Repository) -> Result<FoundRepository> {
-    let tags = tags_of(ecr, run, repository.repository_name().unwrap_or_default()).await?;
+    let tags = tags_of(ecr, run, repository.repository_name().unwrap_or_default()).await?.unwrap_or_default();
     Ok(FoundRepository { repository, ours: is_ours(run, &tags), tags, lifecycle: None, digest: None })
 }
 
 /// Asked by the ARN that the name gives, so that it need not wait for the repository to be found.
-async fn tags_of(ecr: &Client, run: &Run, name: &str) -> Result<Vec<Tag>> {
+async fn tags_of(ecr: &Client, run: &Run, name: &str) -> Result<Option<Vec<Tag>>> {
     run.ask_caller().await?;
     let arn = run.arn("ecr", &format!("repository/{name}"))?;
     let said = if_found(ecr.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}")))?;
-    Ok(said.and_then(|said| said.tags).unwrap_or_default())
+    Ok(said.map(|said| said.tags.unwrap_or_default()))
 }
 
 fn is_ours(run: &Run, tags: &[Tag]) -> bool {
@@ -199,7 +204,7 @@ impl ImgPush {
 
     /// With all their images, which is what `force` says.
     pub async fn repositories_down(&self, run: &Run) -> Result<()> {
-        each(self.found.iter().filter(|(_, found)| found.ours), async |(name, _)| {
+        each(self.found.iter().filter(|(name, found)| run.goes("repository", name, found.ours)), async |(name, _)| {
             let delete = async {
                 self.ecr
                     .delete_repository()

@@ -34,7 +34,7 @@ impl NetUp {
         all.sort_unstable();
         for (_, other) in all.into_iter().take_while(|(_, id)| *id != mine) {
             // The tags of what is gone are listed for a while.
-            if !self.is_there(&kind, other).await? {
+            if !self.is_there(run, &kind, other).await? {
                 continue;
             }
             run.note(&format!(
@@ -47,22 +47,23 @@ impl NetUp {
         Ok(mine)
     }
 
-    async fn is_there(&self, kind: &ResourceType, id: &str) -> Result<bool> {
+    /// Whether it is there and still the app's: somebody may have taken its tags away.
+    async fn is_there(&self, run: &Run, kind: &ResourceType, id: &str) -> Result<bool> {
         let doing = format!("look at {id}, which another run may have made");
         let ec2 = &self.ec2;
+        let ours = |tags: &[Tag]| run.is_ours(tags.iter().map(tag::pair));
         let there = match kind {
-            ResourceType::Vpc => {
-                if_found(ec2.describe_vpcs().vpc_ids(id).send().await.tried(doing))?.is_some_and(|said| !said.vpcs().is_empty())
-            }
+            ResourceType::Vpc => if_found(ec2.describe_vpcs().vpc_ids(id).send().await.tried(doing))?
+                .is_some_and(|said| said.vpcs().iter().any(|one| ours(one.tags()))),
             ResourceType::InternetGateway => if_found(ec2.describe_internet_gateways().internet_gateway_ids(id).send().await.tried(doing))?
-                .is_some_and(|said| !said.internet_gateways().is_empty()),
+                .is_some_and(|said| said.internet_gateways().iter().any(|one| ours(one.tags()))),
             ResourceType::ElasticIp => if_found(ec2.describe_addresses().allocation_ids(id).send().await.tried(doing))?
-                .is_some_and(|said| !said.addresses().is_empty()),
+                .is_some_and(|said| said.addresses().iter().any(|one| ours(one.tags()))),
             ResourceType::RouteTable => if_found(ec2.describe_route_tables().route_table_ids(id).send().await.tried(doing))?
-                .is_some_and(|said| !said.route_tables().is_empty()),
+                .is_some_and(|said| said.route_tables().iter().any(|one| ours(one.tags()))),
             // A deleted one is listed for a while, in that state.
             _ => if_found(ec2.describe_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(doing))?
-                .is_some_and(|said| said.vpc_endpoints().iter().any(crate::endpoint::is_alive)),
+                .is_some_and(|said| said.vpc_endpoints().iter().any(|one| crate::endpoint::is_alive(one) && ours(one.tags()))),
         };
         Ok(there)
     }

@@ -18,8 +18,8 @@ use crate::{NetUp, tag};
 /// The log group and the role are only looked for when they are asked for or taken down.
 pub struct Found {
     flow_logs: Vec<FlowLog>,
-    group: Option<LogGroup>,
-    group_tags: HashMap<String, String>,
+    /// With its tags.
+    group: Option<(LogGroup, HashMap<String, String>)>,
     role: Option<Role>,
     /// What the role may do.
     policy: Option<Value>,
@@ -64,7 +64,11 @@ pub async fn find(
         let call = logs.describe_log_groups().log_group_name_prefix(group_name(run));
         let items = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
         let groups = items.tried(format!("look for the log group {}", group_name(run)))?;
-        Ok(groups.into_iter().find(|group| group.log_group_name() == Some(&group_name(run))))
+        let Some(group) = groups.into_iter().find(|group| group.log_group_name() == Some(&group_name(run))) else { return Ok(None) };
+        run.ask_caller().await?;
+        let arn = group_arn(run)?;
+        let said = logs.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}"))?;
+        Ok(Some((group, said.tags.unwrap_or_default())))
     };
     let name = role_name(run);
     let role = async {
@@ -82,18 +86,9 @@ pub async fn find(
         let said = if_found(call.send().await.tried(format!("read the policy of the role {name}")))?;
         Ok(said.and_then(|said| shared::policy::decode(said.policy_document())))
     };
-    let group_tags = async {
-        if !asked {
-            return Ok(HashMap::new());
-        }
-        run.ask_caller().await?;
-        let arn = group_arn(run)?;
-        let said = if_found(logs.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}")))?;
-        Ok(said.and_then(|said| said.tags).unwrap_or_default())
-    };
-    let (flow_logs, group, group_tags, role, policy) = futures_util::try_join!(flow_logs, group, group_tags, role, policy)?;
+    let (flow_logs, group, role, policy) = futures_util::try_join!(flow_logs, group, role, policy)?;
     let flow_logs = flow_logs.into_iter().filter(|one| run.is_ours(one.tags().iter().map(tag::pair))).collect();
-    Ok(Found { flow_logs, group, group_tags, role, policy })
+    Ok(Found { flow_logs, group, role, policy })
 }
 
 impl NetUp {
@@ -106,12 +101,11 @@ impl NetUp {
 
     async fn flow_log_group_up(&self, run: &Run, days: i32) -> Result<()> {
         let name = group_name(run);
-        if self.found.flow_log.group.is_some() {
-            if !self.group_is_ours(run) {
+        if let Some((_, found)) = &self.found.flow_log.group {
+            if !run.is_ours(pairs(found)) {
                 return Err(run.foreign("log group", &name));
             }
-            let found = self.found.flow_log.group_tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())));
-            run.settle_tags("log group", &name, run.tags("flow-logs"), found, async |missing| {
+            run.settle_tags("log group", &name, run.tags("flow-logs"), pairs(found), async |missing| {
                 let call = self.logs.tag_resource().resource_arn(group_arn(run)?).set_tags(Some(missing.into_iter().collect()));
                 call.send().await.tried(format!("tag the log group {name}")).map(drop)
             })
@@ -126,16 +120,12 @@ impl NetUp {
                 return Ok(());
             }
         }
-        let was = self.found.flow_log.group.as_ref().and_then(LogGroup::retention_in_days);
+        let was = self.found.flow_log.group.as_ref().and_then(|(group, _)| group.retention_in_days());
         run.change("log group", &name, &Diff::new().field("retentionInDays", was, Some(days)), async {
             let call = self.logs.put_retention_policy().log_group_name(&name).retention_in_days(days);
             call.send().await.tried(format!("set the retention of {name}")).map(drop)
         })
         .await
-    }
-
-    fn group_is_ours(&self, run: &Run) -> bool {
-        run.is_ours(self.found.flow_log.group_tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str()))))
     }
 
     async fn flow_log_role_up(&self, run: &Run) -> Result<()> {
@@ -151,7 +141,7 @@ impl NetUp {
         let on = group_arn(run)?;
         let on = [on.clone(), format!("{on}:*")];
         let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": on}]});
-        run.change("role", &name, &Diff::new().json(POLICY, found.policy.as_ref(), &policy), async {
+        run.change("role", &name, &Diff::new().policy(POLICY, found.policy.as_ref(), &policy), async {
             // The role, made a moment ago, is not known everywhere yet.
             while_not_yet(run, "the role to be visible", Error::is_gone, async || {
                 let call = self.iam.put_role_policy().role_name(&name).policy_name(POLICY).policy_document(policy.to_string());
@@ -173,15 +163,15 @@ impl NetUp {
     async fn keep_role(&self, run: &Run, role: &Role) -> Result<()> {
         let name = role.role_name();
         run.found("role", name);
+        let (was, trust) = (role.assume_role_policy_document().and_then(shared::policy::decode), trust(run)?);
+        run.change("role", name, &Diff::new().policy("trust", was.as_ref(), &trust), async {
+            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust.to_string());
+            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
+        })
+        .await?;
         run.settle_tags("role", name, run.tags("flow-logs"), role.tags().iter().map(pair), async |missing| {
             let call = self.iam.tag_role().role_name(name).set_tags(Some(role_tags(missing)?));
             call.send().await.tried(format!("tag the role {name}")).map(drop)
-        })
-        .await?;
-        let (was, trust) = (role.assume_role_policy_document().and_then(shared::policy::decode), trust(run)?);
-        run.change("role", name, &Diff::new().json("trust", was.as_ref(), &trust), async {
-            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust.to_string());
-            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
         })
         .await
     }
@@ -246,14 +236,15 @@ impl NetUp {
 
     pub async fn flow_log_parts_down(&self, run: &Run) -> Result<()> {
         let Found { group, role, .. } = &self.found.flow_log;
-        if group.is_some() && self.group_is_ours(run) {
-            let name = group_name(run);
+        let name = group_name(run);
+        if group.as_ref().is_some_and(|(_, tags)| run.goes("log group", &name, run.is_ours(pairs(tags)))) {
             let delete = async {
                 self.logs.delete_log_group().log_group_name(&name).send().await.tried(format!("delete the log group {name}")).map(drop)
             };
             run.delete("log group", &name, delete).await?;
         }
-        let Some(role) = role.as_ref().filter(|role| run.is_ours(role.tags().iter().map(pair))) else { return Ok(()) };
+        let goes = |role: &&Role| run.goes("role", role.role_name(), run.is_ours(role.tags().iter().map(pair)));
+        let Some(role) = role.as_ref().filter(goes) else { return Ok(()) };
         let name = role.role_name();
         let delete = async {
             let call = self.iam.delete_role_policy().role_name(name).policy_name(POLICY);
@@ -262,6 +253,10 @@ impl NetUp {
         };
         run.delete("role", name, delete).await
     }
+}
+
+fn pairs(tags: &HashMap<String, String>) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
+    tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())))
 }
 
 fn role_tags(tags: Vec<(String, String)>) -> Result<Vec<Tag>> {

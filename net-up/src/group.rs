@@ -116,18 +116,16 @@ impl NetUp {
         let missing: Vec<&Rule> = wanted.difference(&found).collect();
         let extra: Vec<&Rule> = found.difference(&wanted).collect();
         let diff = Diff::new().field("ingress", texts(&extra), texts(&missing));
-        self.settle_way_out(run, name, id).await?;
         run.change("security group", &run.named(name), &diff, async {
-            if !missing.is_empty() {
-                self.authorize(run, id, &missing).await?;
-            }
+            // What lets somebody in who must not goes first.
             if !extra.is_empty() {
                 let call = self.ec2.revoke_security_group_ingress().group_id(id).set_ip_permissions(Some(permissions(&extra)));
-                call.send().await.tried(format!("take the rules {} from {id}", texts(&extra)))?;
+                if_found(call.send().await.tried(format!("take the rules {} from {id}", texts(&extra))))?;
             }
-            Ok(())
+            if missing.is_empty() { Ok(()) } else { self.authorize(run, id, &missing).await }
         })
-        .await
+        .await?;
+        self.settle_way_out(run, name, id).await
     }
 
     /// Out to anywhere, as AWS makes a group; other ways out that somebody added stay.
@@ -135,7 +133,7 @@ impl NetUp {
         let Some(found) = self.found.groups.ours.get(name) else { return Ok(()) };
         let anywhere = Rule { protocol: "-1".to_owned(), from: -1, to: -1, source: Source::V4("0.0.0.0/0".to_owned()) };
         let missing: Vec<&Rule> = Some(&anywhere).into_iter().filter(|rule| !rules(found.ip_permissions_egress()).contains(rule)).collect();
-        run.change("security group", &run.named(name), &Diff::new().field("egress", "", texts(&missing)), async {
+        run.change("security group", &run.named(name), &Diff::new().field("egress", "", texts(&missing).replace(" from ", " to ")), async {
             let call = self.ec2.authorize_security_group_egress().group_id(id).set_ip_permissions(Some(permissions(&missing)));
             call.send().await.tried(format!("give {id} its way out")).map(drop)
         })
@@ -183,7 +181,7 @@ impl NetUp {
             rules(group.ip_permissions()),
             rules(group.ip_permissions_egress()),
         );
-        let diff = Diff::new().field("ingress", texts(&ingress), "").field("egress", texts(&egress), "");
+        let diff = Diff::new().field("ingress", texts(&ingress), "").field("egress", texts(&egress).replace(" from ", " to "), "");
         run.change("default security group", &id, &diff, async {
             if !ingress.is_empty() {
                 let call = self.ec2.revoke_security_group_ingress().group_id(&id).set_ip_permissions(Some(permissions(&ingress)));

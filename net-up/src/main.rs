@@ -259,6 +259,7 @@ const GRANTS: &[Grant] = &[
             "ec2:ModifyVpcEndpoint",
             "ec2:ReleaseAddress",
             "ec2:ReplaceRoute",
+            "ec2:ReplaceRouteTableAssociation",
             "ec2:RevokeSecurityGroupEgress",
             "ec2:RevokeSecurityGroupIngress",
         ],

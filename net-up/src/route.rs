@@ -191,16 +191,23 @@ impl NetUp {
         let diff = Diff::new().field("subnet", None, Some(subnet));
         // Table and subnet, made a moment ago, are not known everywhere yet.
         let associate = while_not_yet(run, "the subnet to be visible", Error::is_gone, async || {
-            self.ec2
-                .associate_route_table()
-                .route_table_id(table)
-                .subnet_id(subnet)
-                .send()
-                .await
-                .tried(format!("give {subnet} the route table {table}"))
-                .map(drop)
+            let call = self.ec2.associate_route_table().route_table_id(table).subnet_id(subnet);
+            match call.send().await.tried(format!("give {subnet} the route table {table}")) {
+                // Somebody has given it another one.
+                Err(error) if error.is_code("Resource.AlreadyAssociated") => self.associate_instead(table, subnet).await,
+                other => other.map(drop),
+            }
         });
         run.change("route table", &run.named(name), &diff, associate).await
+    }
+
+    async fn associate_instead(&self, table: &str, subnet: &str) -> Result<()> {
+        let call = self.ec2.describe_route_tables().filters(tag::filter("association.subnet-id", subnet));
+        let said = call.send().await.tried(format!("look for the route table of {subnet}"))?;
+        let other = said.route_tables().iter().flat_map(RouteTable::associations).find(|one| one.subnet_id() == Some(subnet));
+        let id = given(other.and_then(|one| one.route_table_association_id()), "the id of its route table's association")?;
+        let call = self.ec2.replace_route_table_association().association_id(id).route_table_id(table);
+        call.send().await.tried(format!("give {subnet} the route table {table} instead of another one")).map(drop)
     }
 
     /// Frees the subnets of their table; the routes themselves go with it.

@@ -21,17 +21,14 @@ pub async fn find(groups: &Client, run: &Run, wanted: Option<&Wanted>) -> Result
     if wanted.is_some_and(|wanted| wanted.instances.is_none()) {
         return Ok(Found::default());
     }
+    let name = wanted.and_then(|wanted| wanted.instances.as_ref()).map_or(&run.app, |instances| &instances.group);
     let group = async {
-        groups
-            .describe_auto_scaling_groups()
-            .auto_scaling_group_names(&run.app)
-            .send()
-            .await
-            .tried(format!("look for the Auto Scaling group {}", run.app))
+        let said = groups.describe_auto_scaling_groups().auto_scaling_group_names(name).send().await;
+        said.tried(format!("look for the Auto Scaling group {name}"))
     };
     let policy = async {
-        let said = groups.describe_policies().auto_scaling_group_name(&run.app).policy_names(POLICY).send().await;
-        if_found(said.tried(format!("look for the scaling policy of the Auto Scaling group {}", run.app)))
+        let said = groups.describe_policies().auto_scaling_group_name(name).policy_names(POLICY).send().await;
+        if_found(said.tried(format!("look for the scaling policy of the Auto Scaling group {name}")))
     };
     let (group, policy) = try_join!(group, policy)?;
     Ok(Found {
@@ -40,12 +37,17 @@ pub async fn find(groups: &Client, run: &Run, wanted: Option<&Wanted>) -> Result
     })
 }
 
+fn is_of_app(run: &Run, group: &AutoScalingGroup) -> bool {
+    run.is_of_app(group.tags().iter().map(|tag| (tag.key(), tag.value())))
+}
+
 impl ScaleSet {
     pub async fn group_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(instances) = &wanted.instances else { return Ok(()) };
         self.scale.borrow_mut().instances =
             Some(ScaledInstances { auto_scaling_group: instances.group.clone(), min: instances.min, max: instances.max });
         match &self.found.group.group {
+            Some(found) if !is_of_app(run, found) => return Err(run.foreign("Auto Scaling group", &instances.group)),
             Some(found) => self.settle_bounds(run, instances, found).await?,
             // In a plan it is there as soon as cluster-up has made it.
             None if run.is_planning() => {}
@@ -82,8 +84,17 @@ impl ScaleSet {
                 run.create("scaling policy", &what, async { self.put_policy(instances, cpu).await.map(|()| what.clone()) }).await.map(drop)
             }
             (Some(cpu), Some(found)) => {
-                let was = found.target_tracking_configuration().and_then(TargetTrackingConfiguration::target_value);
-                run.change("scaling policy", &what, &Diff::new().field("cpu", was, Some(cpu)), self.put_policy(instances, cpu)).await
+                let config = found.target_tracking_configuration();
+                let metric = config.and_then(TargetTrackingConfiguration::predefined_metric_specification);
+                let diff = Diff::new()
+                    .field("cpu", config.and_then(TargetTrackingConfiguration::target_value), Some(cpu))
+                    .field(
+                        "metric",
+                        metric.and_then(PredefinedMetricSpecification::predefined_metric_type),
+                        Some(&MetricType::AsgAverageCpuUtilization),
+                    )
+                    .field("disableScaleIn", config.and_then(TargetTrackingConfiguration::disable_scale_in).unwrap_or(false), false);
+                run.change("scaling policy", &what, &diff, self.put_policy(instances, cpu)).await
             }
         }
     }
@@ -106,7 +117,7 @@ impl ScaleSet {
 
     /// The bounds stay: the group is `cluster-up`'s.
     pub async fn group_down(&self, run: &Run) -> Result<()> {
-        if self.found.group.policy.is_none() {
+        if self.found.group.policy.is_none() || !self.found.group.group.as_ref().is_some_and(|group| is_of_app(run, group)) {
             return Ok(());
         }
         let delete = async {

@@ -22,6 +22,9 @@ pub struct FoundTarget {
     tags: HashMap<String, String>,
 }
 
+/// How many one call of `DescribeScalableTargets` takes.
+const AT_ONCE: usize = 50;
+
 pub async fn find(application: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let call = application
         .describe_scalable_targets()
@@ -32,14 +35,22 @@ pub async fn find(application: &Client, run: &Run, wanted: Option<&Wanted>) -> R
     if ids.as_ref().is_some_and(Vec::is_empty) {
         return Ok(Found::new());
     }
-    let items = call.set_resource_ids(ids).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let some: Vec<Option<Vec<String>>> =
+        ids.map_or_else(|| vec![None], |ids| ids.chunks(AT_ONCE).map(|some| Some(some.to_vec())).collect());
+    let found = try_join_all(some.into_iter().map(async |ids| {
+        let items = call.clone().set_resource_ids(ids).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        items.tried("look for the scalable targets")
+    }));
     let prefix = format!("service/{}/", run.app);
-    let of_cluster = items.tried("look for the scalable targets")?.into_iter().filter(|target| target.resource_id().starts_with(&prefix));
+    let of_cluster = found.await?.into_iter().flatten().filter(|target| target.resource_id().starts_with(&prefix));
     let found = try_join_all(of_cluster.map(async |target| {
-        let arn = target.scalable_target_arn().unwrap_or_default();
-        let said = application.list_tags_for_resource().resource_arn(arn).send().await;
-        let said = if_found(said.tried(format!("read the tags of {arn}")))?;
-        let tags = said.and_then(|said| said.tags).unwrap_or_default();
+        let mut tags = HashMap::new();
+        // One from before there were ARNs has no tags either.
+        if let Some(arn) = target.scalable_target_arn() {
+            let said =
+                if_found(application.list_tags_for_resource().resource_arn(arn).send().await.tried(format!("read the tags of {arn}")))?;
+            tags = said.and_then(|said| said.tags).unwrap_or_default();
+        }
         Ok::<_, Error>((target.resource_id().to_owned(), FoundTarget { target, tags }))
     }));
     Ok(found.await?.into_iter().collect())
@@ -100,7 +111,8 @@ impl ScaleSet {
     }
 
     pub async fn targets_down(&self, run: &Run) -> Result<()> {
-        each(self.found.targets.iter().filter(|(_, found)| run.is_ours(found.tags())), async |(id, _)| {
+        let ours = self.found.targets.iter().filter(|(id, found)| run.goes("scalable target", id, run.is_ours(found.tags())));
+        each(ours, async |(id, _)| {
             let delete = async {
                 let call = self.application.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs).resource_id(id);
                 call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount)

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::policy;
+
 /// Characters of a value that are shown; a policy would fill the screen.
 const LONGEST: usize = 100;
 
@@ -31,6 +33,12 @@ impl Diff {
     #[must_use]
     pub fn json(self, name: &str, found: Option<&Value>, wanted: &Value) -> Self {
         if found == Some(wanted) { self } else { self.field(name, found.map(Value::to_string), Some(wanted.to_string())) }
+    }
+
+    /// Compares an IAM policy.
+    #[must_use]
+    pub fn policy(self, name: &str, found: Option<&Value>, wanted: &Value) -> Self {
+        if found.map(policy::plain) == Some(policy::plain(wanted)) { self } else { self.json(name, found, wanted) }
     }
 
     #[must_use]

@@ -239,6 +239,9 @@ fn unanswered(context: &str, doing: &str) -> Error {
     }
 }
 
+/// The same in words: ECS of a service, Application Auto Scaling of a scalable target.
+const EXISTS_SAYS: &[&str] = &["was not idempotent", "that you tried to tag already exists"];
+
 fn kind_of(code: &str, message: &str, status: u16) -> Kind {
     if DENIED.contains(&code) {
         Kind::Denied
@@ -246,7 +249,7 @@ fn kind_of(code: &str, message: &str, status: u16) -> Kind {
         Kind::Throttled
     } else if code.contains("NotFound") || GONE.contains(&code) || (code == "ValidationError" && message.contains("not found")) {
         Kind::Gone
-    } else if code.contains("AlreadyExists") || EXISTS.contains(&code) || message.contains("was not idempotent") {
+    } else if code.contains("AlreadyExists") || EXISTS.contains(&code) || EXISTS_SAYS.iter().any(|words| message.contains(words)) {
         Kind::Exists
     } else if status >= 500 {
         Kind::Fault

@@ -38,7 +38,8 @@ impl Run {
         let ours = [(name::TAG_APP, self.app.as_str()), (name::TAG_STAGE, self.tool), (name::TAG_NAME, name)];
         let mut tags: Vec<_> = ours.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         tags.push(("Name".to_owned(), self.named(name)));
-        tags.retain(|(key, _)| !self.user_tags.iter().any(|(user, _)| user == key));
+        // IAM's keys are the same in either case.
+        tags.retain(|(key, _)| !self.user_tags.iter().any(|(user, _)| user.eq_ignore_ascii_case(key)));
         tags.extend(self.user_tags.iter().cloned());
         tags
     }
@@ -95,6 +96,20 @@ impl Run {
             stage |= key == Some(name::TAG_STAGE) && value == Some(self.tool);
         }
         app && stage
+    }
+
+    /// Whether these tags say that the resource is this app's, whichever tool has made it.
+    pub fn is_of_app<'a>(&self, tags: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>)>) -> bool {
+        tags.into_iter().any(|(key, value)| key == Some(name::TAG_APP) && value == Some(&self.app))
+    }
+
+    /// Whether `--down` takes this along; a thing that has our name and is not ours is left, and said to be.
+    #[must_use]
+    pub fn goes(&self, kind: &str, name: &str, ours: bool) -> bool {
+        if !ours {
+            self.warn(&format!("the {kind} {name} is left: its tags do not say that {} made it for {}", self.tool, self.app));
+        }
+        ours
     }
 
     /// The app's name with something behind it, as in `shop-task`.

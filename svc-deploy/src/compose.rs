@@ -2,7 +2,7 @@
 
 use aws_sdk_ecs::types::ThresholdType;
 use serde_json::{Value, json};
-use shared::doc::{ARM64, At, Cluster, Document, Img, LaunchType, Selection, platform};
+use shared::doc::{ARM64, At, Cluster, Document, Img, LaunchType, Selection, check_tags, platform};
 use shared::{Error, Result};
 
 use crate::container::{self, Target};
@@ -184,7 +184,7 @@ fn service(
         task_role: wish("task_role").map_or(Ok(TaskRole::Made(Vec::new())), |at| task_role(&at))?,
         secrets: read.secrets,
         volumes: read.volumes,
-        labels: deploy.and_then(|deploy| deploy.key("labels")).map_or(Ok(Vec::new()), |at| container::pairs(&at))?,
+        labels: deploy.and_then(|deploy| deploy.key("labels")).map_or(Ok(Vec::new()), |at| labels(&at))?,
         containers,
         patch,
     })
@@ -315,6 +315,12 @@ fn task_role(at: &At<'_>) -> Result<TaskRole> {
         Value::Object(_) => at.key("policies").map_or(Ok(Vec::new()), |at| texts(&at)).map(TaskRole::Made),
         _ => Err(at.expected("the ARN of a role, or an object with policies")),
     }
+}
+
+fn labels(at: &At<'_>) -> Result<Vec<(String, String)>> {
+    let labels = container::pairs(at)?;
+    check_tags(at.path(), &labels)?;
+    Ok(labels)
 }
 
 fn texts(at: &At<'_>) -> Result<Vec<String>> {

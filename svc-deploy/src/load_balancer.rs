@@ -278,7 +278,8 @@ impl SvcDeploy {
 
     /// Waits until it is gone: until then it holds its target groups, subnets and security group.
     pub async fn balancer_down(&self, run: &Run) -> Result<()> {
-        let Some(found) = self.found.balancer.as_ref().filter(|found| found.ours) else { return Ok(()) };
+        let goes = |found: &&FoundBalancer| run.goes("load balancer", &run.app, found.ours);
+        let Some(found) = self.found.balancer.as_ref().filter(goes) else { return Ok(()) };
         let arn = given(found.balancer.load_balancer_arn(), "the load balancer's ARN")?;
         let delete = async {
             self.elb.delete_load_balancer().load_balancer_arn(&arn).send().await.tried(format!("delete the load balancer {arn}"))?;

@@ -38,9 +38,9 @@ pub async fn find(logs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<F
     let (items, mut tags) = try_join!(items, tags(logs, run, names))?;
     let groups = items.into_iter().filter_map(|group| Some((group.log_group_name()?.to_owned(), group)));
     let groups: Vec<(String, LogGroup)> = groups.filter(|(name, _)| name.starts_with(&prefix)).collect();
-    if wanted.is_none() {
-        tags = self::tags(logs, run, groups.iter().map(|(name, _)| name.clone()).collect()).await?;
-    }
+    // Those that are not wanted, and one that another run has made between the two answers.
+    let others = groups.iter().map(|(name, _)| name).filter(|name| !tags.contains_key(*name)).cloned().collect();
+    tags.extend(self::tags(logs, run, others).await?);
     Ok(groups
         .into_iter()
         .map(|(name, group)| {
@@ -54,9 +54,9 @@ async fn tags(logs: &Client, run: &Run, names: Vec<String>) -> Result<BTreeMap<S
     let found = try_join_all(names.into_iter().map(async |name| {
         let said = logs.list_tags_for_resource().resource_arn(arn(run, &name)?).send().await;
         let said = if_found(said.tried(format!("read the tags of the log group {name}")))?;
-        Ok::<_, Error>((name, said.and_then(|said| said.tags).unwrap_or_default()))
+        Ok::<_, Error>(said.map(|said| (name, said.tags.unwrap_or_default())))
     }));
-    Ok(found.await?.into_iter().collect())
+    Ok(found.await?.into_iter().flatten().collect())
 }
 
 fn arn(run: &Run, name: &str) -> Result<String> {
@@ -125,7 +125,8 @@ impl SvcDeploy {
     }
 
     pub async fn log_groups_down(&self, run: &Run) -> Result<()> {
-        each(self.found.log_groups.iter().filter(|(_, found)| run.is_ours(found.tags())), async |(name, _)| {
+        let ours = self.found.log_groups.iter().filter(|(name, found)| run.goes("log group", name, run.is_ours(found.tags())));
+        each(ours, async |(name, _)| {
             let delete = async {
                 self.logs.delete_log_group().log_group_name(name).send().await.tried(format!("delete the log group {name}")).map(drop)
             };

@@ -150,10 +150,10 @@ impl SvcDeploy {
         let name = execution_name(run);
         let policy = execution_policy(run, wanted)?;
         let was = self.found.roles.get(&name).and_then(|found| found.inline.clone());
-        if was.is_none() && run.is_planning() {
+        if !self.found.roles.contains_key(&name) && run.is_planning() {
             return Ok(());
         }
-        let diff = Diff::new().json(POLICY, was.as_ref(), &policy);
+        let diff = Diff::new().policy(POLICY, was.as_ref(), &policy);
         // The role, made a moment ago, is not known everywhere yet.
         let put = while_not_yet(run, "the role to be visible", Error::is_gone, async || {
             let call = self.iam.put_role_policy().role_name(&name).policy_name(POLICY).policy_document(policy.to_string());
@@ -217,15 +217,15 @@ impl SvcDeploy {
     /// With its tags, and with those who may take it.
     async fn keep_role(&self, run: &Run, name: &str, found: &FoundRole) -> Result<String> {
         run.found("role", name);
+        let (was, trust) = (found.role.assume_role_policy_document().and_then(shared::policy::decode), trust(run)?);
+        run.change("role", name, &Diff::new().policy("trust", was.as_ref(), &trust), async {
+            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust.to_string());
+            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
+        })
+        .await?;
         run.settle_tags("role", name, run.tags(name), found.tags(), async |missing| {
             let call = self.iam.tag_role().role_name(name).set_tags(Some(tags(missing)?));
             call.send().await.tried(format!("tag the role {name}")).map(drop)
-        })
-        .await?;
-        let (was, trust) = (found.role.assume_role_policy_document().and_then(shared::policy::decode), trust(run)?);
-        run.change("role", name, &Diff::new().json("trust", was.as_ref(), &trust), async {
-            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust.to_string());
-            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
         })
         .await?;
         Ok(found.role.arn().to_owned())
@@ -239,7 +239,8 @@ impl SvcDeploy {
     }
 
     pub async fn roles_down(&self, run: &Run) -> Result<()> {
-        each(self.found.roles.iter().filter(|(_, found)| run.is_ours(found.tags())), async |(name, found)| {
+        let ours = self.found.roles.iter().filter(|(name, found)| run.goes("role", name, run.is_ours(found.tags())));
+        each(ours, async |(name, found)| {
             let delete = async {
                 if found.inline.is_some() {
                     if_found(

@@ -80,19 +80,24 @@ impl SvcDeploy {
         let mut wishes = wishes(wanted)?;
         // One that was never deployed and is not now has nothing to lead to.
         wishes.retain(|wish| wanted.selected().any(|service| service.name == wish.service) || self.target_group(&wish.service).is_some());
-        let serving = self.serving(wanted);
-        let mut left = own(serving.iter().flat_map(|found| &found.rules));
-        if !wishes.iter().all(|wish| left.iter().any(|rule| wish.is(rule) && has_priority(rule, wish.priority))) {
-            self.give_way(run, &mut wishes, &left).await?;
+        let (there, stale) = (own(self.serving(wanted).iter().flat_map(|found| &found.rules)), own(self.redirecting(wanted)));
+        let as_wanted = |wish: &Wish, rule: &Rule| self.is_led(wish, rule) && has_priority(rule, wish.priority);
+        let (_, open) = matched(wishes.iter().collect(), &mut there.clone(), as_wanted);
+        let settled = open.is_empty();
+        if settled && stale.is_empty() && there.len() == wishes.len() {
+            return Ok(());
         }
-        let stale = own(self.redirecting(wanted));
-        let (kept, open) = matched(wishes.iter().collect(), &mut left, |wish, rule| self.is_led(wish, rule));
         // A rule made by hand is none of our business, even when it asks for the same.
-        let arns = left.iter().chain(&stale).filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
+        let arns = there.iter().chain(&stale).filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
         let ours = load_balancer::ours(&self.elb, run, arns).await?;
-        left.retain(|rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn)));
+        let is_ours = |rule: &&Rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn));
+        let (mut left, theirs): (Vec<&Rule>, Vec<&Rule>) = there.into_iter().partition(is_ours);
+        if !settled {
+            give_way(&mut wishes, &theirs);
+        }
+        let (kept, open) = matched(wishes.iter().collect(), &mut left, |wish, rule| self.is_led(wish, rule));
         let (moving, missing) = matched(open, &mut left, |_, _| true);
-        left.extend(stale.into_iter().filter(|rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn))));
+        left.extend(stale.into_iter().filter(is_ours));
         // Old ones first: their priorities may be needed.
         each(left, async |rule| self.delete_rule(run, rule).await).await?;
         self.settle_priorities(run, &[kept, moving.clone()].concat()).await?;
@@ -104,19 +109,6 @@ impl SvcDeploy {
     fn redirecting(&self, wanted: &Wanted) -> impl Iterator<Item = &Rule> {
         let listeners = self.found.balancer.iter().filter(|_| wanted.certificate.is_some()).flat_map(|found| &found.listeners);
         listeners.filter(|found| found.listener.port() == Some(80)).flat_map(|found| &found.rules)
-    }
-
-    /// Others may have rules there as well, on an adopted load balancer above all: ours take the priorities between theirs.
-    async fn give_way(&self, run: &Run, wishes: &mut [Wish], rules: &[&Rule]) -> Result<()> {
-        let arns = rules.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
-        let ours = load_balancer::ours(&self.elb, run, arns).await?;
-        let theirs = rules.iter().filter(|rule| rule.rule_arn().is_some_and(|arn| !ours.contains(arn)));
-        let taken: Vec<i32> = theirs.filter_map(|rule| rule.priority()?.parse().ok()).collect();
-        let free = (1..).filter(|priority| !taken.contains(priority));
-        for (wish, priority) in wishes.iter_mut().zip(free) {
-            wish.priority = priority;
-        }
-        Ok(())
     }
 
     /// Those on adopted load balancers, which the app's target groups name; those on our own go with it.
@@ -187,6 +179,15 @@ impl SvcDeploy {
         let what = conditions(rule.conditions()).join(" ");
         let delete = async { self.elb.delete_rule().rule_arn(&arn).send().await.tried(format!("delete the rule {arn}")).map(drop) };
         run.delete("rule", &what, delete).await
+    }
+}
+
+/// Others may have rules there as well, on an adopted load balancer above all: ours take the priorities between theirs.
+fn give_way(wishes: &mut [Wish], theirs: &[&Rule]) {
+    let taken: Vec<i32> = theirs.iter().filter_map(|rule| rule.priority()?.parse().ok()).collect();
+    let free = (1..).filter(|priority| !taken.contains(priority));
+    for (wish, priority) in wishes.iter_mut().zip(free) {
+        wish.priority = priority;
     }
 }
 

@@ -322,8 +322,12 @@ fn not_yet(error: &Error) -> bool {
     error.is_gone() || words.iter().any(|words| error.says(words))
 }
 
+/// What is said of the service itself goes before what is said of all.
 fn tags(run: &Run, service: &Service) -> Vec<(String, String)> {
-    run.tags(&service.name).into_iter().chain(service.labels.clone()).collect()
+    let mut tags = run.tags(&service.name);
+    tags.retain(|(key, _)| !service.labels.iter().any(|(label, _)| label == key));
+    tags.extend(service.labels.clone());
+    tags
 }
 
 fn diff_of_deployment(diff: Diff, service: &Service, found: Option<&DeploymentConfiguration>) -> Diff {

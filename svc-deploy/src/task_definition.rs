@@ -70,6 +70,9 @@ impl SvcDeploy {
             let request = self.request(run, service, &family);
             let fingerprint = shared::name::fingerprint(&request.to_string());
             let found = self.found.task_definitions.get(&family);
+            if found.is_some_and(|found| !found.ours) {
+                return Err(run.foreign("task definition", &family));
+            }
             let arn = match found.filter(|found| found.fingerprint.as_deref() == Some(&fingerprint)) {
                 Some(found) => {
                     run.found("task definition", &found.arn);
@@ -161,16 +164,10 @@ impl SvcDeploy {
 
     /// Every active revision, for which a family has to be asked page by page.
     pub async fn task_definitions_down(&self, run: &Run) -> Result<()> {
-        each(self.found.task_definitions.iter().filter(|(_, found)| found.ours), async |(family, _)| {
+        let ours = self.found.task_definitions.iter().filter(|(family, found)| run.goes("task definition", family, found.ours));
+        each(ours, async |(family, _)| {
             let delete = async {
-                let call = self.ecs.list_task_definitions().family_prefix(family);
-                let arns = call
-                    .into_paginator()
-                    .items()
-                    .send()
-                    .collect::<Result<Vec<_>, _>>()
-                    .await
-                    .tried(format!("list the revisions of {family}"))?;
+                let arns = self.revisions(run, family).await?;
                 // One after another: the throttle of this call is one a second.
                 for arn in &arns {
                     self.ecs.deregister_task_definition().task_definition(arn).send().await.tried(format!("deregister {arn}"))?;
@@ -199,6 +196,18 @@ impl SvcDeploy {
         })
         .await
         .map(drop)
+    }
+
+    /// Those of ours: another app may have registered into the family before or since.
+    async fn revisions(&self, run: &Run, family: &str) -> Result<Vec<String>> {
+        let items =
+            self.ecs.list_task_definitions().family_prefix(family).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        let mut ours = Vec::new();
+        for some in items.tried(format!("list the revisions of {family}"))?.chunks(AT_ONCE) {
+            let found = try_join_all(some.iter().map(|arn| one(&self.ecs, run, arn.clone()))).await?;
+            ours.extend(found.into_iter().flatten().filter(|(_, found)| found.ours).map(|(_, found)| found.arn));
+        }
+        Ok(ours)
     }
 
     /// What changes in a service when its newest revision is another one.

@@ -3,21 +3,22 @@
 use std::fs;
 use std::net::SocketAddr;
 
-/// The process that holds the socket at this address of ours.
+/// The process at `peer` of a connection to us.
 #[must_use]
-pub fn of(peer: SocketAddr) -> Option<u32> {
-    let socket = format!("socket:[{}]", inode(peer.port())?);
+pub fn of(peer: SocketAddr, us: SocketAddr) -> Option<u32> {
+    let socket = format!("socket:[{}]", inode(peer.port(), us.port())?);
     let processes = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     processes.into_iter().find(|process| holds(*process, &socket))
 }
 
-/// Column 2 of `/proc/net/tcp` is the local address as `0100007F:1F90`, column 10 the inode of the socket.
-fn inode(port: u16) -> Option<u64> {
+/// Columns 2 and 3 of `/proc/net/tcp` are the addresses of both ends as `0100007F:1F90`, column 10 the inode of the socket. Both are compared:
+/// one port may have several connections.
+fn inode(from: u16, to: u16) -> Option<u64> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     table.lines().skip(1).find_map(|line| {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let local = u16::from_str_radix(columns.get(1)?.split(':').nth(1)?, 16).ok()?;
-        (local == port).then(|| columns.get(9)?.parse().ok()).flatten().filter(|inode| *inode != 0)
+        let port = |column: usize| u16::from_str_radix(columns.get(column)?.split(':').nth(1)?, 16).ok();
+        (port(1) == Some(from) && port(2) == Some(to)).then(|| columns.get(9)?.parse().ok()).flatten().filter(|inode| *inode != 0)
     })
 }
 

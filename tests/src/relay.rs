@@ -114,9 +114,10 @@ impl Default for Relay {
 
 async fn serve(listener: TcpListener, state: Arc<State>) {
     while let Ok((stream, peer)) = listener.accept().await {
+        let Ok(us) = stream.local_addr() else { continue };
         let state = Arc::clone(&state);
         tokio::spawn(async move {
-            let answer = service_fn(|request| relay(request, peer, &state));
+            let answer = service_fn(|request| relay(request, (peer, us), &state));
             // A client that went away is no failure of the relay; an error of ours cuts the connection.
             let _ = server::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
@@ -135,7 +136,7 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-async fn relay(request: Request<Incoming>, peer: SocketAddr, state: &State) -> Result<Response<Full<Bytes>>, Cut> {
+async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state: &State) -> Result<Response<Full<Bytes>>, Cut> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let (mut call, text) = (Call { action: action(&parts, &body), status: 0 }, String::from_utf8_lossy(&body).into_owned());
@@ -148,7 +149,7 @@ async fn relay(request: Request<Incoming>, peer: SocketAddr, state: &State) -> R
     let answer = match &fate {
         Fate::Refused { status, code, message } => protocol.refusal(*status, code, message),
         Fate::Cut(Moment::Before) => return Err(Cut),
-        Fate::Killed(Moment::Before) => return kill(peer).await,
+        Fate::Killed(Moment::Before) => return kill(ends).await,
         Fate::Passes | Fate::Cut(Moment::After) | Fate::Killed(Moment::After) => {
             forward(Request::from_parts(parts, Full::new(body)), &state.upstream).await.unwrap_or_else(|_| {
                 let mut none = Response::new(Bytes::new());
@@ -168,14 +169,14 @@ async fn relay(request: Request<Incoming>, peer: SocketAddr, state: &State) -> R
     lock(&state.calls).push(call);
     match fate {
         Fate::Cut(_) => Err(Cut),
-        Fate::Killed(_) => kill(peer).await,
+        Fate::Killed(_) => kill(ends).await,
         _ => Ok(Response::from_parts(parts, Full::new(shown))),
     }
 }
 
 /// Kills the tool; whoever asked never hears of it.
-async fn kill(peer: SocketAddr) -> Result<Response<Full<Bytes>>, Cut> {
-    if let Some(process) = caller::of(peer) {
+async fn kill((peer, us): (SocketAddr, SocketAddr)) -> Result<Response<Full<Bytes>>, Cut> {
+    if let Some(process) = caller::of(peer, us) {
         let _ = std::process::Command::new("kill").args(["-9", &process.to_string()]).status();
     }
     std::future::pending().await

@@ -1,5 +1,6 @@
 //! The built binaries, alone and in a pipe.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -110,6 +111,15 @@ pub fn finish(mut child: Child, stdin: &str) -> Output {
     // As a shell has it: 128 and the signal that ended it.
     let code = done.status.code().unwrap_or_else(|| 128 + done.status.signal().unwrap_or_default());
     Output { code, stdout: text(done.stdout), stderr: text(done.stderr) }
+}
+
+/// The actions that a tool's own policy allows.
+#[must_use]
+pub fn allowed(tool: &str) -> BTreeSet<String> {
+    let policy = run("http://127.0.0.1:1", tool, &["--policy", "--app", "policy"], "").ok().doc();
+    let statements = policy["Statement"].as_array().into_iter().flatten();
+    let actions = statements.filter_map(|statement| statement["Action"].as_array()).flatten();
+    actions.filter_map(|action| action.as_str().map(str::to_owned)).collect()
 }
 
 /// The whole pipe, stage after stage, as a shell with `pipefail` sees it.

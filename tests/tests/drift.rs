@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use tests::account::{holdings, nameless};
+use tests::tool::allowed;
 use tests::{Hand, Output, Pipe, Relay, run};
 
 const APP: &str = "drift";
@@ -52,12 +55,17 @@ impl Stand {
     /// After the change `tool --plan` says this, and after a run nothing is left to do.
     fn mends(&mut self, tool: &str, says: &str, change: impl AsyncFnOnce(&Hand) -> Result<(), Box<dyn std::error::Error>>) {
         self.hand.wait(change(&self.hand)).unwrap_or_else(|error| unreachable!("{tool}: {says}: {error:?}"));
+        let _ = self.relay.calls();
         let plan = self.tool(tool, &["--plan"]);
         assert_eq!(plan.code, 3, "{tool} should see: {says}\n{}", plan.stderr);
         assert!(plan.stderr.contains(says), "{tool} should say {says:?}, not\n{}", plan.stderr);
         let mended = self.tool(tool, &[]).ok();
         let left = self.tool(tool, &["--plan"]);
         assert_eq!((left.code, left.stderr.as_str()), (0, ""), "{tool}: {says}");
+        let called: BTreeSet<String> = self.relay.calls().into_iter().map(|call| call.action).collect();
+        let allowed = allowed(tool);
+        let forbidden: Vec<&String> = called.difference(&allowed).collect();
+        assert!(forbidden.is_empty(), "{tool} calls what its policy does not allow: {forbidden:?}");
         assert_eq!(holdings(&self.relay.endpoint, self.app), self.wanted, "{tool}: {says}");
         // A thing that was made again may have another id, which the stages behind have to hear of.
         self.live = mended.stdout;
@@ -87,7 +95,7 @@ fn what_somebody_changes_is_found_and_mended() {
 }
 
 fn network(stand: &mut Stand) {
-    use aws_sdk_ec2::types::{AttributeBooleanValue, Tag};
+    use aws_sdk_ec2::types::{AttributeBooleanValue, RouteTable, Tag};
     let (vpc, subnet, group) = (stand.doc("/net/vpc_id"), stand.doc("/net/private_subnet_ids/0"), stand.doc("/net/lb_security_group_id"));
     let table = stand.doc("/net/public_route_table_id");
     stand.mends("net-up", "security group drift-lb (ingress:  -> 80 from 0.0.0.0/0)", async |hand| {
@@ -98,7 +106,7 @@ fn network(stand: &mut Stand) {
         let call = hand.ec2.authorize_security_group_ingress().group_id(&group).ip_protocol("tcp").from_port(22).to_port(22);
         Ok(call.cidr_ip("203.0.113.0/24").send().await.map(drop)?)
     });
-    stand.mends("net-up", "security group drift-lb (egress:  -> all from 0.0.0.0/0)", async |hand| {
+    stand.mends("net-up", "security group drift-lb (egress:  -> all to 0.0.0.0/0)", async |hand| {
         let anywhere = aws_sdk_ec2::types::IpRange::builder().cidr_ip("0.0.0.0/0").build();
         let all = aws_sdk_ec2::types::IpPermission::builder().ip_protocol("-1").ip_ranges(anywhere).build();
         Ok(hand.ec2.revoke_security_group_egress().group_id(&group).ip_permissions(all).send().await.map(drop)?)
@@ -111,6 +119,13 @@ fn network(stand: &mut Stand) {
     });
     stand.mends("net-up", "route table drift-public (0.0.0.0/0: none -> igw-", async |hand| {
         Ok(hand.ec2.delete_route().route_table_id(&table).destination_cidr_block("0.0.0.0/0").send().await.map(drop)?)
+    });
+    let (private, other) = (stand.doc("/net/private_subnet_ids/1"), stand.doc("/net/private_route_table_ids/0"));
+    stand.mends("net-up", "route table drift-private-2 (subnet: none -> subnet-", async |hand| {
+        let said = hand.ec2.describe_route_tables().send().await?;
+        let all = said.route_tables().iter().flat_map(RouteTable::associations);
+        let its = all.filter(|one| one.subnet_id() == Some(&private)).find_map(|one| one.route_table_association_id()).unwrap();
+        Ok(hand.ec2.replace_route_table_association().association_id(its).route_table_id(&other).send().await.map(drop)?)
     });
     stand.mends("net-up", "VPC drift (enableDnsHostnames: false -> true)", async |hand| {
         let off = AttributeBooleanValue::builder().value(false).build();
@@ -188,6 +203,9 @@ fn services(stand: &mut Stand) {
         let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
         let call = hand.iam.put_role_policy().role_name(execution).policy_name("start-tasks").policy_document(all.to_string());
         Ok(call.send().await.map(drop)?)
+    });
+    stand.mends("svc-deploy", "role drift-execution-us-east-1 (start-tasks: none -> ", async |hand| {
+        Ok(hand.iam.delete_role_policy().role_name(execution).policy_name("start-tasks").send().await.map(drop)?)
     });
     stand.mends("svc-deploy", "role drift-web-task-us-east-1 (policies: ", async |hand| {
         let call = hand.iam.attach_role_policy().role_name(task).policy_arn("arn:aws:iam::aws:policy/AdministratorAccess");

@@ -172,6 +172,21 @@ fn services(meeting: &mut Meeting<'_>) {
             Ok(hand.elb.delete_load_balancer().load_balancer_arn(arn).send().await.map(drop)?)
         },
     );
+    // The app `foreign` with a service `web-api` and the app `foreign-web` with a service `api` give a family the same name.
+    meeting.meets(
+        "task definition",
+        async |hand| {
+            let container = aws_sdk_ecs::types::ContainerDefinition::builder().name("web").image("nginx").memory(128).build();
+            Ok(hand.ecs.register_task_definition().family("foreign-web").container_definitions(container).send().await.map(drop)?)
+        },
+        async |hand| {
+            let listed = hand.ecs.list_task_definitions().family_prefix("foreign-web").send().await?;
+            for arn in listed.task_definition_arns() {
+                hand.ecs.deregister_task_definition().task_definition(arn).send().await?;
+            }
+            Ok(())
+        },
+    );
     // Its name is known only when it was made once.
     let once = run(&meeting.relay.endpoint, "svc-deploy", &["--no-wait"], &meeting.doc).ok();
     let group = once.doc()["svc"]["services"]["web"]["target_group_arn"].as_str().unwrap().split('/').nth(1).unwrap().to_owned();

@@ -153,10 +153,8 @@ impl Document {
         }
         tags.retain(|(key, _)| !flags.iter().any(|(flag, _)| flag == key));
         tags.extend(flags.iter().cloned());
-        match tags.iter().find(|(key, _)| key.starts_with("ecs-pipe:") || key.starts_with("aws:")) {
-            Some((key, _)) => Err(Error::document(format!("x-tags.{key}"), "tags that begin with ecs-pipe: or aws: are not yours to give")),
-            None => Ok(tags),
-        }
+        check_tags("x-tags", &tags)?;
+        Ok(tags)
     }
 
     /// Writes a section; it stands last, or where it stood.
@@ -176,6 +174,17 @@ impl Document {
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>
 const RETENTIONS: &[i32] = &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+
+/// Tags that users may give.
+///
+/// # Errors
+/// That one of them is AWS's or ours.
+pub fn check_tags(path: &str, tags: &[(String, String)]) -> Result<()> {
+    match tags.iter().find(|(key, _)| key.starts_with("ecs-pipe:") || key.starts_with("aws:")) {
+        Some((key, _)) => Err(Error::document(format!("{path}.{key}"), "tags that begin with ecs-pipe: or aws: are not yours to give")),
+        None => Ok(()),
+    }
+}
 
 /// Days that log lines are kept.
 ///
