@@ -1,50 +1,20 @@
 //! The flow log of the VPC, when it is asked for: who spoke with whom, in CloudWatch Logs.
 //! <https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-cwl.html>
 
-use std::collections::HashMap;
-
-use aws_sdk_cloudwatchlogs::types::LogGroup;
 use aws_sdk_ec2::types::{FlowLog, FlowLogsResourceType, LogDestinationType, ResourceType, TrafficType};
-use aws_sdk_iam::types::{Role, Tag};
-use serde_json::{Value, json};
-use shared::error::{given, if_found};
+use shared::error::given;
 use shared::step::each;
 use shared::wait::while_not_yet;
-use shared::{Diff, Error, Result, Run, Tried};
+use shared::{Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
-use crate::{NetUp, tag};
+use crate::{NetUp, flow_log_group, flow_log_role, tag};
 
-/// The log group and the role are only looked for when they are asked for or taken down.
+/// What it writes to and with is only looked for when it is asked for or taken down.
 pub struct Found {
     flow_logs: Vec<FlowLog>,
-    /// With its tags.
-    group: Option<(LogGroup, HashMap<String, String>)>,
-    role: Option<Role>,
-    /// What the role may do.
-    policy: Option<Value>,
-}
-
-/// The name of the role's inline policy.
-const POLICY: &str = "write-flow-logs";
-
-fn group_name(run: &Run) -> String {
-    format!("/ecs-pipe-flow-logs/{}", run.app)
-}
-
-fn group_arn(run: &Run) -> Result<String> {
-    run.arn("logs", &format!("log-group:{}", group_name(run)))
-}
-
-/// Only flow logs of this account may take the role.
-fn trust(run: &Run) -> Result<Value> {
-    Ok(json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
-        "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"aws:SourceAccount": run.caller()?.account}}}]}))
-}
-
-/// IAM names are the account's, not the region's, so the region is part of them.
-fn role_name(run: &Run) -> String {
-    run.named(&format!("flow-logs-{}", run.session.region()))
+    pub group: flow_log_group::Found,
+    pub role: flow_log_role::Found,
 }
 
 pub async fn find(
@@ -57,38 +27,10 @@ pub async fn find(
         let call = ec2.describe_flow_logs().set_filter(Some(tag::ours(run)));
         call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look for the flow log")
     };
-    let group = async {
-        if !asked {
-            return Ok(None);
-        }
-        let call = logs.describe_log_groups().log_group_name_prefix(group_name(run));
-        let items = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-        let groups = items.tried(format!("look for the log group {}", group_name(run)))?;
-        let Some(group) = groups.into_iter().find(|group| group.log_group_name() == Some(&group_name(run))) else { return Ok(None) };
-        run.ask_caller().await?;
-        let arn = group_arn(run)?;
-        let said = logs.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}"))?;
-        Ok(Some((group, said.tags.unwrap_or_default())))
-    };
-    let name = role_name(run);
-    let role = async {
-        if !asked {
-            return Ok(None);
-        }
-        let said = if_found(iam.get_role().role_name(&name).send().await.tried(format!("look for the role {name}")))?;
-        Ok(said.and_then(|said| said.role))
-    };
-    let policy = async {
-        if !asked {
-            return Ok(None);
-        }
-        let call = iam.get_role_policy().role_name(&name).policy_name(POLICY);
-        let said = if_found(call.send().await.tried(format!("read the policy of the role {name}")))?;
-        Ok(said.and_then(|said| shared::policy::decode(said.policy_document())))
-    };
-    let (flow_logs, group, role, policy) = futures_util::try_join!(flow_logs, group, role, policy)?;
+    let (flow_logs, group, role) =
+        futures_util::try_join!(flow_logs, flow_log_group::find(logs, run, asked), flow_log_role::find(iam, run, asked))?;
     let flow_logs = flow_logs.into_iter().filter(|one| run.is_ours(one.tags().iter().map(tag::pair))).collect();
-    Ok(Found { flow_logs, group, role, policy })
+    Ok(Found { flow_logs, group, role })
 }
 
 impl NetUp {
@@ -97,83 +39,6 @@ impl NetUp {
         let Some(days) = wanted.network().and_then(|network| network.flow_logs) else { return Ok(()) };
         let (group, role) = futures_util::join!(self.flow_log_group_up(run, days), self.flow_log_role_up(run));
         group.and(role)
-    }
-
-    async fn flow_log_group_up(&self, run: &Run, days: i32) -> Result<()> {
-        let name = group_name(run);
-        if let Some((_, found)) = &self.found.flow_log.group {
-            if !run.is_ours(pairs(found)) {
-                return Err(run.foreign("log group", &name));
-            }
-            run.settle_tags("log group", &name, run.tags("flow-logs"), pairs(found), async |missing| {
-                let call = self.logs.tag_resource().resource_arn(group_arn(run)?).set_tags(Some(missing.into_iter().collect()));
-                call.send().await.tried(format!("tag the log group {name}")).map(drop)
-            })
-            .await?;
-        } else {
-            let tags = run.tags("flow-logs").into_iter().collect();
-            let create = async {
-                let call = self.logs.create_log_group().log_group_name(&name).set_tags(Some(tags));
-                call.send().await.tried(format!("create the log group {name}")).map(|_| name.clone())
-            };
-            if run.create("log group", &name, create).await?.is_none() {
-                return Ok(());
-            }
-        }
-        let was = self.found.flow_log.group.as_ref().and_then(|(group, _)| group.retention_in_days());
-        run.change("log group", &name, &Diff::new().field("retentionInDays", was, Some(days)), async {
-            let call = self.logs.put_retention_policy().log_group_name(&name).retention_in_days(days);
-            call.send().await.tried(format!("set the retention of {name}")).map(drop)
-        })
-        .await
-    }
-
-    async fn flow_log_role_up(&self, run: &Run) -> Result<()> {
-        let (name, found) = (role_name(run), &self.found.flow_log);
-        match &found.role {
-            Some(role) if !run.is_ours(role.tags().iter().map(pair)) => return Err(run.foreign("role", &name)),
-            Some(role) => self.keep_role(run, role).await?,
-            None if run.create("role", &name, self.create_flow_log_role(run, &name)).await?.is_none() => return Ok(()),
-            None => {}
-        }
-        // It may write only this log group.
-        let actions = ["logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"];
-        let on = group_arn(run)?;
-        let on = [on.clone(), format!("{on}:*")];
-        let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": on}]});
-        run.change("role", &name, &Diff::new().policy(POLICY, found.policy.as_ref(), &policy), async {
-            // The role, made a moment ago, is not known everywhere yet.
-            while_not_yet(run, "the role to be visible", Error::is_gone, async || {
-                let call = self.iam.put_role_policy().role_name(&name).policy_name(POLICY).policy_document(policy.to_string());
-                call.send().await.tried(format!("put the policy {POLICY} into the role {name}")).map(drop)
-            })
-            .await
-        })
-        .await
-    }
-
-    async fn create_flow_log_role(&self, run: &Run, name: &str) -> Result<String> {
-        let call = self.iam.create_role().role_name(name).assume_role_policy_document(trust(run)?.to_string());
-        let call = call.description(format!("Writes the flow log of {}", run.app)).set_tags(Some(role_tags(run.tags("flow-logs"))?));
-        call.send().await.tried(format!("create the role {name}"))?;
-        Ok(name.to_owned())
-    }
-
-    /// With its tags, and with those who may take it.
-    async fn keep_role(&self, run: &Run, role: &Role) -> Result<()> {
-        let name = role.role_name();
-        run.found("role", name);
-        let (was, trust) = (role.assume_role_policy_document().and_then(shared::policy::decode), trust(run)?);
-        run.change("role", name, &Diff::new().policy("trust", was.as_ref(), &trust), async {
-            let call = self.iam.update_assume_role_policy().role_name(name).policy_document(trust.to_string());
-            call.send().await.tried(format!("change who may take the role {name}")).map(drop)
-        })
-        .await?;
-        run.settle_tags("role", name, run.tags("flow-logs"), role.tags().iter().map(pair), async |missing| {
-            let call = self.iam.tag_role().role_name(name).set_tags(Some(role_tags(missing)?));
-            call.send().await.tried(format!("tag the role {name}")).map(drop)
-        })
-        .await
     }
 
     /// One that is no longer asked for stops; what it wrote stays until the app goes.
@@ -190,14 +55,14 @@ impl NetUp {
     async fn create_flow_log(&self, run: &Run) -> Result<String> {
         let vpc = self.vpc_id()?;
         let caller = run.caller()?;
-        let role = format!("arn:{}:iam::{}:role/{}", caller.partition, caller.account, role_name(run));
+        let role = format!("arn:{}:iam::{}:role/{}", caller.partition, caller.account, flow_log_role::name(run));
         // A role made a moment ago can't be used at once, and the VPC is not known everywhere yet.
         let not_yet = |error: &Error| error.is_gone() || error.says("Access Denied") || error.says("Unable to assume");
         let token = tag::token(run, "flow-log");
         let made = while_not_yet(run, "the flow log's role to be usable", not_yet, async || {
             let call = self.ec2.create_flow_logs().resource_type(FlowLogsResourceType::Vpc).resource_ids(&vpc);
             let call = call.traffic_type(TrafficType::All).log_destination_type(LogDestinationType::CloudWatchLogs);
-            let call = call.log_group_name(group_name(run)).deliver_logs_permission_arn(&role);
+            let call = call.log_group_name(flow_log_group::name(run)).deliver_logs_permission_arn(&role);
             let call = call.client_token(&token).tag_specifications(tag::specification(run, ResourceType::VpcFlowLog, "flow-log"));
             let said = call.send().await.tried(format!("create the flow log of {vpc}"))?;
             // This call answers 200 and lists what it could not do.
@@ -235,36 +100,7 @@ impl NetUp {
     }
 
     pub async fn flow_log_parts_down(&self, run: &Run) -> Result<()> {
-        let Found { group, role, .. } = &self.found.flow_log;
-        let name = group_name(run);
-        if group.as_ref().is_some_and(|(_, tags)| run.goes("log group", &name, run.is_ours(pairs(tags)))) {
-            let delete = async {
-                self.logs.delete_log_group().log_group_name(&name).send().await.tried(format!("delete the log group {name}")).map(drop)
-            };
-            run.delete("log group", &name, delete).await?;
-        }
-        let goes = |role: &&Role| run.goes("role", role.role_name(), run.is_ours(role.tags().iter().map(pair)));
-        let Some(role) = role.as_ref().filter(goes) else { return Ok(()) };
-        let name = role.role_name();
-        let delete = async {
-            let call = self.iam.delete_role_policy().role_name(name).policy_name(POLICY);
-            if_found(call.send().await.tried(format!("delete the policy of the role {name}")))?;
-            self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop)
-        };
-        run.delete("role", name, delete).await
+        let (group, role) = futures_util::join!(self.flow_log_group_down(run), self.flow_log_role_down(run));
+        group.and(role)
     }
-}
-
-fn pairs(tags: &HashMap<String, String>) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
-    tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())))
-}
-
-fn role_tags(tags: Vec<(String, String)>) -> Result<Vec<Tag>> {
-    let tag =
-        |(key, value): (String, String)| Tag::builder().key(key).value(value).build().map_err(|error| Error::Failed(error.to_string()));
-    tags.into_iter().map(tag).collect()
-}
-
-fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
-    (Some(tag.key()), Some(tag.value()))
 }

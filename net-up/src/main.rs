@@ -4,6 +4,8 @@ mod address;
 mod claim;
 mod endpoint;
 mod flow_log;
+mod flow_log_group;
+mod flow_log_role;
 mod gateway;
 mod group;
 mod nat;

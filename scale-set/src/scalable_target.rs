@@ -7,6 +7,7 @@ use aws_sdk_applicationautoscaling::Client;
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTarget, ServiceNamespace};
 use futures_util::future::try_join_all;
 use shared::error::if_found;
+use shared::name::pairs;
 use shared::step::each;
 use shared::wait::while_not_yet;
 use shared::{Diff, Error, Result, Run, Tried};
@@ -56,19 +57,13 @@ pub async fn find(application: &Client, run: &Run, wanted: Option<&Wanted>) -> R
     Ok(found.await?.into_iter().collect())
 }
 
-impl FoundTarget {
-    fn tags(&self) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
-        self.tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())))
-    }
-}
-
 impl ScaleSet {
     /// AWS moves the count of tasks between the bounds at once.
     pub async fn target_up(&self, run: &Run, tasks: &Tasks) -> Result<()> {
         let record = ScaledService { resource_id: tasks.resource_id.clone(), min: tasks.min, max: tasks.max, ..ScaledService::default() };
         self.scale.borrow_mut().services.insert(tasks.service.clone(), record);
         match self.found.targets.get(&tasks.resource_id) {
-            Some(found) if !run.is_ours(found.tags()) => Err(run.foreign("scalable target", &tasks.resource_id)),
+            Some(found) if !run.is_ours(pairs(&found.tags)) => Err(run.foreign("scalable target", &tasks.resource_id)),
             Some(found) => {
                 run.found("scalable target", &tasks.resource_id);
                 self.keep_tags(run, tasks, found).await?;
@@ -89,7 +84,7 @@ impl ScaleSet {
     }
 
     async fn keep_tags(&self, run: &Run, tasks: &Tasks, found: &FoundTarget) -> Result<()> {
-        run.settle_tags("scalable target", &tasks.resource_id, run.tags(&tasks.service), found.tags(), async |missing| {
+        run.settle_tags("scalable target", &tasks.resource_id, run.tags(&tasks.service), pairs(&found.tags), async |missing| {
             let arn = found.target.scalable_target_arn().unwrap_or_default();
             let call = self.application.tag_resource().resource_arn(arn).set_tags(Some(missing.into_iter().collect()));
             call.send().await.tried(format!("tag the scalable target {}", tasks.resource_id)).map(drop)
@@ -111,7 +106,7 @@ impl ScaleSet {
     }
 
     pub async fn targets_down(&self, run: &Run) -> Result<()> {
-        let ours = self.found.targets.iter().filter(|(id, found)| run.goes("scalable target", id, run.is_ours(found.tags())));
+        let ours = self.found.targets.iter().filter(|(id, found)| run.goes("scalable target", id, run.is_ours(pairs(&found.tags))));
         each(ours, async |(id, _)| {
             let delete = async {
                 let call = self.application.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs).resource_id(id);

@@ -1,5 +1,6 @@
 //! Names: the app's, and those of its resources, which are derived from it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::error::{Error, Result};
@@ -64,6 +65,11 @@ pub fn fingerprint(text: &str) -> String {
 /// FNV-1a, 32 bits: short, and the same in every version (unlike the standard library's hasher).
 fn fnv1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Tags as some services give them, as [`crate::Run`] takes them.
+pub fn pairs<S>(tags: &HashMap<String, String, S>) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
+    tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())))
 }
 
 #[cfg(test)]

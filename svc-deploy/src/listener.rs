@@ -11,7 +11,7 @@ use shared::{Diff, Error, Result, Run, Tried};
 use crate::forward::{self, Place};
 use crate::load_balancer::FoundListener;
 use crate::wish::Wanted;
-use crate::{SvcDeploy, load_balancer};
+use crate::{SvcDeploy, tag};
 
 /// One listener that there is to be.
 struct Wish {
@@ -88,7 +88,7 @@ impl SvcDeploy {
         else {
             return run.create("listener", &name, self.create_listener(run, wanted, wish)).await;
         };
-        if !run.is_ours(tags.iter().map(load_balancer::pair)) {
+        if !run.is_ours(tags.iter().map(tag::pair)) {
             return Err(run.foreign("listener", &name));
         }
         let arn = given(found.listener_arn(), "the listener's ARN")?;
@@ -143,7 +143,7 @@ impl SvcDeploy {
         let (secure, action) = (wish.protocol == ProtocolEnum::Https, self.action(wanted, &name, &wish, None));
         let call = self.elb.create_listener().load_balancer_arn(balancer).port(wish.port).protocol(wish.protocol).default_actions(action);
         let call = call.set_certificates(secure.then(|| certificates(wanted))).set_ssl_policy(secure.then(|| wanted.ssl_policy.clone()));
-        let call = call.set_tags(Some(load_balancer::tags(run, &tag_name(wish.port))));
+        let call = call.set_tags(Some(tag::tags(run, &tag_name(wish.port))));
         let made = call.send().await.tried(format!("create the listener {name}"))?;
         given(made.listeners().first().and_then(Listener::listener_arn), "the new listener's ARN")
     }
@@ -154,7 +154,7 @@ impl SvcDeploy {
 
     /// A listener made by hand is none of our business; it goes with the load balancer.
     async fn delete_ours<'a>(&self, run: &Run, listeners: impl IntoIterator<Item = &'a FoundListener>) -> Result<()> {
-        let ours = listeners.into_iter().filter(|found| run.is_ours(found.tags.iter().map(load_balancer::pair)));
+        let ours = listeners.into_iter().filter(|found| run.is_ours(found.tags.iter().map(tag::pair)));
         each(ours, async |found| self.delete_listener(run, &found.listener).await).await.map(drop)
     }
 

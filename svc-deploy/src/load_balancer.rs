@@ -1,7 +1,5 @@
 //! The load balancer, when a service is published.
 
-use std::collections::BTreeSet;
-
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{
     Listener, LoadBalancer, LoadBalancerAttribute, LoadBalancerSchemeEnum, LoadBalancerStateEnum, LoadBalancerTypeEnum, Rule, Tag,
@@ -12,9 +10,9 @@ use shared::error::{given, if_found};
 use shared::wait::{later, until};
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::SvcDeploy;
 use crate::deployment::SOONEST;
 use crate::wish::Wanted;
+use crate::{SvcDeploy, tag};
 
 pub type Found = Option<FoundBalancer>;
 
@@ -49,18 +47,9 @@ pub async fn find(elb: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
     let attributes = async {
         elb.describe_load_balancer_attributes().load_balancer_arn(&arn).send().await.tried(format!("read the attributes of {arn}"))
     };
-    let (tags, attributes, listeners) = try_join!(tags_of(elb, &arn), attributes, listeners(elb, &arn))?;
-    let ours = run.is_ours(tags.iter().map(pair));
+    let (tags, attributes, listeners) = try_join!(tag::of(elb, &arn), attributes, listeners(elb, &arn))?;
+    let ours = run.is_ours(tags.iter().map(tag::pair));
     Ok(Some(FoundBalancer { balancer, ours, tags, attributes: attributes.attributes().to_vec(), listeners }))
-}
-
-pub async fn tags_of(elb: &Client, arn: &str) -> Result<Vec<Tag>> {
-    let said = elb.describe_tags().resource_arns(arn).send().await.tried(format!("read the tags of {arn}"))?;
-    Ok(said.tag_descriptions().first().map(|one| one.tags().to_vec()).unwrap_or_default())
-}
-
-pub fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
-    (tag.key(), tag.value())
 }
 
 /// What `x-svc.alb` names has to reach the tasks: they let in only what carries the load balancer's security group of the network.
@@ -89,33 +78,10 @@ pub async fn listeners(elb: &Client, arn: &str) -> Result<Vec<FoundListener>> {
             let items = elb.describe_rules().listener_arn(&arn).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
             items.tried(format!("look for the rules of {arn}"))
         };
-        let (tags, rules) = try_join!(tags_of(elb, &arn), rules)?;
+        let (tags, rules) = try_join!(tag::of(elb, &arn), rules)?;
         Ok(FoundListener { listener, tags, rules })
     }))
     .await
-}
-
-pub fn tags(run: &Run, name: &str) -> Vec<Tag> {
-    aws_tags(run.tags(name))
-}
-
-fn aws_tags(tags: Vec<(String, String)>) -> Vec<Tag> {
-    tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
-}
-
-/// How many ARNs one call of `DescribeTags` takes.
-const AT_ONCE: usize = 20;
-
-/// Of these target groups, listeners or rules, the ARNs of those that this tool made for the app.
-pub async fn ours(elb: &Client, run: &Run, arns: Vec<String>) -> Result<BTreeSet<String>> {
-    let mut ours = BTreeSet::new();
-    for some in arns.chunks(AT_ONCE) {
-        let said =
-            elb.describe_tags().set_resource_arns(Some(some.to_vec())).send().await.tried("read the tags of parts of the load balancer")?;
-        let tagged = said.tag_descriptions().iter().filter(|one| run.is_ours(one.tags().iter().map(pair)));
-        ours.extend(tagged.filter_map(|one| one.resource_arn().map(str::to_owned)));
-    }
-    Ok(ours)
 }
 
 impl SvcDeploy {
@@ -168,15 +134,6 @@ impl SvcDeploy {
         self.settle_attributes(run, wanted, &arn).await
     }
 
-    /// Of a load balancer, listener or target group.
-    pub async fn keep_tags(&self, run: &Run, kind: &str, name: &str, arn: &str, found: &[Tag]) -> Result<()> {
-        run.settle_tags(kind, arn, run.tags(name), found.iter().map(pair), async |missing| {
-            let call = self.elb.add_tags().resource_arns(arn).set_tags(Some(aws_tags(missing)));
-            call.send().await.tried(format!("tag the {kind} {arn}")).map(drop)
-        })
-        .await
-    }
-
     fn record_url(&self, wanted: &Wanted, balancer: &LoadBalancer) {
         let scheme = if self.serves_https(wanted) { "https" } else { "http" };
         self.svc.borrow_mut().url = balancer.dns_name().map(|name| format!("{scheme}://{name}"));
@@ -185,7 +142,8 @@ impl SvcDeploy {
     async fn create_balancer(&self, run: &Run, wanted: &Wanted) -> Result<String> {
         let call = self.elb.create_load_balancer().name(&run.app).r#type(LoadBalancerTypeEnum::Application).scheme(scheme(wanted));
         let call = call.set_subnets(Some(subnets(wanted))).set_security_groups(wanted.net.lb_security_group_id.clone().map(|id| vec![id]));
-        let made = call.set_tags(Some(tags(run, "load-balancer"))).send().await.tried(format!("create the load balancer {}", run.app))?;
+        let made =
+            call.set_tags(Some(tag::tags(run, "load-balancer"))).send().await.tried(format!("create the load balancer {}", run.app))?;
         let balancer = made.load_balancers().first();
         if let Some(balancer) = balancer {
             self.record_url(wanted, balancer);

@@ -7,6 +7,7 @@ use aws_sdk_cloudwatchlogs::types::LogGroup;
 use futures_util::future::try_join_all;
 use futures_util::try_join;
 use shared::error::if_found;
+use shared::name::pairs;
 use shared::step::each;
 use shared::{Diff, Error, Result, Run, Tried};
 
@@ -63,19 +64,13 @@ fn arn(run: &Run, name: &str) -> Result<String> {
     run.arn("logs", &format!("log-group:{name}"))
 }
 
-impl FoundGroup {
-    fn tags(&self) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
-        self.tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())))
-    }
-}
-
 impl SvcDeploy {
     pub async fn log_groups_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         each(&wanted.services, async |service| {
             let name = name(run, &service.name);
             self.record(&service.name, |record| record.log_group.clone_from(&name));
             match self.found.log_groups.get(&name) {
-                Some(found) if !run.is_ours(found.tags()) => return Err(run.foreign("log group", &name)),
+                Some(found) if !run.is_ours(pairs(&found.tags)) => return Err(run.foreign("log group", &name)),
                 Some(_) => run.found("log group", &name),
                 None => drop(run.create("log group", &name, self.create_log_group(run, &service.name, &name)).await?),
             }
@@ -93,7 +88,7 @@ impl SvcDeploy {
                 return Ok(());
             }
             if let Some(found) = found {
-                run.settle_tags("log group", &name, run.tags(&service.name), found.tags(), async |missing| {
+                run.settle_tags("log group", &name, run.tags(&service.name), pairs(&found.tags), async |missing| {
                     let call = self.logs.tag_resource().resource_arn(arn(run, &name)?).set_tags(Some(missing.into_iter().collect()));
                     call.send().await.tried(format!("tag the log group {name}")).map(drop)
                 })
@@ -125,7 +120,7 @@ impl SvcDeploy {
     }
 
     pub async fn log_groups_down(&self, run: &Run) -> Result<()> {
-        let ours = self.found.log_groups.iter().filter(|(name, found)| run.goes("log group", name, run.is_ours(found.tags())));
+        let ours = self.found.log_groups.iter().filter(|(name, found)| run.goes("log group", name, run.is_ours(pairs(&found.tags))));
         each(ours, async |(name, _)| {
             let delete = async {
                 self.logs.delete_log_group().log_group_name(name).send().await.tried(format!("delete the log group {name}")).map(drop)

@@ -11,6 +11,7 @@ mod port;
 mod role;
 mod rule;
 mod service;
+mod tag;
 mod target_group;
 mod task_definition;
 mod volume;

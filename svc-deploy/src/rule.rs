@@ -9,7 +9,7 @@ use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::forward::{self, Place};
 use crate::wish::Wanted;
-use crate::{SvcDeploy, load_balancer};
+use crate::{SvcDeploy, load_balancer, tag};
 
 /// A rule takes five values in all its conditions.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html>
@@ -89,7 +89,7 @@ impl SvcDeploy {
         }
         // A rule made by hand is none of our business, even when it asks for the same.
         let arns = there.iter().chain(&stale).filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect();
-        let ours = load_balancer::ours(&self.elb, run, arns).await?;
+        let ours = tag::ours(&self.elb, run, arns).await?;
         let is_ours = |rule: &&Rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn));
         let (mut left, theirs): (Vec<&Rule>, Vec<&Rule>) = there.into_iter().partition(is_ours);
         if !settled {
@@ -120,8 +120,7 @@ impl SvcDeploy {
             // A target group names a load balancer that is deleted for a while.
             let Some(listeners) = if_found(load_balancer::listeners(&self.elb, arn).await)? else { continue };
             let rules: Vec<Rule> = listeners.into_iter().flat_map(|found| found.rules).collect();
-            let ours =
-                load_balancer::ours(&self.elb, run, rules.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect()).await?;
+            let ours = tag::ours(&self.elb, run, rules.iter().filter_map(|rule| rule.rule_arn().map(str::to_owned)).collect()).await?;
             let ours = rules.iter().filter(|rule| rule.rule_arn().is_some_and(|arn| ours.contains(arn)));
             each(ours, async |rule| self.delete_rule(run, rule).await).await?;
         }
@@ -148,7 +147,7 @@ impl SvcDeploy {
     async fn create_rule(&self, run: &Run, wish: &Wish) -> Result<String> {
         let listener = given(self.svc.borrow().listener_arns.first().and_then(Option::as_deref), "the listener's ARN")?;
         let call = self.elb.create_rule().listener_arn(listener).priority(wish.priority).set_conditions(Some(wish.conditions()));
-        let call = call.actions(forward::to(self.target_group(&wish.service))).set_tags(Some(load_balancer::tags(run, &wish.service)));
+        let call = call.actions(forward::to(self.target_group(&wish.service))).set_tags(Some(tag::tags(run, &wish.service)));
         let made = call.send().await.tried(format!("create the rule for services.{}", wish.service))?;
         given(made.rules().first().and_then(Rule::rule_arn), "the new rule's ARN")
     }

@@ -225,15 +225,6 @@ impl SvcDeploy {
         Ok(found.service_arn().map(str::to_owned))
     }
 
-    /// Of a service or task definition.
-    pub async fn keep_ecs_tags(&self, run: &Run, kind: &str, arn: &str, wanted: Vec<(String, String)>, found: &[Tag]) -> Result<()> {
-        run.settle_tags(kind, arn, wanted, found.iter().map(|tag| (tag.key(), tag.value())), async |missing| {
-            let missing = missing.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-            self.ecs.tag_resource().resource_arn(arn).set_tags(Some(missing)).send().await.tried(format!("tag the {kind} {arn}")).map(drop)
-        })
-        .await
-    }
-
     /// Field by field, but for what `x-svc.patch.service` speaks of: there its fingerprint tells.
     fn diff(&self, wanted: &Wanted, service: &Service, found: &EcsService) -> Diff {
         let patched = |key: &str| service.patch.service.as_ref().is_some_and(|patch| patch.get(key).is_some());

@@ -16,7 +16,7 @@ use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::compose::{Published, Service};
 use crate::wish::Wanted;
-use crate::{SvcDeploy, load_balancer};
+use crate::{SvcDeploy, tag};
 
 /// By name.
 pub type Found = BTreeMap<String, FoundGroup>;
@@ -101,8 +101,8 @@ async fn one(elb: &Client, run: &Run, name: String) -> Result<Option<(String, Fo
     let arn = given(group.target_group_arn(), "the target group's ARN")?;
     let attributes =
         async { elb.describe_target_group_attributes().target_group_arn(&arn).send().await.tried(format!("read the attributes of {arn}")) };
-    let (tags, attributes) = try_join!(load_balancer::tags_of(elb, &arn), attributes)?;
-    let ours = run.is_ours(tags.iter().map(load_balancer::pair));
+    let (tags, attributes) = try_join!(tag::of(elb, &arn), attributes)?;
+    let ours = run.is_ours(tags.iter().map(tag::pair));
     Ok(Some((name, FoundGroup { group, ours, tags, attributes: attributes.attributes().to_vec() })))
 }
 
@@ -115,7 +115,7 @@ async fn all(elb: &Client, run: &Run) -> Result<Found> {
         .filter(|group| group.target_group_name().is_some_and(|name| name.starts_with(&prefix)))
         .collect();
     let arns = groups.iter().filter_map(|group| group.target_group_arn().map(str::to_owned)).collect();
-    let ours = load_balancer::ours(elb, run, arns).await?;
+    let ours = tag::ours(elb, run, arns).await?;
     let of_us = groups.into_iter().filter(|group| group.target_group_arn().is_some_and(|arn| ours.contains(arn)));
     let named = |group: TargetGroup| {
         (
@@ -180,8 +180,7 @@ impl SvcDeploy {
         let call = call.health_check_interval_seconds(shape.health_check_interval_seconds);
         let call = call.health_check_timeout_seconds(shape.health_check_timeout_seconds);
         let call = call.healthy_threshold_count(shape.healthy_threshold_count).unhealthy_threshold_count(shape.unhealthy_threshold_count);
-        let made =
-            call.set_tags(Some(load_balancer::tags(run, &service.name))).send().await.tried(format!("create the target group {name}"))?;
+        let made = call.set_tags(Some(tag::tags(run, &service.name))).send().await.tried(format!("create the target group {name}"))?;
         given(made.target_groups().first().and_then(TargetGroup::target_group_arn), "the new target group's ARN")
     }
 

@@ -39,7 +39,7 @@ fn documents() -> [Value; 3] {
     let morning = json!({"name": "morning", "schedule": "cron(0 8 ? * MON-FRI *)", "timezone": "Europe/Vienna", "min": 4});
     first["services"]["api"]["x-scale"] = json!({"memory": 80, "schedule": [morning]});
     let mut second = first.clone();
-    second["x-net"] = json!({"nat": "single", "endpoints": ["s3", "ecr"]});
+    second["x-net"] = json!({"nat": "single", "endpoints": ["s3", "ecr"], "flow_logs": 7});
     second["x-cluster"] = json!({"spot": 50, "volume_gib": 40, "target_capacity": 90, "insights": "enabled"});
     second["x-img"] = json!({"immutable": false, "scan": false, "keep": 5});
     let certificate = "arn:aws:acm:us-east-1:000000000000:certificate/11111111-2222-3333-4444-555555555555";
