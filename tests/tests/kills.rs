@@ -8,8 +8,8 @@ use tests::tool::TOOLS;
 use tests::{Faults, Moment, Output, Relay, run, script};
 
 /// Of the kill points, every so many; all of them with `ECS_PIPE_FULL=1`.
-fn stride() -> usize {
-    if std::env::var_os("ECS_PIPE_FULL").is_some() { 1 } else { 7 }
+fn every(few: usize) -> usize {
+    if std::env::var_os("ECS_PIPE_FULL").is_some() { 1 } else { few }
 }
 
 fn app(name: &str, launch_type: &str) -> Value {
@@ -51,7 +51,7 @@ impl Victim<'_> {
         let good = self.run(&[], doc).ok();
         let (calls, wanted) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
         let _ = self.run(&["--down"], &good.stdout).ok();
-        for n in (1..=calls).step_by(stride()) {
+        for n in (1..=calls).step_by(every(7)) {
             for moment in [Moment::Before, Moment::After] {
                 let place = format!("{} killed {moment:?} its changing call {n} of {calls}", self.tool);
                 if !self.kill(&[], doc, n, moment) {
@@ -74,7 +74,7 @@ impl Victim<'_> {
         let _ = self.relay.calls();
         let gone = self.run(&["--down"], live).ok();
         let (calls, before) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
-        for n in (1..=calls).step_by(stride()) {
+        for n in (1..=calls).step_by(every(7)) {
             for moment in [Moment::Before, Moment::After] {
                 let live = self.run(&[], doc).ok().stdout;
                 self.kill(&["--down"], &live, n, moment);
@@ -148,14 +148,14 @@ fn a_whole_pipe_that_is_killed_is_run_again() {
     let _ = pipe("teardown", &good.stdout).ok();
     let downs = relay.mutations().len();
     for moment in [Moment::Before, Moment::After] {
-        for n in (1..=ups).step_by(3 * stride()) {
+        for n in (1..=ups).step_by(every(21)) {
             kill("deploy", &doc, n, moment);
             let again = pipe("deploy", &doc).ok();
             assert_eq!(nameless(&again.stdout), nameless(&good.stdout), "killed {moment:?} changing call {n} of {ups}");
             assert_eq!(holdings(&relay.endpoint, app), wanted, "killed {moment:?} changing call {n} of {ups}");
             let _ = pipe("teardown", &again.stdout).ok();
         }
-        for n in (1..=downs).step_by(3 * stride()) {
+        for n in (1..=downs).step_by(every(21)) {
             let live = pipe("deploy", &doc).ok().stdout;
             kill("teardown", &live, n, moment);
             let _ = pipe("teardown", &live).ok();
