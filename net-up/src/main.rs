@@ -74,9 +74,8 @@ enum Step {
     DefaultGroup,
     RouteTables,
     GroupRules,
-    NatGateways,
-    OneTableEach,
     PublicRoutes,
+    NatGateways,
     PrivateRoutes,
     Endpoints,
     FlowLogParts,
@@ -107,8 +106,8 @@ impl Stage for NetUp {
         &[Step::Vpc, Step::Addresses, Step::Gateway, Step::FlowLogParts],
         &[Step::Dns, Step::Attachment, Step::Subnets, Step::Groups, Step::DefaultGroup, Step::RouteTables],
         // A NAT gateway needs the attached internet gateway.
-        &[Step::GroupRules, Step::NatGateways, Step::OneTableEach],
-        &[Step::PublicRoutes, Step::PrivateRoutes, Step::Endpoints, Step::FlowLog],
+        &[Step::GroupRules, Step::PublicRoutes, Step::NatGateways, Step::Endpoints],
+        &[Step::PrivateRoutes, Step::FlowLog],
         // What no route leads to any more.
         &[Step::Surplus],
     ];
@@ -161,7 +160,6 @@ impl Stage for NetUp {
             Step::GroupRules => self.group_rules_up(run, wanted).await,
             Step::RouteTables => self.tables_up(run, wanted).await,
             Step::NatGateways => self.nats_up(run, wanted).await,
-            Step::OneTableEach => self.tables_claimed(run).await,
             Step::PublicRoutes => self.public_routes_up(run, wanted).await,
             Step::PrivateRoutes => self.private_routes_up(run, wanted).await,
             Step::Endpoints => self.endpoints_up(run, wanted).await,
@@ -184,7 +182,7 @@ impl Stage for NetUp {
             Step::Subnets => self.subnets_down(run).await,
             Step::Groups => self.groups_down(run).await,
             // Settings and the default group go with the VPC, rules with their group, surplus with the rest.
-            Step::Dns | Step::DefaultGroup | Step::GroupRules | Step::OneTableEach | Step::Surplus => Ok(()),
+            Step::Dns | Step::DefaultGroup | Step::GroupRules | Step::Surplus => Ok(()),
             Step::RouteTables => self.tables_down(run).await,
             Step::PublicRoutes => self.routes_down(run, true).await,
             Step::NatGateways => self.nats_down(run).await,

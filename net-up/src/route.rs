@@ -48,13 +48,15 @@ impl NetUp {
     pub async fn tables_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(network) = wanted.network() else { return Ok(()) };
         let names = std::iter::once(PUBLIC.to_owned()).chain((0..network.private.len()).map(private));
-        let ids =
+        let mut ids =
             each(names, async |name| match self.found.tables.get(&name).and_then(|table| Some((table.route_table_id()?, table.tags()))) {
                 Some((id, tags)) => self.keep(run, "route table", &name, id, tags).await,
                 None => run.create("route table", &run.named(&name), self.create_table(run, &name)).await,
             })
             .await?;
-        self.record_tables(ids);
+        let mut net = self.net.borrow_mut();
+        net.private_route_table_ids = ids.split_off(1);
+        net.public_route_table_id = ids.remove(0);
         Ok(())
     }
 
@@ -72,29 +74,8 @@ impl NetUp {
                 .tried(format!("create the route table {}", run.named(name)))
         })
         .await?;
-        given(made.route_table().and_then(RouteTable::route_table_id), "the new route table's id")
-    }
-
-    /// Apart from making them, because NAT gateways need not wait for it.
-    pub async fn tables_claimed(&self, run: &Run) -> Result<()> {
-        let net = self.net.borrow().clone();
-        let ids = std::iter::once(net.public_route_table_id).chain(net.private_route_table_ids);
-        let named = ids.enumerate().map(|(i, id)| (if i == 0 { PUBLIC.to_owned() } else { private(i - 1) }, id));
-        let ids = each(named, async |(name, id)| match id {
-            Some(id) if !self.found.tables.contains_key(&name) => self.claim(run, ResourceType::RouteTable, &name, id).await.map(Some),
-            known => Ok(known),
-        })
-        .await?;
-        self.record_tables(ids);
-        Ok(())
-    }
-
-    /// The public one comes first.
-    fn record_tables(&self, ids: Vec<Option<String>>) {
-        let mut ids = ids.into_iter();
-        let mut net = self.net.borrow_mut();
-        net.public_route_table_id = ids.next().flatten();
-        net.private_route_table_ids = ids.collect();
+        let id = given(made.route_table().and_then(RouteTable::route_table_id), "the new route table's id")?;
+        self.claim(run, ResourceType::RouteTable, name, id).await
     }
 
     pub async fn public_routes_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {

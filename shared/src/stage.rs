@@ -233,9 +233,9 @@ async fn until_nothing_is_there_already<T, F: Future<Output = Result<T>>>(run: &
         match walked.as_ref().err().and_then(Error::there_already) {
             Some(doing) if seen.insert(doing.to_owned()) => {
                 run.note(&format!("AWS had it already when this was about to {doing}; looking again"));
+                run.go_on();
                 // Reads lag behind writes.
                 run.pause(crate::wait::LOST).await?;
-                run.go_on();
             }
             _ => return walked,
         }
