@@ -127,20 +127,22 @@ async def with_service_fields(app, call):
     return status, headers, json.dumps(answer).encode()
 
 
-ANSWERS = {}  # what was answered to a call with a token
+ONE_AT_A_TIME = asyncio.Lock()
+ANSWERS = {}  # what was asked and answered in a call with a token
 
 
 async def by_token(app, call):
-    """Neither emulator knows client tokens; AWS gives the same answer again to the same token."""
+    """Neither emulator knows client tokens; AWS gives the same answer again to the same token, and refuses it with something else."""
     token = call.form.get("ClientToken")
-    known = ANSWERS.get((call.operation, token))
-    answer = known or await ask(app, call)
-    if token and answer[0] == 200:
-        ANSWERS[call.operation, token] = answer
-    return answer
-
-
-ONE_AT_A_TIME = asyncio.Lock()
+    async with ONE_AT_A_TIME:
+        asked, answer = ANSWERS.get((call.operation, token), (call.form, None))
+        if asked == call.form:
+            answer = answer or await ask(app, call)
+            if token and answer[0] == 200:
+                ANSWERS[call.operation, token] = call.form, answer
+            return answer
+    error = "<Error><Code>IdempotentParameterMismatch</Code><Message>Wrong arguments for request with token</Message></Error>"
+    return 400, [(b"content-type", b"text/xml")], f"<Response><Errors>{error}</Errors></Response>".encode()
 
 
 async def only_one(app, call, describe, there, code):
@@ -425,6 +427,16 @@ def moto_app():
         return vpc
 
     EC2Backend.delete_vpc = outlive
+
+    # moto does not delete an endpoint when one of its route tables is gone, or came to it later; the routes go with their table.
+    delete_endpoints = EC2Backend.delete_vpc_endpoints
+
+    def delete_without_routes(self, vpce_ids=None):
+        for endpoint in (self.vpc_end_points[id] for id in vpce_ids or [] if id in self.vpc_end_points):
+            endpoint.route_table_ids = []
+        delete_endpoints(self, vpce_ids)
+
+    EC2Backend.delete_vpc_endpoints = delete_without_routes
 
     # moto gives a new log group the tags of a deleted one of that name.
     delete_group = LogsBackend.delete_log_group

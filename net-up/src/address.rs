@@ -37,7 +37,7 @@ impl NetUp {
 
     async fn allocate(&self, run: &Run, name: &str) -> Result<String> {
         let make = async || {
-            let tags = tag::specification(run, ResourceType::ElasticIp, name);
+            let tags = tag::dated(run, ResourceType::ElasticIp, name);
             let made = self.once.allocate_address().domain(DomainType::Vpc).tag_specifications(tags).send().await;
             given(made.tried(format!("allocate the elastic IP {}", run.named(name)))?.allocation_id(), "the new elastic IP's id")
         };

@@ -59,8 +59,6 @@ impl NetUp {
                 .is_some_and(|said| said.internet_gateways().iter().any(|one| ours(one.tags()))),
             ResourceType::ElasticIp => if_found(ec2.describe_addresses().allocation_ids(id).send().await.tried(doing))?
                 .is_some_and(|said| said.addresses().iter().any(|one| ours(one.tags()))),
-            ResourceType::RouteTable => if_found(ec2.describe_route_tables().route_table_ids(id).send().await.tried(doing))?
-                .is_some_and(|said| said.route_tables().iter().any(|one| ours(one.tags()))),
             // A deleted one is listed for a while, in that state.
             _ => if_found(ec2.describe_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(doing))?
                 .is_some_and(|said| said.vpc_endpoints().iter().any(|one| crate::endpoint::is_alive(one) && ours(one.tags()))),
@@ -75,7 +73,6 @@ impl NetUp {
             ResourceType::Vpc => self.ec2.delete_vpc().vpc_id(id).send().await.tried(doing).map(drop),
             ResourceType::InternetGateway => self.ec2.delete_internet_gateway().internet_gateway_id(id).send().await.tried(doing).map(drop),
             ResourceType::ElasticIp => self.ec2.release_address().allocation_id(id).send().await.tried(doing).map(drop),
-            ResourceType::RouteTable => self.ec2.delete_route_table().route_table_id(id).send().await.tried(doing).map(drop),
             ResourceType::VpcEndpoint => self.ec2.delete_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(doing).map(drop),
             other => Err(Error::Failed(format!("{} is not made by more than one run", other.as_str()))),
         }

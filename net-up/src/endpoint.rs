@@ -92,7 +92,7 @@ impl NetUp {
         let made = while_not_yet(run, "the network to be visible", Error::is_gone, async || {
             let call =
                 self.ec2.create_vpc_endpoint().vpc_id(&vpc).service_name(format!("com.amazonaws.{}.{service}", run.session.region()));
-            let call = call.client_token(&token).tag_specifications(tag::specification(run, ResourceType::VpcEndpoint, service));
+            let call = call.client_token(&token).tag_specifications(tag::dated(run, ResourceType::VpcEndpoint, service));
             let call = if service == "s3" {
                 call.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(known(&net.private_route_table_ids))
             } else {

@@ -53,7 +53,7 @@ impl NetUp {
 
     async fn create_gateway(&self, run: &Run) -> Result<String> {
         let make = async || {
-            let tags = tag::specification(run, ResourceType::InternetGateway, "internet");
+            let tags = tag::dated(run, ResourceType::InternetGateway, "internet");
             let made = self.once.create_internet_gateway().tag_specifications(tags).send().await;
             let made = made.tried(format!("create the internet gateway of {}", run.app))?;
             given(made.internet_gateway().and_then(InternetGateway::internet_gateway_id), "the new internet gateway's id")

@@ -183,15 +183,22 @@ impl NetUp {
         );
         let diff = Diff::new().field("ingress", texts(&ingress), "").field("egress", texts(&egress).replace(" from ", " to "), "");
         run.change("default security group", &id, &diff, async {
-            if !ingress.is_empty() {
+            let incoming = async {
+                if ingress.is_empty() {
+                    return Ok(());
+                }
                 let call = self.ec2.revoke_security_group_ingress().group_id(&id).set_ip_permissions(Some(permissions(&ingress)));
-                if_found(call.send().await.tried(format!("take the incoming rules of the default security group {id}")))?;
-            }
-            if !egress.is_empty() {
+                if_found(call.send().await.tried(format!("take the incoming rules of the default security group {id}"))).map(drop)
+            };
+            let outgoing = async {
+                if egress.is_empty() {
+                    return Ok(());
+                }
                 let call = self.ec2.revoke_security_group_egress().group_id(&id).set_ip_permissions(Some(permissions(&egress)));
-                if_found(call.send().await.tried(format!("take the outgoing rules of the default security group {id}")))?;
-            }
-            Ok(())
+                if_found(call.send().await.tried(format!("take the outgoing rules of the default security group {id}"))).map(drop)
+            };
+            let (incoming, outgoing) = futures_util::join!(incoming, outgoing);
+            incoming.and(outgoing)
         })
         .await
     }

@@ -1,12 +1,14 @@
 //! The route tables: public ones lead to the internet gateway, private ones to a NAT gateway.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{ResourceType, Route, RouteTable};
-use shared::error::given;
+use shared::error::{given, if_found};
+use shared::name::fit;
 use shared::step::each;
-use shared::wait::while_not_yet;
+use shared::wait::{LOST, until, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -60,7 +62,20 @@ impl NetUp {
         Ok(())
     }
 
+    /// Two runs at the same moment give the same token, and so make one table.
     async fn create_table(&self, run: &Run, name: &str) -> Result<String> {
+        let mut token = fit(&[&run.app, name, &self.vpc_id()?], 64);
+        loop {
+            let id = self.ask_for_table(run, name, &token).await?;
+            // AWS may give the same answer when somebody has deleted the table since; a VPC of this run is too young for that.
+            if self.found.vpc.is_new() || self.table_appears(run, &id).await? {
+                return Ok(id);
+            }
+            token = fit(&[&run.app, name, &id], 64);
+        }
+    }
+
+    async fn ask_for_table(&self, run: &Run, name: &str, token: &str) -> Result<String> {
         let vpc = self.vpc_id()?;
         // A VPC made a moment ago is not known everywhere yet.
         let made = while_not_yet(run, "the VPC to be visible", Error::is_gone, async || {
@@ -68,14 +83,24 @@ impl NetUp {
             self.ec2
                 .create_route_table()
                 .vpc_id(&vpc)
+                .client_token(token)
                 .tag_specifications(tags)
                 .send()
                 .await
                 .tried(format!("create the route table {}", run.named(name)))
         })
         .await?;
-        let id = given(made.route_table().and_then(RouteTable::route_table_id), "the new route table's id")?;
-        self.claim(run, ResourceType::RouteTable, name, id).await
+        given(made.route_table().and_then(RouteTable::route_table_id), "the new route table's id")
+    }
+
+    async fn table_appears(&self, run: &Run, id: &str) -> Result<bool> {
+        let began = Instant::now();
+        until(run, &format!("the route table {id} to be visible"), async || {
+            let said = self.ec2.describe_route_tables().route_table_ids(id).send().await.tried(format!("look at the route table {id}"));
+            let there = if_found(said)?.is_some_and(|said| !said.route_tables().is_empty());
+            Ok((there || began.elapsed() > LOST).then_some(there))
+        })
+        .await
     }
 
     pub async fn public_routes_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {

@@ -6,13 +6,21 @@ use shared::{Result, Run, Tried};
 
 use crate::{NetUp, claim};
 
-/// Tags in the call that creates: what is made is never without them.
+/// Tags in the call that creates: what is made is never without them. Every run says the same, because AWS refuses the same client token with
+/// something else.
 pub fn specification(run: &Run, kind: ResourceType, name: &str) -> TagSpecification {
     let tags = run.tags(name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
-    TagSpecification::builder().resource_type(kind).set_tags(Some(tags.chain([claim::made(run, name)]).collect())).build()
+    TagSpecification::builder().resource_type(kind).set_tags(Some(tags.collect())).build()
 }
 
-/// The same for all attempts at one call, and never again: AWS gives the same answer to the same token for a day, also when the thing is gone.
+/// The same with the time, for what is claimed when it is made.
+pub fn dated(run: &Run, kind: ResourceType, name: &str) -> TagSpecification {
+    let TagSpecification { resource_type, tags, .. } = specification(run, kind, name);
+    let tags = tags.unwrap_or_default().into_iter().chain([claim::made(run, name)]);
+    TagSpecification::builder().set_resource_type(resource_type).set_tags(Some(tags.collect())).build()
+}
+
+/// The same for all attempts at one call, and never again: AWS may give the same answer to the same token also when the thing is gone.
 pub fn token(run: &Run, name: &str) -> String {
     shared::name::fingerprint(&format!("{} {name} {:?}", run.app, std::time::SystemTime::now()))
 }

@@ -42,6 +42,13 @@ async fn adopted(ec2: &Client, id: &str) -> Result<Vpc> {
     said.vpcs().first().cloned().ok_or_else(|| Error::document("x-net.vpc", format!("there is no VPC {id} in this account and region")))
 }
 
+impl Found {
+    /// Whether this run makes it.
+    pub fn is_new(&self) -> bool {
+        self.vpc.is_none()
+    }
+}
+
 impl NetUp {
     /// The VPC as found; the address range of a VPC can't be changed.
     pub async fn vpc_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
@@ -70,7 +77,7 @@ impl NetUp {
 
     async fn create_vpc(&self, run: &Run, cidr: &str) -> Result<String> {
         let make = async || {
-            let call = self.once.create_vpc().cidr_block(cidr).tag_specifications(tag::specification(run, ResourceType::Vpc, "vpc"));
+            let call = self.once.create_vpc().cidr_block(cidr).tag_specifications(tag::dated(run, ResourceType::Vpc, "vpc"));
             let made = call.send().await.tried(format!("create the VPC of {}", run.app))?;
             given(made.vpc().and_then(Vpc::vpc_id), "the new VPC's id")
         };

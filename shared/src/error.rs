@@ -87,12 +87,14 @@ const THROTTLED: &[&str] =
 /// Codes of "not there" that do not contain `NotFound`.
 const GONE: &[&str] = &["NoSuchEntity", "NoSuchEntityException", "ServiceNotActiveException"];
 
-/// Codes of "there already" that do not contain `AlreadyExists`; the last one is what a table or gateway says that has what it is given.
+/// Codes of "there already" that do not contain `AlreadyExists`; `IdempotentParameterMismatch` is said when another run has made it with other tags,
+/// the last one by a table or gateway that has what it is given.
 const EXISTS: &[&str] = &[
     "Duplicate",
     "DuplicateListener",
     "DuplicateLoadBalancerName",
     "DuplicateTargetGroupName",
+    "IdempotentParameterMismatch",
     "InvalidGroup.Duplicate",
     "InvalidPermission.Duplicate",
     "InvalidSubnet.Conflict",

@@ -62,9 +62,9 @@ async fn paced<T>(
     }
 }
 
-/// After a lost answer: what was made then is known everywhere by now. EC2 speaks of seconds.
+/// What was made before this time is known everywhere by now. EC2 speaks of seconds.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
-pub(crate) const LOST: Duration = Duration::from_secs(3);
+pub const LOST: Duration = Duration::from_secs(3);
 
 /// Tries again while AWS says one of the named things that only mean "not yet everywhere". Each caller names its codes, with the reason beside
 /// them.
