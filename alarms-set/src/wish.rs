@@ -48,6 +48,7 @@ pub struct Wanted {
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let (cluster, mut svc): (Cluster, Svc) = (doc.need("cluster", "cluster-up")?, doc.need("svc", "svc-deploy")?);
+        flags.selection.check(|name| svc.services.contains_key(name))?;
         let all = svc.services.len();
         svc.services.retain(|name, _| flags.selection.takes(name));
         let wish = doc.wish(&doc.root(), "x-alarms", flags)?;

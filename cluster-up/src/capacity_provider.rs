@@ -6,7 +6,7 @@ use aws_sdk_ecs::types::{
     CapacityProviderUpdateStatus, ManagedDraining, ManagedScaling, ManagedScalingStatus, ManagedTerminationProtection, Tag,
 };
 use shared::error::{given, if_found};
-use shared::wait::{until, while_not_yet};
+use shared::wait::{until, while_held};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::ClusterUp;
@@ -78,7 +78,7 @@ impl ClusterUp {
             .build();
         // One change at a time.
         let busy = |error: &Error| error.is_code("UpdateInProgressException");
-        while_not_yet(run, "the capacity provider's last change", busy, async || {
+        while_held(run, "the capacity provider's last change", busy, async || {
             self.ecs
                 .update_capacity_provider()
                 .name(name)
@@ -101,7 +101,7 @@ impl ClusterUp {
         let delete = async {
             // A cluster lets go of it a moment after it was told to.
             let held = |error: &Error| error.is_code("ResourceInUseException") || error.says("in use") || error.says("associated with");
-            while_not_yet(run, "the cluster to let go of the capacity provider", held, async || {
+            while_held(run, "the cluster to let go of the capacity provider", held, async || {
                 self.ecs
                     .delete_capacity_provider()
                     .capacity_provider(&name)

@@ -4,7 +4,7 @@ use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::{CapacityProviderStrategyItem, Cluster, ClusterField, ClusterSetting, ClusterSettingName, Tag};
 use shared::doc::Capacity;
 use shared::error::given;
-use shared::wait::while_not_yet;
+use shared::wait::{while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -110,7 +110,7 @@ impl ClusterUp {
         let busy = |error: &Error| {
             error.is_code("UpdateInProgressException") || error.is_code("ResourceInUseException") || error.says("does not exist")
         };
-        while_not_yet(run, "the cluster's capacity providers", busy, async || {
+        while_held(run, "the cluster's capacity providers", busy, async || {
             let call = self.ecs.put_cluster_capacity_providers().cluster(&run.app).set_capacity_providers(Some(names.clone()));
             call.set_default_capacity_provider_strategy(Some(strategy.clone()))
                 .send()
@@ -153,7 +153,7 @@ impl ClusterUp {
             .iter()
             .any(|code| error.is_code(code))
         };
-        let delete = while_not_yet(run, "the instances to leave the cluster", still_used, async || {
+        let delete = while_held(run, "the instances to leave the cluster", still_used, async || {
             self.ecs.delete_cluster().cluster(&run.app).send().await.tried(format!("delete the cluster {}", run.app)).map(drop)
         });
         run.delete("cluster", &run.app, delete).await

@@ -6,7 +6,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Address, DomainType, ResourceType};
 use shared::error::given;
 use shared::step::each;
-use shared::wait::{once, while_not_yet};
+use shared::wait::{once, while_held};
 use shared::{Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -59,7 +59,7 @@ impl NetUp {
         let Some(id) = address.allocation_id() else { return Ok(()) };
         // A NAT gateway that is just deleted still holds its address for a moment, and AWS then speaks of permissions.
         let still_held = |error: &Error| error.is_code("AuthFailure") || error.is_code("InvalidIPAddress.InUse");
-        let release = while_not_yet(run, "the NAT gateway to let its address go", still_held, async || {
+        let release = while_held(run, "the NAT gateway to let its address go", still_held, async || {
             self.ec2.release_address().allocation_id(id).send().await.tried(format!("release the elastic IP {id}")).map(drop)
         });
         run.delete("elastic IP", id, release).await

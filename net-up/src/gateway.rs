@@ -3,7 +3,7 @@
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{InternetGateway, ResourceType};
 use shared::error::given;
-use shared::wait::{once, while_not_yet};
+use shared::wait::{once, while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -105,7 +105,7 @@ impl NetUp {
     async fn detach(&self, run: &Run, id: &str, vpc: &str) -> Result<()> {
         // The public addresses of a load balancer or NAT gateway outlive it by a minute or two.
         let still_mapped = |error: &Error| error.is_code("DependencyViolation");
-        let detached = while_not_yet(run, "public addresses in the VPC to be gone", still_mapped, async || {
+        let detached = while_held(run, "public addresses in the VPC to be gone", still_mapped, async || {
             self.ec2
                 .detach_internet_gateway()
                 .internet_gateway_id(id)

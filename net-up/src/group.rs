@@ -6,7 +6,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, UserIdGroupPair};
 use shared::error::{given, if_found};
 use shared::step::each;
-use shared::wait::{until, while_not_yet};
+use shared::wait::{until, while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -209,7 +209,7 @@ impl NetUp {
             let Some(id) = self.found.groups.ours.get(name).and_then(SecurityGroup::group_id) else { continue };
             // The network interfaces of load balancers and tasks outlive them by a minute or two.
             let still_used = |error: &Error| error.is_code("DependencyViolation");
-            let delete = while_not_yet(run, "the security group's network interfaces to be gone", still_used, async || {
+            let delete = while_held(run, "the security group's network interfaces to be gone", still_used, async || {
                 self.ec2.delete_security_group().group_id(id).send().await.tried(format!("delete the security group {id}")).map(drop)
             });
             run.delete("security group", id, delete).await?;

@@ -8,7 +8,7 @@ use futures_util::try_join;
 use ipnet::Ipv4Net;
 use shared::error::given;
 use shared::step::each;
-use shared::wait::while_not_yet;
+use shared::wait::{while_held, while_not_yet};
 use shared::{Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -146,7 +146,7 @@ impl NetUp {
         each(self.found.subnets.by_name.values().filter_map(Subnet::subnet_id), async |id| {
             // The network interfaces of load balancers and tasks outlive them by a minute or two.
             let still_used = |error: &Error| error.is_code("DependencyViolation");
-            let delete = while_not_yet(run, "the subnet's network interfaces to be gone", still_used, async || {
+            let delete = while_held(run, "the subnet's network interfaces to be gone", still_used, async || {
                 self.ec2.delete_subnet().subnet_id(id).send().await.tried(format!("delete the subnet {id}")).map(drop)
             });
             run.delete("subnet", id, delete).await

@@ -4,7 +4,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType, Vpc, VpcAttributeName};
 use futures_util::try_join;
 use shared::error::given;
-use shared::wait::{once, while_not_yet};
+use shared::wait::{once, while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -119,7 +119,7 @@ impl NetUp {
         let Some(id) = self.found.vpc.vpc.as_ref().and_then(Vpc::vpc_id) else { return Ok(()) };
         // The network interfaces of load balancers and tasks outlive them by a minute or two.
         let still_used = |error: &Error| error.is_code("DependencyViolation");
-        let delete = while_not_yet(run, "everything in the VPC to be gone", still_used, async || {
+        let delete = while_held(run, "everything in the VPC to be gone", still_used, async || {
             self.ec2.delete_vpc().vpc_id(id).send().await.tried(format!("delete the VPC {id}")).map(drop)
         });
         run.delete("VPC", id, delete).await

@@ -140,6 +140,7 @@ impl Flags {
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let (cluster, svc): (Cluster, Svc) = (doc.need("cluster", "cluster-up")?, doc.need("svc", "svc-deploy")?);
+        flags.selection.check(|name| svc.services.contains_key(name))?;
         let services = doc.services(&Selection::default())?;
         let selected = svc.services.iter().filter(|(name, _)| flags.takes(name));
         let tasks = selected.map(|(name, record)| {

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sts::config::SharedCredentialsProvider;
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
@@ -114,13 +117,23 @@ impl Session {
         if let Ok(name) = AppName::new("ecs-pipe") {
             loader = loader.app_name(name);
         }
-        if let Some(region) = &common.region {
+        if let Some(region) = common.region.as_ref().filter(|region| !region.is_empty()) {
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(profile) = &common.profile {
             loader = loader.profile_name(profile);
         }
         let mut config = loader.load().await;
+        // A variable that is set to nothing is not set.
+        if config.region().is_some_and(|region| region.as_ref().is_empty()) {
+            config = config.into_builder().region(None).build();
+        }
+        // The SDK takes keys in the environment before a profile, but who names a profile means it.
+        if let Some(profile) = &common.profile {
+            let provider = ProviderConfig::default().with_region(config.region().cloned());
+            let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&provider).build();
+            config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
+        }
         // A pipe whose first stage was told the region need not tell the others.
         if let (None, Some(known)) = (config.region(), known) {
             config = config.into_builder().region(Region::new(known.region.clone())).build();
@@ -211,7 +224,7 @@ fn reads(operation: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use aws_config::SdkConfig;
-    use aws_sdk_sts::config::{Credentials, SharedCredentialsProvider};
+    use aws_sdk_sts::config::Credentials;
 
     use super::*;
 

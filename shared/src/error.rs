@@ -29,9 +29,9 @@ pub enum Error {
     #[error("{0}")]
     Unanswered(String),
     #[error(
-        "{waiting_for} was not there after {after}. AWS goes on working: run the same command again to go on waiting, or give it longer with --timeout"
+        "waited {after} for {waiting_for}{said}. AWS goes on working: run the same command again to go on waiting, or give it longer with --timeout"
     )]
-    Deadline { waiting_for: String, after: String },
+    Deadline { waiting_for: String, after: String, said: String },
     #[error("interrupted")]
     Interrupted { signal: i32 },
 }
@@ -48,7 +48,7 @@ pub struct Refusal {
     pub message: String,
     pub request_id: String,
     kind: Kind,
-    hint: &'static str,
+    hint: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,26 +57,29 @@ enum Kind {
     Gone,
     Exists,
     Denied,
+    Unknown,
     Throttled,
     Fault,
 }
 
-/// Codes that mean "this caller may not", or "AWS does not know who is calling".
+/// Codes that mean "this caller may not".
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html>
-const DENIED: &[&str] = &[
-    "AccessDenied",
-    "AccessDeniedException",
+const DENIED: &[&str] =
+    &["AccessDenied", "AccessDeniedException", "AuthorizationError", "NotAuthorized", "OptInRequired", "UnauthorizedOperation"];
+
+/// Codes that mean "these credentials are not taken".
+const UNKNOWN: &[&str] = &[
     "AuthFailure",
-    "AuthorizationError",
     "ExpiredToken",
     "ExpiredTokenException",
     "IncompleteSignature",
     "InvalidAccessKeyId",
     "InvalidClientTokenId",
-    "NotAuthorized",
-    "OptInRequired",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "RequestExpired",
     "SignatureDoesNotMatch",
-    "UnauthorizedOperation",
     "UnrecognizedClientException",
 ];
 
@@ -121,8 +124,16 @@ impl Error {
             Self::Aws(refusal) => match refusal.kind {
                 Kind::Refused | Kind::Gone | Kind::Exists => 1,
                 Kind::Throttled | Kind::Fault => 75,
-                Kind::Denied => 77,
+                Kind::Denied | Kind::Unknown => 77,
             },
+        }
+    }
+
+    /// A wrong flag, found where the document is checked.
+    pub(crate) fn of_flag(self) -> Self {
+        match self {
+            Self::Document { path, what } => Self::Usage(format!("{path}: {what}")),
+            other => other,
         }
     }
 
@@ -157,10 +168,22 @@ impl Error {
         matches!(self, Self::Aws(refusal) if refusal.code == code)
     }
 
-    /// What AWS said contains these words; for the few errors that have no code of their own.
+    /// What AWS said contains these words; for the few errors that have no code of their own, or stand in an answer that is none.
     #[must_use]
     pub fn says(&self, words: &str) -> bool {
-        matches!(self, Self::Aws(refusal) if refusal.message.contains(words))
+        match self {
+            Self::Aws(refusal) => refusal.message.contains(words),
+            Self::Failed(text) => text.contains(words),
+            _ => false,
+        }
+    }
+
+    /// The same, and that it was said again and again.
+    pub(crate) fn said_for(mut self, time: &str) -> Self {
+        if let Self::Aws(refusal) = &mut self {
+            refusal.hint = format!(". It was tried for {time}, as AWS may need a while to know what is new{}", refusal.hint);
+        }
+        self
     }
 }
 
@@ -199,39 +222,47 @@ where
             let status = said.raw().status().as_u16();
             (format!("HTTP {status}"), format!("the answer could not be read: {}", DisplayErrorContext(error)), status)
         }
-        other => return unanswered(&DisplayErrorContext(other).to_string(), &doing),
+        other => return unanswered(&DisplayErrorContext(other).to_string(), &causes(other), &doing),
     };
     let kind = kind_of(&code, &message, status);
     let hint = match kind {
         Kind::Denied => {
             ". The credentials in use may not do this: allow the action named above (--policy prints everything this tool needs), or use other credentials"
         }
+        Kind::Unknown => {
+            ". AWS does not take these credentials: renew them (`aws sso login`, or new keys), and see that the clock of this machine is right"
+        }
         Kind::Throttled => ". AWS asks to slow down: run the same command again in a minute",
         Kind::Fault => ". This is a fault on AWS's side: run the same command again",
         Kind::Refused | Kind::Gone | Kind::Exists => "",
-    };
+    }
+    .to_owned();
     Error::Aws(Box::new(Refusal { doing, action: action_of(std::any::type_name::<E>()), code, message, request_id, kind, hint }))
 }
 
 /// No answer came at all: no credentials, no network, or the time of one call was up.
-fn unanswered(context: &str, doing: &str) -> Error {
-    let no_credentials =
-        ["CredentialsNotLoaded", "no providers in chain", "could not load credentials", "failed to load IMDS", "while loading credentials"];
+fn unanswered(context: &str, causes: &str, doing: &str) -> Error {
+    let no_credentials = [
+        "CredentialsNotLoaded",
+        "InvalidConfiguration",
+        "no providers in chain",
+        "could not load credentials",
+        "failed to load IMDS",
+        "while loading credentials",
+    ];
     if no_credentials.iter().any(|words| context.contains(words)) {
         return Error::Aws(Box::new(Refusal {
             doing: doing.to_owned(),
             action: "sts:GetCallerIdentity".to_owned(),
             code: "NoCredentials".to_owned(),
-            message:
-                "no AWS credentials were found: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`"
-                    .to_owned(),
+            message: format!("no AWS credentials were found ({causes})"),
             request_id: "none".to_owned(),
-            kind: Kind::Denied,
-            hint: "",
+            kind: Kind::Unknown,
+            hint: ". Set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`".to_owned(),
         }));
     }
     let text = format!(
-        "could not {doing}: no answer from AWS ({context}). Check the network, the region and AWS_ENDPOINT_URL, then run the same command again"
+        "could not {doing}: no answer from AWS ({causes}). Check the network, the region and AWS_ENDPOINT_URL, then run the same command again"
     );
     // Where nobody can be reached there is no network; elsewhere the answer got lost.
     if ["tcp connect error", "dns error"].iter().any(|words| context.contains(words)) {
@@ -241,12 +272,28 @@ fn unanswered(context: &str, doing: &str) -> Error {
     }
 }
 
+/// An error and its causes in words, each once.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !texts.iter().any(|said| said.contains(&text)) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts.join(": ")
+}
+
 /// The same in words: ECS of a service, Application Auto Scaling of a scalable target.
 const EXISTS_SAYS: &[&str] = &["was not idempotent", "that you tried to tag already exists"];
 
 fn kind_of(code: &str, message: &str, status: u16) -> Kind {
     if DENIED.contains(&code) {
         Kind::Denied
+    } else if UNKNOWN.contains(&code) {
+        Kind::Unknown
     } else if THROTTLED.contains(&code) {
         Kind::Throttled
     } else if code.contains("NotFound") || GONE.contains(&code) || (code == "ValidationError" && message.contains("not found")) {

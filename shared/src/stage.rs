@@ -47,7 +47,7 @@ pub trait Stage: Sized {
     const WAVES: &'static [&'static [Self::Step]];
 
     type Step: Copy + 'static;
-    type Flags: Args;
+    type Flags: Args + Serialize;
     /// The wishes, checked.
     type Wanted;
     /// This tool's part of the document, for `--schema`.
@@ -176,12 +176,26 @@ fn read<S: Stage>(common: &Common) -> Result<Document> {
     if !common.down {
         doc.check_needs(S::NEEDS)?;
     }
+    if !common.down && !common.plan {
+        doc.check_made(S::NEEDS.iter().map(|(section, _)| *section).chain(["img"]))?;
+    }
     Ok(doc)
+}
+
+/// What is wrong with a wish that was given as a flag is the flag's fault and not the document's.
+fn blame(flags: &impl Serialize, error: Error) -> Error {
+    let Error::Document { path, what } = error else { return error };
+    let wish = path.strip_prefix("x-").and_then(|path| path.split_once('.')).map(|(_, key)| key);
+    let given = serde_json::to_value(flags).unwrap_or_default();
+    match wish.and_then(|key| key.split(['.', '[']).next()).filter(|key| given.get(key).is_some_and(|value| !value.is_null())) {
+        Some(key) => Error::document(format!("--{}", key.replace('_', "-")), what).of_flag(),
+        None => Error::Document { path, what },
+    }
 }
 
 /// Looks, walks, and gives the document with the section in it (or out of it) and the number of changes.
 async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) -> Result<(Document, usize)> {
-    let wanted = if common.down { None } else { Some(S::wanted(&doc, flags)?) };
+    let wanted = if common.down { None } else { Some(S::wanted(&doc, flags).map_err(|error| blame(flags, error))?) };
     let progress = Progress::new(S::TOOL, common);
     doc.warnings().iter().for_each(|warning| progress.say(Event::Warning, warning));
     let known: Option<Caller> = doc.view("aws")?;

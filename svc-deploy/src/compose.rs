@@ -1,13 +1,13 @@
 //! The Compose model, read into what ECS needs: which services, which tasks, which are published.
 
-use aws_sdk_ecs::types::ThresholdType;
 use serde_json::{Value, json};
 use shared::doc::{ARM64, At, Cluster, Document, Img, LaunchType, Selection, check_tags, platform};
 use shared::{Error, Result};
 
 use crate::container::{self, Target};
+use crate::deploy::{Breaker, breaker, healthy_percent};
 use crate::target_group::{self, Codes, Shape};
-use crate::wish::ServiceWish;
+use crate::wish::{Health, OwnRole, ServiceWish};
 
 /// An ECS service and its one task definition.
 #[derive(Debug)]
@@ -72,14 +72,6 @@ impl NetworkMode {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Breaker {
-    pub enable: bool,
-    pub rollback: bool,
-    /// Failed tasks that end a deployment; otherwise ECS's own share of the tasks.
-    pub failures: Option<i32>,
-}
-
 /// How a service stands behind the load balancer.
 #[derive(Debug, Clone)]
 pub struct Published {
@@ -133,6 +125,12 @@ fn service(
     let x_svc = at.key("x-svc");
     let wish = |key: &str| x_svc.as_ref().and_then(|at| at.key(key));
     doc.warn_of_unknown::<ServiceWish>(at, "x-svc")?;
+    if let Some(x_svc) = &x_svc {
+        doc.warn_of_unknown::<Health>(x_svc, "health")?;
+        if x_svc.key("task_role").is_some_and(|role| role.value().is_object()) {
+            doc.warn_of_unknown::<OwnRole>(x_svc, "task_role")?;
+        }
+    }
     if let Some(place) = wish("strategy").filter(|place| place.value().as_str() != Some("rolling")) {
         return Err(place.wrong("svc-deploy can't do this yet: take it out"));
     }
@@ -178,7 +176,7 @@ fn service(
         published: published(doc, at, x_svc.as_ref(), &read.ports, network_mode)?,
         // Two tasks, one a zone, so that one zone may fail.
         desired: replicas.map_or(Ok(2), |at| at.whole(0..=1000))?,
-        after: after(at, sidecars)?,
+        after: after(doc, at, sidecars)?,
         breaker: breaker(deploy.as_ref(), wish("breaker").as_ref())?,
         healthy_percent: healthy_percent(deploy.as_ref())?,
         task_role: wish("task_role").map_or(Ok(TaskRole::Made(Vec::new())), |at| task_role(&at))?,
@@ -191,7 +189,11 @@ fn service(
 }
 
 fn network_mode(at: &At<'_>, wish: Option<&At<'_>>, fargate: bool, shared: bool) -> Result<NetworkMode> {
-    let host = at.key("network_mode").filter(|mode| mode.value().as_str() == Some("host"));
+    let asked = at.key("network_mode");
+    if let Some(place) = asked.as_ref().filter(|mode| !["bridge", "default", "host"].iter().any(|known| mode.value() == known)) {
+        return Err(place.expected("bridge, host (on EC2) or service:NAME"));
+    }
+    let host = asked.filter(|mode| mode.value() == "host");
     if let Some(place) = host.as_ref().filter(|_| fargate) {
         return Err(place.wrong("Fargate has no host network: take this out"));
     }
@@ -292,7 +294,7 @@ fn target_group(port: i32, network_mode: NetworkMode, health: Option<&At<'_>>, p
         target_type: if network_mode == NetworkMode::Awsvpc { "ip" } else { "instance" }.to_owned(),
         health_check_protocol: None,
         health_check_port: None,
-        health_check_path: of_health("path").map_or(Ok("/"), |at| at.text())?.to_owned(),
+        health_check_path: of_health("path").map_or(Ok("/".to_owned()), |at| check_path(&at))?,
         health_check_interval_seconds: whole("interval", 15, 5..=300)?,
         health_check_timeout_seconds: whole("timeout", 5, 2..=120)?,
         healthy_threshold_count: whole("healthy", 2, 2..=10)?,
@@ -301,6 +303,13 @@ fn target_group(port: i32, network_mode: NetworkMode, health: Option<&At<'_>>, p
         attributes: target_group::attributes(),
     };
     patch.map_or(Ok(shape.clone()), |patch| shape.patched(patch))
+}
+
+fn check_path(at: &At<'_>) -> Result<String> {
+    match at.text()? {
+        path if path.starts_with('/') && path.len() <= 1024 => Ok(path.to_owned()),
+        _ => Err(at.expected("a path of at most 1024 characters that begins with /")),
+    }
 }
 
 fn check_each(at: &At<'_>, kind: &str, fits: impl Fn(&str) -> bool) -> Result<Vec<String>> {
@@ -350,48 +359,23 @@ fn check_paths(services: &[Service]) -> Result<()> {
 }
 
 /// `service_healthy` between services orders their deployments.
-fn after(at: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<Vec<String>> {
-    let conditions = container::conditions(at)?;
-    let other = |name: &str| !sidecars.iter().any(|(sidecar, _)| *sidecar == name);
-    Ok(conditions.into_iter().filter(|(name, condition)| condition == "service_healthy" && other(name)).map(|(name, _)| name).collect())
-}
-
-/// `breaker` is on, off, or on with a number of failed tasks.
-fn breaker(deploy: Option<&At<'_>>, wish: Option<&At<'_>>) -> Result<Breaker> {
-    let (enable, failures) = match wish {
-        Some(at) if at.value().is_number() => (true, Some(at.whole(1..=i32::MAX)?)),
-        Some(at) => (at.truth()?, None),
-        None => (true, None),
-    };
-    let action = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("failure_action"));
-    match action.as_ref().map(At::text).transpose()? {
-        None | Some("rollback") => Ok(Breaker { enable, rollback: enable, failures }),
-        Some("pause") => Ok(Breaker { enable, rollback: false, failures }),
-        Some("continue") => Ok(Breaker { enable: false, rollback: false, failures: None }),
-        Some(_) => Err(action.map_or_else(|| Error::Failed(String::new()), |at| at.expected("rollback, pause or continue"))),
+fn after(doc: &Document, at: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<Vec<String>> {
+    let mut healthy = Vec::new();
+    for one in container::dependencies(at)?.into_iter().filter(|one| !sidecars.iter().any(|(sidecar, _)| *sidecar == one.service)) {
+        if doc.root().key("services").and_then(|all| all.key(&one.service)).is_none() {
+            if one.required {
+                return Err(one.at.wrong(format!("there is no service {:?}", one.service)));
+            }
+        } else if one.condition == "service_healthy" {
+            healthy.push(one.service);
+        } else if one.condition == "service_completed_successfully" {
+            return Err(one.at.wrong(format!(
+                "an ECS service never completes: make {} a sidecar of this one (network_mode: service:…), or run it before with `aws ecs run-task`",
+                one.service
+            )));
+        }
     }
-}
-
-impl Breaker {
-    /// ECS's own: half of the tasks, but at least 3 and at most 200 failures.
-    /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
-    pub const ECS: (ThresholdType, i32) = (ThresholdType::BoundedPercent, 50);
-
-    /// The default is said as well, so that it comes back when the wish is taken out.
-    pub fn threshold(self) -> (ThresholdType, i32) {
-        self.failures.map_or(Self::ECS, |failures| (ThresholdType::Count, failures))
-    }
-}
-
-/// Minimum and maximum of healthy tasks while deploying, in percent.
-fn healthy_percent(deploy: Option<&At<'_>>) -> Result<(i32, i32)> {
-    let order = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("order"));
-    match order.as_ref().map(At::text).transpose()? {
-        // ECS's own way, and the one that loses no capacity.
-        None | Some("start-first") => Ok((100, 200)),
-        Some("stop-first") => Ok((50, 100)),
-        Some(_) => Err(order.map_or_else(|| Error::Failed(String::new()), |at| at.expected("start-first or stop-first"))),
-    }
+    Ok(healthy)
 }
 
 /// The services in the order in which they are deployed.

@@ -9,7 +9,7 @@ use shared::doc::{At, Document, Img};
 use shared::{Error, Result};
 
 use crate::compose::NetworkMode;
-use crate::{port, volume};
+use crate::{deploy, port, volume};
 
 /// Where the container is to run, which decides what it may ask for.
 #[derive(Clone, Copy)]
@@ -46,9 +46,7 @@ const SILENT: &[&str] = &[
     "build",
     "container_name",
     "depends_on",
-    "deploy",
     "develop",
-    "env_file",
     "image",
     "network_mode",
     "networks",
@@ -191,6 +189,12 @@ impl Keys<'_> {
                 in_memory(linux, mounts.tmpfs);
                 self.volumes = mounts.volumes;
             }
+            "deploy" => deploy::check(doc, value)?,
+            "env_file" => {
+                return Err(
+                    value.wrong("files are not read here: `docker compose config --format json` puts their variables into environment")
+                );
+            }
             "mem_limit" | "cpus" | "mem_reservation" | "expose" => {}
             key if SILENT.contains(&key) || key.starts_with("x-") => {}
             key if IMPOSSIBLE.contains(&key) => {
@@ -231,16 +235,16 @@ fn insert(out: &mut Map<String, Value>, key: &str, value: Value) {
 pub fn order(containers: &mut [Value], owner: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<()> {
     let names: Vec<String> = containers.iter().filter_map(|container| container["name"].as_str()).map(str::to_owned).collect();
     for (container, at) in containers.iter_mut().zip(std::iter::once(owner).chain(sidecars.iter().map(|(_, at)| at))) {
-        let within: Vec<Value> = conditions(at)?
+        let within: Vec<Value> = dependencies(at)?
             .into_iter()
-            .filter(|(name, _)| names.contains(name))
-            .map(|(name, condition)| {
-                let condition = match condition.as_str() {
+            .filter(|one| names.contains(&one.service))
+            .map(|one| {
+                let condition = match one.condition.as_str() {
                     "service_healthy" => "HEALTHY",
                     "service_completed_successfully" => "SUCCESS",
                     _ => "START",
                 };
-                json!({"containerName": name, "condition": condition})
+                json!({"containerName": one.service, "condition": condition})
             })
             .collect();
         // A container that is to complete must be allowed to.
@@ -260,14 +264,28 @@ pub fn order(containers: &mut [Value], owner: &At<'_>, sidecars: &[&(&str, At<'_
     Ok(())
 }
 
+/// What a service waits for.
+pub struct Dependency<'a> {
+    pub at: At<'a>,
+    pub service: String,
+    pub condition: String,
+    pub required: bool,
+}
+
 /// `depends_on` in both forms: names, or names with conditions.
-pub fn conditions(at: &At<'_>) -> Result<Vec<(String, String)>> {
+pub fn dependencies<'a>(at: &At<'a>) -> Result<Vec<Dependency<'a>>> {
     let Some(depends_on) = at.key("depends_on") else { return Ok(Vec::new()) };
+    let started =
+        |at: At<'a>| Ok(Dependency { service: at.text()?.to_owned(), condition: "service_started".to_owned(), required: true, at });
     if depends_on.value().is_array() {
-        return depends_on.list()?.iter().map(|at| Ok((at.text()?.to_owned(), "service_started".to_owned()))).collect();
+        return depends_on.list()?.into_iter().map(started).collect();
     }
-    let condition = |at: &At<'_>| at.key("condition").map_or(Ok("service_started"), |at| at.text()).map(str::to_owned);
-    depends_on.entries()?.into_iter().map(|(name, at)| Ok((name.to_owned(), condition(&at)?))).collect()
+    let condition = |(name, at): (&str, At<'a>)| {
+        let condition = at.key("condition").map_or(Ok("service_started"), |at| at.text())?.to_owned();
+        let required = at.key("required").map_or(Ok(true), |at| at.truth())?;
+        Ok(Dependency { service: name.to_owned(), condition, required, at })
+    };
+    depends_on.entries()?.into_iter().map(condition).collect()
 }
 
 fn image(name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Value> {
@@ -275,6 +293,7 @@ fn image(name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Val
     match img.and_then(|img| img.get(name)) {
         Some(image) => return Ok(json!(image.uri)),
         None if at.key("build").is_none() => {}
+        None if needed && img.is_some() => return Err(at.wrong(format!("is built, but img.{name} is missing: run img-push for it"))),
         None if needed => return Err(Error::Missing { section: "img", maker: "img-push" }),
         None => return Ok(Value::Null),
     }

@@ -2,6 +2,7 @@
 
 mod compose;
 mod container;
+mod deploy;
 mod deployment;
 mod forward;
 mod listener;

@@ -16,7 +16,8 @@ use shared::step::each;
 use shared::wait::{until, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::compose::{Breaker, NetworkMode, Service};
+use crate::compose::{NetworkMode, Service};
+use crate::deploy::Breaker;
 use crate::wish::Wanted;
 use crate::{SvcDeploy, forward};
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::doc::At;
 use shared::error::{given, if_found};
 use shared::step::each;
-use shared::wait::while_not_yet;
+use shared::wait::while_held;
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::compose::{Published, Service};
@@ -239,7 +239,7 @@ impl SvcDeploy {
             let arn = given(found.group.target_group_arn(), "the target group's ARN")?;
             // A deleted load balancer lets go of its target groups a moment later.
             let held = |error: &Error| error.is_code("ResourceInUse");
-            let delete = while_not_yet(run, "the load balancer to let go of its target groups", held, async || {
+            let delete = while_held(run, "the load balancer to let go of its target groups", held, async || {
                 self.elb
                     .delete_target_group()
                     .target_group_arn(&arn)

@@ -91,7 +91,7 @@ enum BreakerWish {
 /// How the load balancer sees that a task is well
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-struct Health {
+pub struct Health {
     /// [default: /]
     path: Option<String>,
     /// [default: 200-399]
@@ -112,11 +112,16 @@ struct Health {
 enum TaskRole {
     /// ARN of a role to use
     Role(String),
-    /// A role of its own with these policies
-    Own {
-        /// ARNs
-        policies: Option<Vec<String>>,
-    },
+    /// A role of its own
+    Own(OwnRole),
+}
+
+/// The role of a service
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub struct OwnRole {
+    /// ARNs
+    policies: Option<Vec<String>>,
 }
 
 #[derive(JsonSchema)]
@@ -193,6 +198,9 @@ impl Wanted {
         let wish = doc.wish(&doc.root(), "x-svc", flags)?;
         let retention = check_retention("x-svc.retention", wish.retention.unwrap_or(30))?;
         let services = compose::services(doc, &flags.selection, img.as_ref(), &cluster)?;
+        if services.is_empty() {
+            doc.warn("there are no services: give `services` in the document, or --service with --image");
+        }
         if wish.alb.is_some() {
             check_adopted(&wish, &services)?;
         } else if services.iter().any(|service| service.published.is_some()) && doc.name()?.starts_with("internal-") {

@@ -157,6 +157,11 @@ fn typed<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T> {
             inner if inner.starts_with('[') => format!("{path}{inner}"),
             inner => format!("{path}.{inner}"),
         };
-        Error::document(path, error.inner().to_string())
+        let said = error.inner().to_string();
+        // What our types are called says nothing to who has written the document.
+        Error::document(
+            path,
+            said.split_once(", expected struct ").map_or(said.clone(), |(found, _)| format!("{found}, expected an object")),
+        )
     })
 }

@@ -23,6 +23,15 @@ impl Selection {
         let named = |names: &[String]| names.iter().any(|name| name == service);
         (self.only.is_empty() || named(&self.only)) && !named(&self.except)
     }
+
+    /// # Errors
+    /// That a service is named which is not there.
+    pub fn check(&self, is_there: impl Fn(&str) -> bool) -> Result<()> {
+        match self.only.iter().chain(&self.except).find(|name| !is_there(name)) {
+            Some(missing) => Err(Error::Usage(format!("the document has no service {missing:?}"))),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Document {
@@ -39,9 +48,7 @@ impl Document {
             }
             check_service(name, at)?;
         }
-        if let Some(missing) = selection.only.iter().chain(&selection.except).find(|wanted| !all.iter().any(|(name, _)| name == wanted)) {
-            return Err(Error::Usage(format!("the document has no service {missing:?}")));
-        }
+        selection.check(|wanted| all.iter().any(|(name, _)| *name == wanted))?;
         all.retain(|(name, _)| selection.takes(name));
         Ok(all)
     }

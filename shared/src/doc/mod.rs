@@ -84,7 +84,7 @@ impl Document {
     /// # Errors
     /// That the name can't be one; a wrong flag, so [`Error::Usage`].
     pub fn set_name(&mut self, name: &str) -> Result<()> {
-        check_app(name, "--app").map_err(|error| Error::Usage(error.to_string().replace("the document is wrong at ", "")))?;
+        check_app(name, "--app").map_err(Error::of_flag)?;
         if let Value::Object(root) = &mut self.value {
             // A new name comes first, as Compose prints it; an old one keeps its place.
             if root.contains_key("name") {
@@ -117,6 +117,16 @@ impl Document {
         needs.iter().try_for_each(|(section, maker)| self.need::<Value>(section, maker).map(drop))
     }
 
+    /// That what these sections name is made, and not only planned.
+    pub(crate) fn check_made<'a>(&self, sections: impl Iterator<Item = &'a str>) -> Result<()> {
+        match sections.filter_map(|section| self.root().key(section)).find(|at| is_planned(at.value())) {
+            Some(at) => Err(at.wrong(
+                "has ids that are null: this document is of a plan (--plan), in which nothing is made. Run the stages before without --plan",
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Wishes of one kind: flag over document. `T` is the type of both, with every field optional.
     ///
     /// # Errors
@@ -145,6 +155,7 @@ impl Document {
     /// # Errors
     /// Where `x-tags` is not an object of strings.
     pub fn tags(&self, flags: &[(String, String)]) -> Result<Vec<(String, String)>> {
+        check_tags("--tag", flags).map_err(Error::of_flag)?;
         let mut tags: Vec<(String, String)> = Vec::new();
         if let Some(at) = self.root().key("x-tags") {
             for (key, value) in at.entries()? {
@@ -169,6 +180,17 @@ impl Document {
         if let Value::Object(root) = &mut self.value {
             root.shift_remove(section);
         }
+    }
+}
+
+/// Whether what a section is about has no id yet; other ids are `null` also when there is no such thing.
+fn is_planned(section: &Value) -> bool {
+    match section {
+        Value::Object(entries) => entries
+            .iter()
+            .any(|(key, value)| if value.is_null() { ["arn", "uri", "vpc_id"].contains(&key.as_str()) } else { is_planned(value) }),
+        Value::Array(ids) => ids.contains(&Value::Null),
+        _ => false,
     }
 }
 

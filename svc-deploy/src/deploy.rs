@@ -1,0 +1,106 @@
+//! Compose's `deploy`: how a service is deployed, as far as ECS can.
+//! <https://github.com/compose-spec/compose-spec/blob/main/deploy.md>
+
+use aws_sdk_ecs::types::ThresholdType;
+use serde_json::Value;
+use shared::doc::{At, Document};
+use shared::{Error, Result};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    pub enable: bool,
+    pub rollback: bool,
+    /// Failed tasks that end a deployment; otherwise ECS's own share of the tasks.
+    pub failures: Option<i32>,
+}
+
+/// Refuses what would change what the service does, and warns of what has no effect.
+pub fn check(doc: &Document, deploy: &At<'_>) -> Result<()> {
+    for (key, at) in given(deploy)? {
+        match key {
+            "mode" if at.value() == "replicated" => {}
+            "mode" => {
+                return Err(at.wrong(
+                    "ECS services are replicated: for a job there is `aws ecs run-task`, and one task an instance is not possible here",
+                ));
+            }
+            "placement" => {
+                return Err(
+                    at.wrong("svc-deploy spreads tasks over zones and instances: x-svc.patch.service can say placementConstraints instead")
+                );
+            }
+            "resources" => check_resources(doc, &at)?,
+            "update_config" => {
+                for (key, at) in given(&at)?.into_iter().filter(|(key, _)| !["order", "failure_action"].contains(key)) {
+                    warn(doc, key, &at);
+                }
+            }
+            "replicas" | "labels" => {}
+            other => warn(doc, other, &at),
+        }
+    }
+    Ok(())
+}
+
+fn check_resources(doc: &Document, resources: &At<'_>) -> Result<()> {
+    for (kind, at) in given(resources)? {
+        for (key, at) in given(&at)? {
+            match (kind, key) {
+                ("limits", "cpus" | "memory") | ("reservations", "memory") => {}
+                ("reservations", "devices" | "generic_resources") => {
+                    return Err(at.wrong("is not possible here: x-svc.patch.container can say resourceRequirements, as for GPUs"));
+                }
+                _ => warn(doc, key, &at),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What says something; Compose prints empty objects.
+fn given<'a>(at: &At<'a>) -> Result<Vec<(&'a str, At<'a>)>> {
+    let empty = |value: &Value| value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+    Ok(at.entries()?.into_iter().filter(|(_, at)| !empty(at.value())).collect())
+}
+
+fn warn(doc: &Document, key: &str, at: &At<'_>) {
+    doc.warn(format!("{}: {key} has no effect on ECS", at.path()));
+}
+
+/// `breaker` is on, off, or on with a number of failed tasks.
+pub fn breaker(deploy: Option<&At<'_>>, wish: Option<&At<'_>>) -> Result<Breaker> {
+    let (enable, failures) = match wish {
+        Some(at) if at.value().is_number() => (true, Some(at.whole(1..=i32::MAX)?)),
+        Some(at) => (at.truth()?, None),
+        None => (true, None),
+    };
+    let action = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("failure_action"));
+    match action.as_ref().map(At::text).transpose()? {
+        None | Some("rollback") => Ok(Breaker { enable, rollback: enable, failures }),
+        Some("pause") => Ok(Breaker { enable, rollback: false, failures }),
+        Some("continue") => Ok(Breaker { enable: false, rollback: false, failures: None }),
+        Some(_) => Err(action.map_or_else(|| Error::Failed(String::new()), |at| at.expected("rollback, pause or continue"))),
+    }
+}
+
+impl Breaker {
+    /// ECS's own: half of the tasks, but at least 3 and at most 200 failures.
+    /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
+    pub const ECS: (ThresholdType, i32) = (ThresholdType::BoundedPercent, 50);
+
+    /// The default is said as well, so that it comes back when the wish is taken out.
+    pub fn threshold(self) -> (ThresholdType, i32) {
+        self.failures.map_or(Self::ECS, |failures| (ThresholdType::Count, failures))
+    }
+}
+
+/// Minimum and maximum of healthy tasks while deploying, in percent.
+pub fn healthy_percent(deploy: Option<&At<'_>>) -> Result<(i32, i32)> {
+    let order = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("order"));
+    match order.as_ref().map(At::text).transpose()? {
+        // ECS's own way, and the one that loses no capacity.
+        None | Some("start-first") => Ok((100, 200)),
+        Some("stop-first") => Ok((50, 100)),
+        Some(_) => Err(order.map_or_else(|| Error::Failed(String::new()), |at| at.expected("start-first or stop-first"))),
+    }
+}
