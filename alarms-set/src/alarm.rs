@@ -248,7 +248,7 @@ fn dimension((name, value): &(&'static str, String)) -> Dimension {
     Dimension::builder().name(*name).value(value).build()
 }
 
-/// 100 * (5xx of targets + 5xx of the load balancer) / requests.
+/// The share of 5xx, of targets and of the load balancer, in all requests.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html>
 fn errors(balancer: &str) -> Vec<MetricDataQuery> {
     let counted = |id: &str, name: &str| {
@@ -260,7 +260,8 @@ fn errors(balancer: &str) -> Vec<MetricDataQuery> {
         let stat = MetricStat::builder().metric(metric).period(PERIOD).stat(SUM).build();
         MetricDataQuery::builder().id(id).metric_stat(stat).return_data(false).build()
     };
-    // Where nothing went wrong there is no data point of errors, which is 0, not unknown.
+    // A metric that counted nothing has no data point; a sum leaves it out, where `+` would have none either.
+    // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
     let share = MetricDataQuery::builder().id("share").expression(SHARE).label("5xx in percent").return_data(true).build();
     vec![
         counted("target", "HTTPCode_Target_5XX_Count"),
@@ -270,7 +271,8 @@ fn errors(balancer: &str) -> Vec<MetricDataQuery> {
     ]
 }
 
-const SHARE: &str = "100 * (FILL(target, 0) + FILL(elb, 0)) / requests";
+/// A request that finds no target is counted as an error of the load balancer, but not as a request.
+const SHARE: &str = "100 * SUM([target, elb]) / SUM([requests, elb])";
 
 impl Wish {
     /// All that must be the same, in words.

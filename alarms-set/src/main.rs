@@ -117,8 +117,10 @@ const GRANTS: &[Grant] = &[
             "sns:ListTagsForResource",
             "sns:Subscribe",
             "sns:TagResource",
-            "sns:Unsubscribe",
         ],
         on: &["arn:*:sns:*:*:{app}-alarms"],
     },
+    // A subscription is not a resource of its own: SNS has been seen to ask for it on the topic and on the account.
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
+    Grant { sid: "Unsubscribe", actions: &["sns:Unsubscribe"], on: &["arn:*:sns:*:*:*"] },
 ];

@@ -5,7 +5,8 @@ use aws_sdk_autoscaling::types::{
     AutoScalingGroup, InstancesDistribution, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification, LifecycleState,
     MixedInstancesPolicy, Tag,
 };
-use shared::wait::{until, while_not_yet};
+use shared::error::if_found;
+use shared::wait::{until, while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::ClusterUp;
@@ -40,12 +41,15 @@ impl ClusterUp {
             (cluster.min, cluster.max) = (instances.min, instances.max);
         }
         match &self.found.group {
-            Some(found) => self.settle_group(run, wanted, instances, found).await,
-            None => run.create("Auto Scaling group", &run.app, self.create_group(run, wanted, instances)).await.map(drop),
+            Some(found) if !is_going(found) => self.settle_group(run, wanted, instances, found).await,
+            _ => run.create("Auto Scaling group", &run.app, self.create_group(run, wanted, instances)).await.map(drop),
         }
     }
 
     async fn create_group(&self, run: &Run, wanted: &Wanted, instances: &Instances) -> Result<String> {
+        if self.found.group.is_some() {
+            self.group_gone(run).await?;
+        }
         // An instance profile made a moment ago is not known to Auto Scaling yet (up to two minutes).
         let not_yet = |error: &Error| error.is_code("ValidationError") && error.says("Invalid IAM Instance Profile");
         let created = while_not_yet(run, "the instance profile to be visible", not_yet, async || {
@@ -130,10 +134,14 @@ impl ClusterUp {
             return Ok(());
         }
         let delete = async {
+            // Those that start or end can't be spoken to, and the group's deletion takes them all the same.
+            let settled = [LifecycleState::InService, LifecycleState::EnteringStandby, LifecycleState::Standby];
             let guarded: Vec<&str> = group
                 .instances()
                 .iter()
-                .filter(|one| one.protected_from_scale_in() == Some(true))
+                .filter(|one| {
+                    one.protected_from_scale_in() == Some(true) && one.lifecycle_state().is_some_and(|state| settled.contains(state))
+                })
                 .filter_map(|one| one.instance_id())
                 .collect();
             for ids in guarded.chunks(AT_ONCE) {
@@ -144,14 +152,33 @@ impl ClusterUp {
                     .auto_scaling_group_name(&run.app)
                     .protected_from_scale_in(false)
                     .set_instance_ids(Some(ids));
-                call.send().await.tried(format!("take the protection from the instances of {}", run.app))?;
+                match call.send().await.tried(format!("take the protection from the instances of {}", run.app)) {
+                    // One of them has begun to end since.
+                    Err(error) if error.says("is not in InService") || error.says("not part of Auto Scaling group") => {}
+                    other => drop(other?),
+                }
             }
-            let deleted = self.autoscaling.delete_auto_scaling_group().auto_scaling_group_name(&run.app).force_delete(true).send().await;
-            shared::error::if_found(deleted.tried(format!("delete the Auto Scaling group {}", run.app)))?;
-            until(run, "the instances to be terminated", async || Ok(find(&self.autoscaling, run).await?.is_none().then_some(()))).await
+            // Managed scaling may just be at work.
+            let busy = |error: &Error| error.is_code("ScalingActivityInProgress") || error.is_code("ResourceInUse");
+            while_held(run, "the Auto Scaling group to be still", busy, async || {
+                let call = self.autoscaling.delete_auto_scaling_group().auto_scaling_group_name(&run.app).force_delete(true);
+                if_found(call.send().await.tried(format!("delete the Auto Scaling group {}", run.app))).map(drop)
+            })
+            .await?;
+            self.group_gone(run).await
         };
         run.delete("Auto Scaling group", &run.app, delete).await
     }
+
+    async fn group_gone(&self, run: &Run) -> Result<()> {
+        until(run, "the instances to be terminated", async || Ok(find(&self.autoscaling, run).await?.is_none().then_some(()))).await
+    }
+}
+
+/// A group has a status only while it is being deleted, which takes as long as its instances.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_AutoScalingGroup.html>
+fn is_going(group: &AutoScalingGroup) -> bool {
+    group.status().is_some()
 }
 
 /// What instances are made from: one type on demand needs only the template.

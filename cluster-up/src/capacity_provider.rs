@@ -6,7 +6,7 @@ use aws_sdk_ecs::types::{
     CapacityProviderUpdateStatus, ManagedDraining, ManagedScaling, ManagedScalingStatus, ManagedTerminationProtection, Tag,
 };
 use shared::error::{given, if_found};
-use shared::wait::{until, while_held};
+use shared::wait::{until, while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::ClusterUp;
@@ -23,15 +23,15 @@ pub async fn find(ecs: &Client, run: &Run) -> Result<Found> {
     let said = ecs.describe_capacity_providers().capacity_providers(name(run)).include(CapacityProviderField::Tags).send().await;
     let said = if_found(said.tried(format!("look for the capacity provider {}", name(run))))?;
     // Deleted ones stay visible for a while.
-    let active = |provider: &&CapacityProvider| provider.status() == Some(&CapacityProviderStatus::Active);
-    Ok(said.and_then(|said| said.capacity_providers().iter().find(active).cloned()))
+    let there = |provider: &&CapacityProvider| provider.status() != Some(&CapacityProviderStatus::Inactive);
+    Ok(said.and_then(|said| said.capacity_providers().iter().find(there).cloned()))
 }
 
 impl ClusterUp {
     pub async fn provider_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(instances) = &wanted.instances else { return Ok(()) };
         let (name, scaling) = (name(run), scaling(instances));
-        let Some(found) = &self.found.provider else {
+        let Some(found) = self.found.provider.as_ref().filter(|found| !is_going(found)) else {
             return run.create("capacity provider", &name, self.create_provider(run, &name, scaling)).await.map(drop);
         };
         if !run.is_ours(found.tags().iter().map(|tag| (tag.key(), tag.value()))) {
@@ -55,6 +55,9 @@ impl ClusterUp {
     }
 
     async fn create_provider(&self, run: &Run, name: &str, scaling: ManagedScaling) -> Result<String> {
+        if self.found.provider.is_some() {
+            self.provider_gone(run, name).await?;
+        }
         let provider = AutoScalingGroupProvider::builder()
             // Its name does as well as its ARN, and is known without asking.
             // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_AutoScalingGroupProvider.html
@@ -66,7 +69,12 @@ impl ClusterUp {
             .map_err(|error| Error::Failed(error.to_string()))?;
         let tags = run.tags("instances").into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
         let call = self.ecs.create_capacity_provider().name(name).auto_scaling_group_provider(provider).set_tags(Some(tags));
-        let made = call.send().await.tried(format!("create the capacity provider {name}"))?;
+        // ECS's role, made a moment ago, is not known everywhere yet.
+        let not_yet = |error: &Error| error.says("Service Linked Role") || error.says("service linked role");
+        let made = while_not_yet(run, "ECS's service-linked role to be visible", not_yet, async || {
+            call.clone().send().await.tried(format!("create the capacity provider {name}"))
+        })
+        .await?;
         given(made.capacity_provider().and_then(CapacityProvider::capacity_provider_arn), "the new capacity provider's ARN")
     }
 
@@ -111,20 +119,28 @@ impl ClusterUp {
                     .map(drop)
             })
             .await?;
-            until(run, &format!("the capacity provider {name} to be deleted"), async || {
-                let left = find(&self.ecs, run).await?;
-                match left.as_ref().and_then(CapacityProvider::update_status) {
-                    Some(CapacityProviderUpdateStatus::DeleteFailed) => {
-                        let why = left.as_ref().and_then(CapacityProvider::update_status_reason).unwrap_or("no reason given");
-                        Err(Error::Failed(format!("AWS could not delete the capacity provider {name}: {why}")))
-                    }
-                    _ => Ok(left.is_none().then_some(())),
-                }
-            })
-            .await
+            self.provider_gone(run, &name).await
         };
         run.delete("capacity provider", &name, delete).await
     }
+
+    async fn provider_gone(&self, run: &Run, name: &str) -> Result<()> {
+        until(run, &format!("the capacity provider {name} to be deleted"), async || {
+            let left = find(&self.ecs, run).await?;
+            match left.as_ref().and_then(CapacityProvider::update_status) {
+                Some(CapacityProviderUpdateStatus::DeleteFailed) => {
+                    let why = left.as_ref().and_then(CapacityProvider::update_status_reason).unwrap_or("no reason given");
+                    Err(Error::Failed(format!("AWS could not delete the capacity provider {name}: {why}")))
+                }
+                _ => Ok(left.is_none().then_some(())),
+            }
+        })
+        .await
+    }
+}
+
+fn is_going(provider: &CapacityProvider) -> bool {
+    provider.update_status() == Some(&CapacityProviderUpdateStatus::DeleteInProgress)
 }
 
 fn scaling(instances: &Instances) -> ManagedScaling {

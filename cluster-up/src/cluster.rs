@@ -86,8 +86,10 @@ impl ClusterUp {
 
     /// The providers and the strategy that services follow when they name none.
     pub async fn capacity_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let shares = strategy(run, wanted);
+        let mut shares = strategy(run, wanted);
         let names: Vec<String> = shares.iter().map(|share| share.capacity_provider.clone()).collect();
+        // Who gets no task need not be named, and might not be named in AWS's answer.
+        shares.retain(|share| share.weight > 0 || share.base > 0);
         let strategy = shares.iter().map(item).collect::<Result<Vec<_>>>()?;
         self.cluster.borrow_mut().capacity_provider_strategy = shares;
         let found = self.found.cluster.as_ref();
@@ -106,9 +108,12 @@ impl ClusterUp {
     }
 
     async fn put_providers(&self, run: &Run, names: Vec<String>, strategy: Vec<CapacityProviderStrategyItem>) -> Result<()> {
-        // One change at a time; tasks that drain still hold a provider; and a new capacity provider is not known everywhere at once.
+        // One change at a time; tasks that drain still hold a provider; and a new cluster or capacity provider is not known everywhere at once.
+        let not_yet = ["does not exist", "was not found", "not in an ACTIVE state", "was not ACTIVE"];
         let busy = |error: &Error| {
-            error.is_code("UpdateInProgressException") || error.is_code("ResourceInUseException") || error.says("does not exist")
+            error.is_code("UpdateInProgressException")
+                || error.is_code("ResourceInUseException")
+                || not_yet.iter().any(|words| error.says(words))
         };
         while_held(run, "the cluster's capacity providers", busy, async || {
             let call = self.ecs.put_cluster_capacity_providers().cluster(&run.app).set_capacity_providers(Some(names.clone()));
@@ -142,10 +147,11 @@ impl ClusterUp {
         if self.found.cluster.is_none() || !run.goes("cluster", &run.app, self.ours(run).is_some()) {
             return Ok(());
         }
-        // Instances leave the cluster a minute or two after they are told to stop.
+        // Instances leave the cluster a minute or two after they are told to stop, and services when they have drained.
         let still_used = |error: &Error| {
             [
                 "ClusterContainsContainerInstancesException",
+                "ClusterContainsServicesException",
                 "ClusterContainsTasksException",
                 "ClusterContainsCapacityProviderException",
                 "UpdateInProgressException",

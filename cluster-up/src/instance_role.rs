@@ -14,6 +14,8 @@ use crate::wish::Wanted;
 pub struct Found {
     role: Option<Role>,
     policies: Vec<AttachedPolicy>,
+    /// The names of inline policies, of which there should be none.
+    inline: Vec<String>,
     profile: Option<InstanceProfile>,
 }
 
@@ -33,15 +35,20 @@ pub async fn find(iam: &Client, run: &Run) -> Result<Found> {
         let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
         if_found(items.tried(format!("look at the policies of the role {name}")))
     };
+    let inline = async {
+        let items = iam.list_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        if_found(items.tried(format!("list the inline policies of the role {name}")))
+    };
     let profile = async {
         if_found(
             iam.get_instance_profile().instance_profile_name(&name).send().await.tried(format!("look for the instance profile {name}")),
         )
     };
-    let (role, policies, profile) = try_join!(role, policies, profile)?;
+    let (role, policies, inline, profile) = try_join!(role, policies, inline, profile)?;
     Ok(Found {
         role: role.and_then(|said| said.role),
         policies: policies.unwrap_or_default(),
+        inline: inline.unwrap_or_default(),
         profile: profile.and_then(|said| said.instance_profile),
     })
 }
@@ -135,7 +142,8 @@ impl ClusterUp {
         if self.found.instance_role.role.is_none() && run.is_planning() {
             return Ok(());
         }
-        let diff = Diff::new().field("policies", attached.join(" "), wanted.clone());
+        let inline = &self.found.instance_role.inline;
+        let diff = Diff::new().field("policies", attached.join(" "), wanted.clone()).field("inline policies", inline.join(" "), "");
         run.change("role", name, &diff, async {
             if !attached.contains(&wanted.as_str()) {
                 // The role, made a moment ago, is not known everywhere yet.
@@ -160,9 +168,17 @@ impl ClusterUp {
                     .await
                     .tried(format!("detach {extra} from {name}"))?;
             }
-            Ok(())
+            self.delete_inline(name).await
         })
         .await
+    }
+
+    async fn delete_inline(&self, name: &str) -> Result<()> {
+        for inline in &self.found.instance_role.inline {
+            let call = self.iam.delete_role_policy().role_name(name).policy_name(inline);
+            if_found(call.send().await.tried(format!("delete the policy {inline} of the role {name}")))?;
+        }
+        Ok(())
     }
 
     async fn settle_profile(&self, run: &Run, name: &str) -> Result<()> {
@@ -236,7 +252,15 @@ impl ClusterUp {
                         .tried(format!("detach {policy} from {name}")),
                 )?;
             }
-            self.iam.delete_role().role_name(&name).send().await.tried(format!("delete the role {name}")).map(drop)
+            self.delete_inline(&name).await?;
+            // What was taken from it a moment ago is not gone everywhere yet.
+            while_not_yet(
+                run,
+                "the role to be free",
+                |error| error.is_code("DeleteConflict"),
+                async || self.iam.delete_role().role_name(&name).send().await.tried(format!("delete the role {name}")).map(drop),
+            )
+            .await
         };
         run.delete("role", &name, delete).await
     }

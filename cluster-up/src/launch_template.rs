@@ -21,7 +21,14 @@ pub struct Found {
     tags: Vec<Tag>,
 }
 
+/// The shortest name of a launch template.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplate.html>
+pub const SHORTEST: usize = 3;
+
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
+    if run.app.len() < SHORTEST {
+        return Ok(Found::default());
+    }
     let template = async {
         let said = ec2.describe_launch_templates().launch_template_names(&run.app).send().await;
         if_found(said.tried(format!("look for the launch template {}", run.app)))
@@ -39,8 +46,9 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
 impl ClusterUp {
     pub async fn template_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(instances) = &wanted.instances else { return Ok(()) };
-        let data = data(run, instances);
-        let fingerprint = fingerprint(run, instances);
+        let root = self.found.image.as_ref().map(|image| image.root_device.as_str()).unwrap_or_default();
+        let data = data(run, instances, root);
+        let fingerprint = fingerprint(run, instances, root);
         let Some(found) = &self.found.template.version else {
             let id = run.create("launch template", &run.app, self.create_template(run, data, &fingerprint)).await?;
             self.cluster.borrow_mut().launch_template_id = id;
@@ -122,27 +130,29 @@ fn tags(pairs: Vec<(String, String)>) -> Vec<Tag> {
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestLaunchTemplateData.html>
-fn data(run: &Run, instances: &Instances) -> RequestLaunchTemplateData {
+fn data(run: &Run, instances: &Instances, root: &str) -> RequestLaunchTemplateData {
     let of_instance =
         |kind| LaunchTemplateTagSpecificationRequest::builder().resource_type(kind).set_tags(Some(tags(run.tags("instance")))).build();
     // One hop: the agent on the instance reaches the instance's credentials, containers behind the bridge do not.
     let metadata = LaunchTemplateInstanceMetadataOptionsRequest::builder()
         .http_tokens(LaunchTemplateHttpTokensState::Required)
         .http_put_response_hop_limit(1);
-    let volume = LaunchTemplateEbsBlockDeviceRequest::builder()
-        .volume_type(VolumeType::Gp3)
-        .volume_size(instances.volume_gib)
-        .encrypted(true)
-        .delete_on_termination(true);
-    // Bottlerocket keeps itself on xvda and containers on xvdb.
-    let device = if instances.ami == Ami::Bottlerocket { "/dev/xvdb" } else { "/dev/xvda" };
+    let volume = |device: &str, gib| {
+        let volume =
+            LaunchTemplateEbsBlockDeviceRequest::builder().volume_type(VolumeType::Gp3).encrypted(true).delete_on_termination(true);
+        LaunchTemplateBlockDeviceMappingRequest::builder().device_name(device).ebs(volume.set_volume_size(gib).build()).build()
+    };
+    let size = Some(instances.volume_gib);
+    // Bottlerocket keeps itself on one volume, as large as its AMI has it, and containers on another.
+    let volumes =
+        if instances.ami == Ami::Bottlerocket { vec![volume(root, None), volume("/dev/xvdb", size)] } else { vec![volume(root, size)] };
     RequestLaunchTemplateData::builder()
         .image_id(image(&instances.ami))
         .set_instance_type(instances.types.first().map(|kind| kind.as_str().into()))
         .iam_instance_profile(LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name(instance_role::name(run)).build())
         .set_security_group_ids(instances.group.clone().map(|id| vec![id]))
         .metadata_options(metadata.build())
-        .block_device_mappings(LaunchTemplateBlockDeviceMappingRequest::builder().device_name(device).ebs(volume.build()).build())
+        .set_block_device_mappings(Some(volumes))
         .tag_specifications(of_instance(ResourceType::Instance))
         .tag_specifications(of_instance(ResourceType::Volume))
         .user_data(aws_smithy_types::base64::encode(user_data(run, &instances.ami)))
@@ -174,8 +184,8 @@ fn user_data(run: &Run, ami: &Ami) -> String {
 }
 
 /// The same for the same wishes. Counted up when `data` makes something else of them.
-fn fingerprint(run: &Run, instances: &Instances) -> String {
-    const MADE: u32 = 1;
+fn fingerprint(run: &Run, instances: &Instances, root: &str) -> String {
+    const MADE: u32 = 2;
     let kind = instances.types.first();
     let parts = (
         MADE,
@@ -183,7 +193,7 @@ fn fingerprint(run: &Run, instances: &Instances) -> String {
         kind,
         instance_role::name(run),
         &instances.group,
-        instances.volume_gib,
+        (root, instances.volume_gib),
         user_data(run, &instances.ami),
         run.tags("instance"),
     );

@@ -43,6 +43,7 @@ struct Found {
     group: auto_scaling_group::Found,
     provider: capacity_provider::Found,
     cluster: cluster::Found,
+    image: Option<instance_type::FoundImage>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +94,7 @@ impl Stage for ClusterUp {
     async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (ecs, ec2) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_ec2, run));
         let (iam, autoscaling) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_autoscaling, run));
-        let (service_role, instance_role, template, group, provider, cluster, architecture) = try_join!(
+        let (service_role, instance_role, template, group, provider, cluster, image) = try_join!(
             service_role::find(&iam),
             instance_role::find(&iam, run),
             launch_template::find(&ec2, run),
@@ -102,7 +103,8 @@ impl Stage for ClusterUp {
             cluster::find(&ecs, run),
             instance_type::check(&ec2, wanted),
         )?;
-        let found = Found { service_role, instance_role, template, group, provider, cluster };
+        let architecture = image.as_ref().map(|image| image.architecture.clone());
+        let found = Found { service_role, instance_role, template, group, provider, cluster, image };
         Ok(Self { ecs, ec2, iam, autoscaling, found, cluster: RefCell::new(Cluster { architecture, ..Cluster::default() }) })
     }
 
@@ -207,10 +209,12 @@ const GRANTS: &[Grant] = &[
             "iam:CreateRole",
             "iam:DeleteInstanceProfile",
             "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
             "iam:DetachRolePolicy",
             "iam:GetInstanceProfile",
             "iam:GetRole",
             "iam:ListAttachedRolePolicies",
+            "iam:ListRolePolicies",
             "iam:PassRole",
             "iam:RemoveRoleFromInstanceProfile",
             "iam:TagInstanceProfile",

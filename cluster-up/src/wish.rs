@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use shared::doc::{LaunchType, Net};
 use shared::{Document, Error, Result};
 
+use crate::launch_template::SHORTEST;
+
 /// `x-cluster`
 #[derive(Debug, Clone, Args, Serialize, Deserialize, JsonSchema)]
 pub struct Flags {
@@ -94,6 +96,14 @@ impl Wanted {
         let spot = within("spot", wish.spot.unwrap_or(0), 0, 100)?;
         let insights = wish.insights.unwrap_or(Insights::Enhanced);
         let instances = match wish.launch_type.unwrap_or_default() {
+            LaunchType::Ec2 if doc.name()?.len() < SHORTEST => {
+                return Err(Error::document(
+                    "name",
+                    format!(
+                        "a launch template is named like the app, with {SHORTEST} letters at least: choose a longer name, or launch_type fargate"
+                    ),
+                ));
+            }
             LaunchType::Ec2 => Some(instances(&wish, net)?),
             LaunchType::Fargate => no_instances(&wish).map(|()| None)?,
         };

@@ -132,7 +132,7 @@ const GRANTS: &[Grant] = &[
     },
     // ECR takes a key (`x-img.kms_key`) in the caller's name.
     // https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html
-    Grant { sid: "Key", actions: &["kms:CreateGrant", "kms:DescribeKey"], on: &["arn:*:kms:*:*:key/*"] },
+    Grant { sid: "Key", actions: &["kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"], on: &["arn:*:kms:*:*:key/*"] },
     // What Docker does when it pushes.
     // https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
     Grant {

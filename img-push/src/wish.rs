@@ -84,6 +84,11 @@ impl Wish {
             (None, Origin::Copied(image)) => short(Sha256::new().chain_update(format!("{image}{platform:?}"))),
         };
         let repository = format!("{}/{}", doc.name()?, service.to_lowercase());
+        if !is_repository(&repository) {
+            return Err(at.wrong(format!(
+                "{repository:?} can't name a repository: ECR takes letters and digits with one hyphen or underscore between them"
+            )));
+        }
         Ok(Some(Self { service: service.to_owned(), repository, tag, platform, origin }))
     }
 }
@@ -116,6 +121,15 @@ impl Wanted {
         for (service, at) in doc.services(&flags.selection)? {
             images.extend(Wish::read(doc, service, &at, tag, mirror)?);
         }
+        for (n, wish) in images.iter().enumerate() {
+            if let Some(other) = images[..n].iter().find(|other: &&Wish| other.repository == wish.repository) {
+                let (service, repository) = (&wish.service, &wish.repository);
+                return Err(Error::document(
+                    format!("services.{service}"),
+                    format!("its repository would be {repository}, which is that of services.{}: rename one", other.service),
+                ));
+            }
+        }
         Ok(Self {
             keep: at_least_one("keep", wish.keep.unwrap_or(30))?,
             untagged_days: at_least_one("untagged_days", wish.untagged_days.unwrap_or(7))?,
@@ -136,6 +150,12 @@ impl Wanted {
 
 fn at_least_one(key: &str, value: u32) -> Result<u32> {
     if value > 0 { Ok(value) } else { Err(Error::document(format!("x-img.{key}"), "must be 1 at least")) }
+}
+
+/// <https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html>
+fn is_repository(name: &str) -> bool {
+    let alone = |c: char| matches!(c, '.' | '_' | '-' | '/');
+    name.split(alone).all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()))
 }
 
 /// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>

@@ -2,7 +2,7 @@
 //! <https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html>
 
 use aws_sdk_iam::Client;
-use aws_sdk_iam::types::{Role, Tag};
+use aws_sdk_iam::types::{AttachedPolicy, Role, Tag};
 use serde_json::{Value, json};
 use shared::error::if_found;
 use shared::wait::while_not_yet;
@@ -15,10 +15,15 @@ pub struct Found {
     role: Option<Role>,
     /// What it may do.
     policy: Option<Value>,
+    /// The names of its inline policies, and the ARNs of those that somebody has attached.
+    inline: Vec<String>,
+    attached: Vec<String>,
 }
 
 /// The name of its inline policy.
 const POLICY: &str = "write-flow-logs";
+/// There are no others.
+const NONE: &[&str] = &[];
 
 /// IAM names are the account's, not the region's, so the region is part of them.
 pub fn name(run: &Run) -> String {
@@ -41,9 +46,18 @@ pub async fn find(iam: &Client, run: &Run, asked: bool) -> Result<Found> {
         let call = iam.get_role_policy().role_name(&name).policy_name(POLICY);
         if_found(call.send().await.tried(format!("read the policy of the role {name}")))
     };
-    let (role, policy) = futures_util::try_join!(role, policy)?;
+    let inline = async {
+        let items = iam.list_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        if_found(items.tried(format!("list the inline policies of the role {name}")))
+    };
+    let attached = async {
+        let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        if_found(items.tried(format!("look at the policies of the role {name}")))
+    };
+    let (role, policy, inline, attached) = futures_util::try_join!(role, policy, inline, attached)?;
     let policy = policy.and_then(|said| shared::policy::decode(said.policy_document()));
-    Ok(Found { role: role.and_then(|said| said.role), policy })
+    let attached = attached.iter().flatten().filter_map(AttachedPolicy::policy_arn).map(str::to_owned).collect();
+    Ok(Found { role: role.and_then(|said| said.role), policy, inline: inline.unwrap_or_default(), attached })
 }
 
 impl NetUp {
@@ -56,10 +70,15 @@ impl NetUp {
             None => {}
         }
         // It may write only this log group.
-        let actions = ["logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"];
+        let actions = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"];
         let on = flow_log_group::arn(run)?;
         let on = [on.clone(), format!("{on}:*")];
-        let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": on}]});
+        let policy = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": actions, "Resource": on},
+            {"Effect": "Allow", "Action": "logs:DescribeLogGroups", "Resource": "*"}]});
+        let extra: Vec<&String> = found.inline.iter().filter(|inline| *inline != POLICY).collect();
+        let theirs = Diff::new().field("inline policies", &extra, NONE).field("policies", &found.attached, NONE);
+        run.change("role", &name, &theirs, self.take_policies(&name, &extra, &found.attached)).await?;
         run.change("role", &name, &Diff::new().policy(POLICY, found.policy.as_ref(), &policy), async {
             // The role, made a moment ago, is not known everywhere yet.
             while_not_yet(run, "the role to be visible", Error::is_gone, async || {
@@ -69,6 +88,18 @@ impl NetUp {
             .await
         })
         .await
+    }
+
+    async fn take_policies(&self, name: &str, inline: &[&String], attached: &[String]) -> Result<()> {
+        for inline in inline {
+            let call = self.iam.delete_role_policy().role_name(name).policy_name(*inline);
+            if_found(call.send().await.tried(format!("delete the policy {inline} of the role {name}")))?;
+        }
+        for arn in attached {
+            let call = self.iam.detach_role_policy().role_name(name).policy_arn(arn);
+            if_found(call.send().await.tried(format!("detach {arn} from {name}")))?;
+        }
+        Ok(())
     }
 
     async fn create_flow_log_role(&self, run: &Run, name: &str) -> Result<String> {
@@ -96,13 +127,20 @@ impl NetUp {
     }
 
     pub async fn flow_log_role_down(&self, run: &Run) -> Result<()> {
+        let found = &self.found.flow_log.role;
         let goes = |role: &&Role| run.goes("role", role.role_name(), run.is_ours(role.tags().iter().map(pair)));
-        let Some(role) = self.found.flow_log.role.role.as_ref().filter(goes) else { return Ok(()) };
+        let Some(role) = found.role.as_ref().filter(goes) else { return Ok(()) };
         let name = role.role_name();
         let delete = async {
-            let call = self.iam.delete_role_policy().role_name(name).policy_name(POLICY);
-            if_found(call.send().await.tried(format!("delete the policy of the role {name}")))?;
-            self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop)
+            self.take_policies(name, &found.inline.iter().collect::<Vec<_>>(), &found.attached).await?;
+            // What was taken from it a moment ago is not gone everywhere yet.
+            while_not_yet(
+                run,
+                "the role to be free",
+                |error| error.is_code("DeleteConflict"),
+                async || self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop),
+            )
+            .await
         };
         run.delete("role", name, delete).await
     }

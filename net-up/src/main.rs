@@ -283,14 +283,20 @@ const GRANTS: &[Grant] = &[
         actions: &["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource"],
         on: &["arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}", "arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}:*"],
     },
+    // Logs wants them of who makes a flow log.
+    // https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
+    Grant { sid: "FlowLogDelivery", actions: &["logs:CreateLogDelivery", "logs:DeleteLogDelivery"], on: &["*"] },
     Grant {
         sid: "FlowLogRole",
         actions: &[
             "iam:CreateRole",
             "iam:DeleteRole",
             "iam:DeleteRolePolicy",
+            "iam:DetachRolePolicy",
             "iam:GetRole",
             "iam:GetRolePolicy",
+            "iam:ListAttachedRolePolicies",
+            "iam:ListRolePolicies",
             "iam:PassRole",
             "iam:PutRolePolicy",
             "iam:TagRole",

@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{ResourceType, Route, RouteTable};
 use shared::error::{given, if_found};
 use shared::name::fit;
 use shared::step::each;
-use shared::wait::{LOST, until, while_not_yet};
+use shared::wait::{LOST, until, while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::Wanted;
@@ -175,8 +175,7 @@ impl NetUp {
             Way::Nat(id) => (None, Some(id.to_owned())),
         };
         let doing = format!("lead {ANYWHERE} of {table} to {}", way.id());
-        // A gateway made a moment ago is not known everywhere yet (InvalidNatGatewayID.NotFound, InvalidGatewayID.NotFound).
-        while_not_yet(run, "the gateway to be visible", Error::is_gone, async || {
+        let mut put = async || {
             if replace {
                 let call = self.ec2.replace_route().route_table_id(table).destination_cidr_block(ANYWHERE);
                 call.set_gateway_id(gateway.clone()).set_nat_gateway_id(nat.clone()).send().await.tried(&doing).map(drop)
@@ -184,8 +183,13 @@ impl NetUp {
                 let call = self.ec2.create_route().route_table_id(table).destination_cidr_block(ANYWHERE);
                 call.set_gateway_id(gateway.clone()).set_nat_gateway_id(nat.clone()).send().await.tried(&doing).map(drop)
             }
-        })
-        .await
+        };
+        // A gateway made a moment ago is not known everywhere yet (InvalidGatewayID.NotFound); a NAT gateway (InvalidNatGatewayID.NotFound) has
+        // also been seen to take until it has started.
+        match way {
+            Way::Internet(_) => while_not_yet(run, "the gateway to be visible", Error::is_gone, put).await,
+            Way::Nat(_) => while_held(run, "the NAT gateway to be visible", Error::is_gone, &mut put).await,
+        }
     }
 
     async fn associate(&self, run: &Run, name: &str, table: Option<&str>, subnet: Option<&str>) -> Result<()> {

@@ -60,10 +60,15 @@ async fn zones(ec2: &Client) -> Result<Vec<String>> {
     ];
     let said =
         ec2.describe_availability_zones().set_filters(Some(filters.to_vec())).send().await.tried("list the region's availability zones")?;
-    let mut zones: Vec<String> = said.availability_zones().iter().filter_map(AvailabilityZone::zone_name).map(str::to_owned).collect();
-    zones.sort();
-    Ok(zones)
+    let mut zones: Vec<&AvailabilityZone> = said.availability_zones().iter().collect();
+    zones.sort_by_key(|zone| (zone.zone_id().is_some_and(|id| LAST.contains(&id)), zone.zone_name()));
+    Ok(zones.into_iter().filter_map(AvailabilityZone::zone_name).map(str::to_owned).collect())
 }
+
+/// Zones without Fargate, or without the instance types of today: taken only when there are no others.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AWS_Fargate-Regions.html>
+/// <https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-nitro-instances.html>
+const LAST: &[&str] = &["apne1-az3", "cac1-az3", "cnn1-az3", "use1-az3", "usw1-az2"];
 
 impl NetUp {
     pub async fn subnets_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
@@ -89,8 +94,17 @@ impl NetUp {
         let mut zones: Vec<String> = public.iter().filter_map(zone).map(str::to_owned).collect();
         zones.sort();
         zones.dedup();
-        if zones.len() < 2 {
-            return Err(Error::document("x-net.public_subnets", "a load balancer needs public subnets in two zones"));
+        if zones.len() < 2 || zones.len() < public.len() {
+            return Err(Error::document(
+                "x-net.public_subnets",
+                "a load balancer needs public subnets in two zones, and takes one in each",
+            ));
+        }
+        if let Some(far) = private.iter().find(|id| zone(id).is_some_and(|its| !zones.iter().any(|zone| zone == its))) {
+            return Err(Error::document(
+                "x-net.private_subnets",
+                format!("{far} is in a zone without a public subnet, where the load balancer does not reach its tasks"),
+            ));
         }
         let mut net = self.net.borrow_mut();
         net.public_subnet_ids = public.iter().cloned().map(Some).collect();

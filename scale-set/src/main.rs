@@ -156,6 +156,7 @@ const GRANTS: &[Grant] = &[
             "application-autoscaling:DescribeScheduledActions",
             "autoscaling:DescribeAutoScalingGroups",
             "autoscaling:DescribePolicies",
+            "cloudwatch:DescribeAlarms",
         ],
         on: &["*"],
     },
@@ -177,14 +178,13 @@ const GRANTS: &[Grant] = &[
     // https://docs.aws.amazon.com/autoscaling/application/userguide/security_iam_id-based-policy-examples.html
     Grant {
         sid: "TasksInTheCallersName",
-        actions: &[
-            "cloudwatch:DeleteAlarms",
-            "cloudwatch:DescribeAlarms",
-            "cloudwatch:PutMetricAlarm",
-            "ecs:DescribeServices",
-            "ecs:UpdateService",
-        ],
-        on: &["*"],
+        actions: &["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"],
+        on: &["arn:*:cloudwatch:*:*:alarm:TargetTracking-*"],
+    },
+    Grant {
+        sid: "ServicesInTheCallersName",
+        actions: &["ecs:DescribeServices", "ecs:UpdateService"],
+        on: &["arn:*:ecs:*:*:service/{app}/*"],
     },
     Grant {
         sid: "Instances",

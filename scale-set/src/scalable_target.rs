@@ -93,11 +93,13 @@ impl ScaleSet {
     }
 
     async fn register(&self, run: &Run, tasks: &Tasks, new: bool) -> Result<()> {
-        // A service made a moment ago is not known everywhere yet. Tags are taken only with a new target.
-        let not_yet = |error: &Error| error.is_code("ValidationException") && error.says("doesn't exist");
+        // A service made a moment ago is not known everywhere yet, nor the service-linked role that comes with an account's first target.
+        let words = ["doesn't exist", "Unable to assume IAM role"];
+        let not_yet = |error: &Error| error.is_code("ValidationException") && words.iter().any(|words| error.says(words));
         while_not_yet(run, "the service to be visible", not_yet, async || {
             let call = self.application.register_scalable_target().service_namespace(ServiceNamespace::Ecs);
             let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+            // Tags are taken only with a new target.
             let call =
                 call.min_capacity(tasks.min).max_capacity(tasks.max).set_tags(new.then(|| run.tags(&tasks.service).into_iter().collect()));
             call.send().await.tried(format!("set the bounds of {}", tasks.resource_id)).map(drop)

@@ -10,6 +10,7 @@ use aws_sdk_applicationautoscaling::types::{
 };
 use futures_util::future::try_join_all;
 use shared::step::each;
+use shared::wait::while_not_yet;
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::ScaleSet;
@@ -83,7 +84,7 @@ impl ScaleSet {
     async fn policy_up(&self, run: &Run, tasks: &Tasks, target: &Target, found: &[ScalingPolicy]) -> Result<Option<String>> {
         let (name, what) = (name(target.metric), format!("{} {}", tasks.resource_id, name(target.metric)));
         let Some(policy) = found.iter().find(|policy| policy.policy_name() == name) else {
-            return run.create("scaling policy", &what, self.put(tasks, target)).await;
+            return run.create("scaling policy", &what, self.put(run, tasks, target)).await;
         };
         run.found("scaling policy", &what);
         let config = policy.target_tracking_scaling_policy_configuration();
@@ -95,11 +96,11 @@ impl ScaleSet {
             .field("resourceLabel", metric.and_then(|metric| metric.resource_label()), target.label.as_deref())
             .field("scaleOutCooldown", config.and_then(TargetTrackingScalingPolicyConfiguration::scale_out_cooldown), Some(SCALE_OUT))
             .field("scaleInCooldown", config.and_then(TargetTrackingScalingPolicyConfiguration::scale_in_cooldown), Some(SCALE_IN));
-        run.change("scaling policy", &what, &diff, async { self.put(tasks, target).await.map(drop) }).await?;
+        run.change("scaling policy", &what, &diff, async { self.put(run, tasks, target).await.map(drop) }).await?;
         Ok(Some(policy.policy_arn().to_owned()))
     }
 
-    async fn put(&self, tasks: &Tasks, target: &Target) -> Result<String> {
+    async fn put(&self, run: &Run, tasks: &Tasks, target: &Target) -> Result<String> {
         let impossible = |error: aws_sdk_applicationautoscaling::error::BuildError| Error::Failed(error.to_string());
         let metric = PredefinedMetricSpecification::builder()
             .predefined_metric_type(kind(target.metric))
@@ -111,7 +112,12 @@ impl ScaleSet {
         let call = self.application.put_scaling_policy().policy_name(name(target.metric)).service_namespace(ServiceNamespace::Ecs);
         let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
         let call = call.policy_type(PolicyType::TargetTrackingScaling).target_tracking_scaling_policy_configuration(config);
-        let made = call.send().await.tried(format!("put the scaling policy {} of {}", name(target.metric), tasks.resource_id))?;
+        // A target made a moment ago is not known everywhere yet, nor the service-linked role that came with it.
+        let not_yet = |error: &Error| error.is_code("ObjectNotFoundException") || error.is_code("FailedResourceAccessException");
+        let made = while_not_yet(run, "the scalable target to be visible", not_yet, async || {
+            call.clone().send().await.tried(format!("put the scaling policy {} of {}", name(target.metric), tasks.resource_id))
+        })
+        .await?;
         Ok(made.policy_arn().to_owned())
     }
 }

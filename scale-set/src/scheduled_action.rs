@@ -65,8 +65,7 @@ impl ScaleSet {
         let bounds = action.scalable_target_action();
         let diff = Diff::new()
             .field("schedule", action.schedule(), schedule.schedule.as_str())
-            // AWS's own default.
-            .field("timezone", action.timezone().unwrap_or("UTC"), schedule.timezone.as_deref().unwrap_or("UTC"))
+            .field("timezone", action.timezone().unwrap_or("UTC"), timezone(schedule))
             .field("min", bounds.and_then(ScalableTargetAction::min_capacity), schedule.min)
             .field("max", bounds.and_then(ScalableTargetAction::max_capacity), schedule.max);
         run.change("scheduled action", &what, &diff, self.put_schedule(run, tasks, schedule)).await
@@ -76,7 +75,7 @@ impl ScaleSet {
         let bounds = ScalableTargetAction::builder().set_min_capacity(schedule.min).set_max_capacity(schedule.max).build();
         let call = self.application.put_scheduled_action().service_namespace(ServiceNamespace::Ecs).scheduled_action_name(name(schedule));
         let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
-        let call = call.schedule(&schedule.schedule).set_timezone(schedule.timezone.clone()).scalable_target_action(bounds);
+        let call = call.schedule(&schedule.schedule).timezone(timezone(schedule)).scalable_target_action(bounds);
         // A target made a moment ago is not known everywhere yet.
         let not_yet = |error: &Error| error.is_code("ObjectNotFoundException");
         while_not_yet(run, "the scalable target to be visible", not_yet, async || {
@@ -84,4 +83,9 @@ impl ScaleSet {
         })
         .await
     }
+}
+
+/// AWS's own default is said as well, so that it comes back when the wish is taken out.
+fn timezone(schedule: &Timed) -> &str {
+    schedule.timezone.as_deref().unwrap_or("UTC")
 }

@@ -234,7 +234,11 @@ where
         }
         Kind::Throttled => ". AWS asks to slow down: run the same command again in a minute",
         Kind::Fault => ". This is a fault on AWS's side: run the same command again",
-        Kind::Refused | Kind::Gone | Kind::Exists => "",
+        // Of a quota AWS says which one it is.
+        Kind::Refused if code.contains("LimitExceeded") => {
+            ". Delete what is not needed any more, or have the quota raised (Service Quotas in AWS's console), and run the same command again"
+        }
+        Kind::Refused | Kind::Gone | Kind::Exists => ". When that is mended, run the same command again",
     }
     .to_owned();
     Error::Aws(Box::new(Refusal { doing, action: action_of(std::any::type_name::<E>()), code, message, request_id, kind, hint }))
@@ -286,8 +290,8 @@ fn causes(error: &dyn std::error::Error) -> String {
     texts.join(": ")
 }
 
-/// The same in words: ECS of a service, Application Auto Scaling of a scalable target.
-const EXISTS_SAYS: &[&str] = &["was not idempotent", "that you tried to tag already exists"];
+/// The same in words: ECS of a service and of a capacity provider, Application Auto Scaling of a scalable target.
+const EXISTS_SAYS: &[&str] = &["was not idempotent", "capacity provider already exists", "that you tried to tag already exists"];
 
 fn kind_of(code: &str, message: &str, status: u16) -> Kind {
     if DENIED.contains(&code) {

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OnceCell, watch};
 
 use crate::aws::Session;
-use crate::doc::{Caller, Document};
+use crate::doc::{self, Caller, Document};
 use crate::error::{Error, Result};
 use crate::flags::Common;
 use crate::policy::{self, Grant};
@@ -127,7 +127,7 @@ fn work<S: Stage>(mut command: clap::Command, cli: Cli<S::Flags>) -> Result<u8> 
     if common.policy {
         return write(&pretty(&policy::document(S::GRANTS, common.app.as_deref()))).map(|()| 0);
     } else if common.schema {
-        return write(&pretty(&schemars::schema_for!(S::Part).to_value())).map(|()| 0);
+        return write(&pretty(&doc::schema::<S::Part>())).map(|()| 0);
     } else if let Some(shell) = common.completions {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command, S::TOOL, &mut script);

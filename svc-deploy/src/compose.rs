@@ -6,6 +6,7 @@ use shared::{Error, Result};
 
 use crate::container::{self, Target};
 use crate::deploy::{Breaker, breaker, healthy_percent};
+use crate::port;
 use crate::target_group::{self, Codes, Shape};
 use crate::wish::{Health, OwnRole, ServiceWish};
 
@@ -30,7 +31,7 @@ pub struct Service {
     pub breaker: Breaker,
     pub healthy_percent: (i32, i32),
     pub task_role: TaskRole,
-    /// ARNs that the execution role must read.
+    /// ARNs or names of what the execution role must read.
     pub secrets: Vec<String>,
     /// What its containers mount, as ECS takes it.
     pub volumes: Vec<Value>,
@@ -147,6 +148,7 @@ fn service(
     let mut read = container::read(doc, name, at, img, target)?;
     let mut containers = vec![read.definition];
     for (sidecar, at) in sidecars {
+        check_sidecar(doc, name, at)?;
         let more = container::read(doc, sidecar, at, img, target)?;
         containers.push(more.definition);
         read.secrets.extend(more.secrets);
@@ -158,6 +160,7 @@ fn service(
         (read.cpu, read.memory) = (read.cpu + more.cpu, read.memory + more.memory);
     }
     container::order(&mut containers, at, sidecars)?;
+    check_size(at, &containers)?;
     let size = if fargate { Some(fargate_size(doc, at, read.cpu, read.memory)?) } else { None };
     let runs_on = platform(at, Some(cluster))?;
     for (_, sidecar) in sidecars.iter().filter(|(_, sidecar)| sidecar.key("platform").is_some()) {
@@ -167,6 +170,8 @@ fn service(
     }
     let deploy = at.key("deploy");
     let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.key("scale"));
+    // Two tasks, one a zone, so that one zone may fail.
+    let desired = replicas.map_or(Ok(2), |at| at.whole(0..=1000))?;
     Ok(Service {
         name: name.to_owned(),
         selected,
@@ -174,11 +179,10 @@ fn service(
         size,
         platform: runs_on,
         published: published(doc, at, x_svc.as_ref(), &read.ports, network_mode)?,
-        // Two tasks, one a zone, so that one zone may fail.
-        desired: replicas.map_or(Ok(2), |at| at.whole(0..=1000))?,
-        after: after(doc, at, sidecars)?,
+        desired,
+        after: after(doc, name, at, sidecars)?,
         breaker: breaker(deploy.as_ref(), wish("breaker").as_ref())?,
-        healthy_percent: healthy_percent(deploy.as_ref())?,
+        healthy_percent: healthy_percent(deploy.as_ref(), desired)?,
         task_role: wish("task_role").map_or(Ok(TaskRole::Made(Vec::new())), |at| task_role(&at))?,
         secrets: read.secrets,
         volumes: read.volumes,
@@ -186,6 +190,31 @@ fn service(
         containers,
         patch,
     })
+}
+
+/// A sidecar is a container of somebody else's service, so it has no wishes of its own.
+fn check_sidecar(doc: &Document, owner: &str, at: &At<'_>) -> Result<()> {
+    for key in ["x-svc", "x-scale"] {
+        if let Some(place) = at.key(key) {
+            return Err(place.wrong(format!("this container is part of services.{owner}: say it there")));
+        }
+    }
+    let replicas = at.key("deploy").and_then(|deploy| deploy.key("replicas"));
+    for place in [replicas, at.key("scale"), at.key("ports")].into_iter().flatten() {
+        doc.warn(format!("{} has no effect: this container is part of services.{owner}, whose tasks and ports count", place.path()));
+    }
+    Ok(())
+}
+
+/// ECS takes no larger task definition.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html>
+const LARGEST: usize = 64 * 1024;
+
+fn check_size(at: &At<'_>, containers: &[Value]) -> Result<()> {
+    match containers.iter().map(|container| container.to_string().len()).sum::<usize>() {
+        size if size > LARGEST => Err(at.wrong(format!("makes a task definition of {size} bytes, and ECS takes {LARGEST}"))),
+        _ => Ok(()),
+    }
 }
 
 fn network_mode(at: &At<'_>, wish: Option<&At<'_>>, fargate: bool, shared: bool) -> Result<NetworkMode> {
@@ -243,6 +272,7 @@ fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32],
         return Ok(None);
     }
     let Some(first) = ports.first() else { return Ok(None) };
+    port::check_open(at)?;
     let port = match wish("port") {
         None => *first,
         Some(chosen) => match chosen.whole(1..=65535)? {
@@ -286,6 +316,12 @@ fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32],
 fn target_group(port: i32, network_mode: NetworkMode, health: Option<&At<'_>>, patch: Option<&At<'_>>) -> Result<Shape> {
     let of_health = |key: &str| health.and_then(|at| at.key(key));
     let whole = |key: &str, default, range| of_health(key).map_or(Ok(default), |at| at.whole(range));
+    let interval = whole("interval", 15, 5..=300)?;
+    // Elastic Load Balancing wants the answer before the next question.
+    let timeout = whole("timeout", 5.min(interval - 1), 2..=120)?;
+    if let Some(late) = of_health("timeout").filter(|_| timeout >= interval) {
+        return Err(late.wrong(format!("must be less than the interval, which is {interval} seconds")));
+    }
     let shape = Shape {
         port,
         protocol: "HTTP".to_owned(),
@@ -295,8 +331,8 @@ fn target_group(port: i32, network_mode: NetworkMode, health: Option<&At<'_>>, p
         health_check_protocol: None,
         health_check_port: None,
         health_check_path: of_health("path").map_or(Ok("/".to_owned()), |at| check_path(&at))?,
-        health_check_interval_seconds: whole("interval", 15, 5..=300)?,
-        health_check_timeout_seconds: whole("timeout", 5, 2..=120)?,
+        health_check_interval_seconds: interval,
+        health_check_timeout_seconds: timeout,
         healthy_threshold_count: whole("healthy", 2, 2..=10)?,
         unhealthy_threshold_count: whole("unhealthy", 3, 2..=10)?,
         matcher: Codes { http_code: Some(of_health("codes").map_or(Ok("200-399".to_owned()), |at| at.scalar())?), grpc_code: None },
@@ -359,20 +395,23 @@ fn check_paths(services: &[Service]) -> Result<()> {
 }
 
 /// `service_healthy` between services orders their deployments.
-fn after(doc: &Document, at: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<Vec<String>> {
+fn after(doc: &Document, name: &str, at: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<Vec<String>> {
+    let is_within = |service: &str| service == name || sidecars.iter().any(|(sidecar, _)| *sidecar == service);
     let mut healthy = Vec::new();
-    for one in container::dependencies(at)?.into_iter().filter(|one| !sidecars.iter().any(|(sidecar, _)| *sidecar == one.service)) {
-        if doc.root().key("services").and_then(|all| all.key(&one.service)).is_none() {
-            if one.required {
-                return Err(one.at.wrong(format!("there is no service {:?}", one.service)));
+    for at in std::iter::once(at).chain(sidecars.iter().map(|(_, at)| at)) {
+        for one in container::dependencies(at)?.into_iter().filter(|one| !is_within(&one.service)) {
+            if doc.root().key("services").and_then(|all| all.key(&one.service)).is_none() {
+                if one.required {
+                    return Err(one.at.wrong(format!("there is no service {:?}", one.service)));
+                }
+            } else if one.condition == "service_healthy" {
+                healthy.push(one.service);
+            } else if one.condition == "service_completed_successfully" {
+                return Err(one.at.wrong(format!(
+                    "an ECS service never completes: make {} a sidecar of this one (network_mode: service:…), or run it before with `aws ecs run-task`",
+                    one.service
+                )));
             }
-        } else if one.condition == "service_healthy" {
-            healthy.push(one.service);
-        } else if one.condition == "service_completed_successfully" {
-            return Err(one.at.wrong(format!(
-                "an ECS service never completes: make {} a sidecar of this one (network_mode: service:…), or run it before with `aws ecs run-task`",
-                one.service
-            )));
         }
     }
     Ok(healthy)

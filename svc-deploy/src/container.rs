@@ -9,7 +9,7 @@ use shared::doc::{At, Document, Img};
 use shared::{Error, Result};
 
 use crate::compose::NetworkMode;
-use crate::{deploy, port, volume};
+use crate::{deploy, port, secret, volume};
 
 /// Where the container is to run, which decides what it may ask for.
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ pub struct Container {
     pub definition: Value,
     /// Container ports that `ports` names.
     pub ports: Vec<i32>,
-    /// ARNs of its secrets.
+    /// ARNs or names of its secrets.
     pub secrets: Vec<String>,
     /// Volumes of its task.
     pub volumes: Vec<Value>,
@@ -166,10 +166,10 @@ impl Keys<'_> {
                 "systemControls",
                 pairs(value)?.into_iter().map(|(name, value)| json!({"namespace": name, "value": value})).collect(),
             ),
-            "healthcheck" => out.extend(health_check(value)?.map(|check| ("healthCheck".to_owned(), check))),
-            "logging" => out.extend(logging(value)?.map(|logging| ("logConfiguration".to_owned(), logging))),
+            "healthcheck" => out.extend(health_check(doc, value)?.map(|check| ("healthCheck".to_owned(), check))),
+            "logging" => out.extend(logging(doc, value)?.map(|logging| ("logConfiguration".to_owned(), logging))),
             "secrets" => {
-                let secrets = secrets(doc, value)?;
+                let secrets = secret::read(doc, value)?;
                 self.secrets = secrets.iter().map(|(_, arn)| arn.clone()).collect();
                 insert(out, "secrets", secrets.into_iter().map(|(name, arn)| json!({"name": name, "valueFrom": arn})).collect());
             }
@@ -373,7 +373,7 @@ fn capabilities(at: &At<'_>, fargate: bool) -> Result<Value> {
 }
 
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html>
-fn health_check(at: &At<'_>) -> Result<Option<Value>> {
+fn health_check(doc: &Document, at: &At<'_>) -> Result<Option<Value>> {
     if at.key("disable").map_or(Ok(false), |at| at.truth())? {
         return Ok(None);
     }
@@ -389,6 +389,9 @@ fn health_check(at: &At<'_>) -> Result<Option<Value>> {
             check[name] = json!(seconds(&time, range)?);
         }
     }
+    if let Some(unheard) = at.key("start_interval") {
+        doc.warn(format!("{} has no effect: ECS checks at one interval", unheard.path()));
+    }
     if let Some(retries) = at.key("retries") {
         check["retries"] = json!(retries.whole(1..=10)?);
     }
@@ -396,39 +399,18 @@ fn health_check(at: &At<'_>) -> Result<Option<Value>> {
 }
 
 /// Another driver is passed on; `awslogs`, the default, is set up later, when the log group has its name.
-fn logging(at: &At<'_>) -> Result<Option<Value>> {
+fn logging(doc: &Document, at: &At<'_>) -> Result<Option<Value>> {
     let driver = at.key("driver").map_or(Ok("awslogs"), |at| at.text())?;
     // Compose's default drivers write to the machine, which a task does not have.
     if matches!(driver, "awslogs" | "json-file" | "local" | "journald" | "none") {
+        if driver != "awslogs" || at.key("options").is_some() {
+            doc.warn(format!("{}: the driver {driver} has no effect, nor its options: the log goes to CloudWatch Logs", at.path()));
+        }
         return Ok(None);
     }
     let options: Map<String, Value> =
         at.key("options").map_or(Ok(Vec::new()), |at| pairs(&at))?.into_iter().map(|(key, value)| (key, json!(value))).collect();
     Ok(Some(json!({"logDriver": driver, "options": options})))
-}
-
-/// A service's secrets as `(variable, ARN)`: external ones, named by an ARN, or by the path of an SSM parameter.
-fn secrets(doc: &Document, at: &At<'_>) -> Result<Vec<(String, String)>> {
-    let one = |item: &At<'_>| {
-        let source =
-            if item.value().is_object() { item.key("source").ok_or_else(|| item.wrong("a secret without source"))? } else { item.clone() };
-        let name = source.text()?;
-        let variable = item.key("target").map_or(Ok(name), |at| at.text())?.rsplit('/').next().unwrap_or(name).to_owned();
-        let top = doc
-            .root()
-            .key("secrets")
-            .and_then(|all| all.key(name))
-            .ok_or_else(|| source.wrong(format!("there is no secret {name:?} at the top level")))?;
-        if top.key("external").is_none_or(|external| external.value().as_bool() != Some(true)) {
-            return Err(top.wrong("a secret's value does not belong into the document: put it into Secrets Manager or SSM and name it here (external: true, name: its ARN)"));
-        }
-        let arn = top.key("name").map_or(Ok(name), |at| at.text())?;
-        if arn.starts_with("arn:") || arn.starts_with('/') {
-            return Ok((variable, arn.to_owned()));
-        }
-        Err(top.wrong(format!("{arn:?} is neither an ARN of Secrets Manager or SSM nor the path of an SSM parameter (/…)")))
-    };
-    at.list()?.iter().map(one).collect()
 }
 
 fn cpu(at: &At<'_>) -> Result<i32> {

@@ -94,13 +94,13 @@ impl Breaker {
     }
 }
 
-/// Minimum and maximum of healthy tasks while deploying, in percent.
-pub fn healthy_percent(deploy: Option<&At<'_>>) -> Result<(i32, i32)> {
+/// Minimum and maximum of healthy tasks while deploying, in percent. ECS rounds the minimum up, so half of one task would be that task.
+pub fn healthy_percent(deploy: Option<&At<'_>>, tasks: i32) -> Result<(i32, i32)> {
     let order = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("order"));
     match order.as_ref().map(At::text).transpose()? {
         // ECS's own way, and the one that loses no capacity.
         None | Some("start-first") => Ok((100, 200)),
-        Some("stop-first") => Ok((50, 100)),
+        Some("stop-first") => Ok((if tasks > 1 { 50 } else { 0 }, 100)),
         Some(_) => Err(order.map_or_else(|| Error::Failed(String::new()), |at| at.expected("start-first or stop-first"))),
     }
 }

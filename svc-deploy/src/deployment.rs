@@ -29,7 +29,7 @@ impl SvcDeploy {
             let said = self.look_again(run, &left).await?;
             for (service, now) in said {
                 // Reads lag behind writes: until our deployment shows, another one is only an old answer.
-                if now.deployments().iter().any(|deployment| self.is_asked(service, deployment)) {
+                if now.deployments().iter().any(|deployment| self.is_awaited(service, deployment)) {
                     seen.insert(service.name.clone());
                 }
                 if !seen.contains(&service.name) {
@@ -59,10 +59,16 @@ impl SvcDeploy {
         Ok(services.iter().filter_map(now).collect())
     }
 
+    /// Notes which deployment is the one of this run, from ECS's answer.
+    pub fn has_begun(&self, service: &Service, said: Option<&EcsService>) {
+        let id = said.and_then(primary).and_then(Deployment::id).map(str::to_owned);
+        self.begun.borrow_mut().insert(service.name.clone(), id);
+    }
+
     /// Whether it was complete before this run, and this run changed nothing: then there is nothing to ask.
     fn was_complete(&self, service: &Service) -> bool {
         let complete = |found| matches!(self.outcome(service, found), Outcome::Complete);
-        !self.changed.borrow().contains(&service.name) && self.found.services.get(&service.name).is_some_and(complete)
+        !self.begun.borrow().contains_key(&service.name) && self.found.services.get(&service.name).is_some_and(complete)
     }
 
     /// Whether this deployment is of the revision that was asked for.
@@ -71,19 +77,23 @@ impl SvcDeploy {
         deployment.task_definition() == svc.services.get(&service.name).and_then(|record| record.task_definition_arn.as_deref())
     }
 
+    /// Whether it is the one that this run has begun, or has found under way. An earlier one of the same revision may have failed.
+    fn is_awaited(&self, service: &Service, deployment: &Deployment) -> bool {
+        let found = || self.found.services.get(&service.name).and_then(primary).and_then(Deployment::id).map(str::to_owned);
+        let awaited = self.begun.borrow().get(&service.name).cloned().unwrap_or_else(found);
+        self.is_asked(service, deployment) && awaited.is_none_or(|id| deployment.id() == Some(&id))
+    }
+
     /// After a rollback the deployment of the old revision is complete, so the revision is compared as well.
     fn outcome(&self, service: &Service, now: &EcsService) -> Outcome {
-        let of_ours = |deployment: &&Deployment| self.is_asked(service, deployment);
-        let primary = now.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
-        if let Some(failed) =
-            now.deployments().iter().filter(of_ours).find(|deployment| deployment.rollout_state() == Some(&DeploymentRolloutState::Failed))
-        {
+        let failed = |one: &&Deployment| one.rollout_state() == Some(&DeploymentRolloutState::Failed) && self.is_awaited(service, one);
+        if let Some(failed) = now.deployments().iter().find(failed) {
             return Outcome::Failed(
                 failed.rollout_state_reason().map_or_else(|| "it failed".to_owned(), |why| format!("it failed: {why}")),
             );
         }
-        match primary {
-            Some(primary) if !of_ours(&primary) => Outcome::Failed("ECS rolled back to the revision before".to_owned()),
+        match primary(now) {
+            Some(primary) if !self.is_asked(service, primary) => Outcome::Failed("ECS rolled back to the revision before".to_owned()),
             Some(primary)
                 if now.deployments().len() == 1
                     && primary.rollout_state().is_none_or(|state| *state == DeploymentRolloutState::Completed)
@@ -170,6 +180,11 @@ impl SvcDeploy {
             })
             .collect()
     }
+}
+
+/// The newest, which is to replace the others.
+pub fn primary(service: &EcsService) -> Option<&Deployment> {
+    service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"))
 }
 
 enum Outcome {

@@ -216,7 +216,9 @@ impl SvcDeploy {
     /// A load balancer starts in two to three minutes.
     pub async fn balancer_ready(&self, run: &Run) -> Result<()> {
         let Some(arn) = self.svc.borrow().load_balancer_arn.clone() else { return Ok(()) };
-        let active = |balancer: &LoadBalancer| balancer.state().and_then(|state| state.code()) == Some(&LoadBalancerStateEnum::Active);
+        // An impaired one serves as well, but could not grow.
+        let serving = [Some(&LoadBalancerStateEnum::Active), Some(&LoadBalancerStateEnum::ActiveImpaired)];
+        let active = |balancer: &LoadBalancer| serving.contains(&balancer.state().and_then(|state| state.code()));
         if self.found.balancer.as_ref().is_some_and(|found| active(&found.balancer)) {
             return Ok(());
         }

@@ -11,6 +11,7 @@ mod log_group;
 mod port;
 mod role;
 mod rule;
+mod secret;
 mod service;
 mod tag;
 mod target_group;
@@ -19,7 +20,7 @@ mod volume;
 mod wish;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use futures_util::try_join;
@@ -45,8 +46,8 @@ struct SvcDeploy {
     found: Found,
     /// The section as it grows.
     svc: RefCell<Svc>,
-    /// Services that this run has made or updated, whose deployments therefore begin anew.
-    changed: RefCell<BTreeSet<String>>,
+    /// The ids of the deployments of services that this run has made or updated.
+    begun: RefCell<BTreeMap<String, Option<String>>>,
     /// Rules and listeners that go over to another target group when its targets are well.
     moves: RefCell<Vec<forward::Move>>,
 }
@@ -132,7 +133,7 @@ impl Stage for SvcDeploy {
         let found = Found { log_groups, roles, balancer, target_groups, task_definitions, services };
         let svc = RefCell::new(Svc { services: untouched(doc, wanted)?, ..Svc::default() });
         let once = shared::client_once!(aws_sdk_ecs, run);
-        Ok(Self { ecs, once, iam, elb, logs, found, svc, changed: RefCell::default(), moves: RefCell::default() })
+        Ok(Self { ecs, once, iam, elb, logs, found, svc, begun: RefCell::default(), moves: RefCell::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
@@ -273,6 +274,21 @@ const GRANTS: &[Grant] = &[
             "arn:*:elasticloadbalancing:*:*:targetgroup/{app}-*",
         ],
     },
+    // Elastic Load Balancing looks at the network in the caller's name.
+    // https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-permissions.html
+    Grant {
+        sid: "NetworkInTheCallersName",
+        actions: &[
+            "ec2:DescribeAccountAttributes",
+            "ec2:DescribeAddresses",
+            "ec2:DescribeInternetGateways",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeVpcs",
+            "ec2:GetSecurityGroupsForVpc",
+        ],
+        on: &["*"],
+    },
     Grant {
         sid: "Roles",
         actions: &[
@@ -291,7 +307,7 @@ const GRANTS: &[Grant] = &[
     // Roles are looked for by name, and one that is not there has no path.
     Grant {
         sid: "LookAtRoles",
-        actions: &["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies"],
+        actions: &["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"],
         on: &["arn:*:iam::*:role/ecs-pipe/{app}/*", "arn:*:iam::*:role/{app}-*"],
     },
     Grant { sid: "ServiceRoles", actions: &["iam:CreateServiceLinkedRole"], on: &["arn:*:iam::*:role/aws-service-role/*"] },

@@ -30,6 +30,20 @@ pub fn published(at: &At<'_>) -> Result<Vec<(i32, String)>> {
         .collect()
 }
 
+/// A port that the document opens on one address alone would be open to everybody behind the load balancer.
+pub fn check_open(at: &At<'_>) -> Result<()> {
+    for port in at.key("ports").map_or_else(|| Ok(Vec::new()), |ports| ports.list())? {
+        let short = port.value().as_str().and_then(|text| text.rsplitn(3, ':').nth(2));
+        let host = port.key("host_ip").map_or(Ok(short), |at| at.text().map(Some))?;
+        if let Some(host) = host.filter(|host| !["0.0.0.0", "::", "[::]"].contains(host)) {
+            return Err(port.wrong(format!(
+                "is published on {host} alone, but behind the load balancer it is open: x-svc.publish: false keeps the service private; or take the address out"
+            )));
+        }
+    }
+    Ok(())
+}
+
 pub fn exposed(at: &At<'_>) -> Result<Vec<(i32, String)>> {
     at.key("expose").map_or(Ok(Vec::new()), |at| at.list()?.iter().map(short_port).collect())
 }

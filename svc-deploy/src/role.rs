@@ -1,7 +1,7 @@
 //! The roles: one with which ECS starts the app's tasks (the task execution role), and one a service, with which its code acts (the task role).
 //! <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::{AttachedPolicy, Role, Tag};
@@ -14,22 +14,26 @@ use shared::step::each;
 use shared::wait::while_not_yet;
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::compose::{Service, TaskRole};
+use crate::compose::TaskRole;
 use crate::wish::Wanted;
-use crate::{SvcDeploy, log_group};
+use crate::{SvcDeploy, log_group, secret};
 
 /// By name.
 pub type Found = BTreeMap<String, FoundRole>;
 
 pub struct FoundRole {
     role: Role,
-    /// The execution role's inline policy.
-    inline: Option<Value>,
+    /// What the execution role's own inline policy says.
+    policy: Option<Value>,
+    /// The names of all inline policies, and the ARNs of all that are attached.
+    inline: Vec<String>,
     attached: Vec<String>,
 }
 
 /// The name of the execution role's inline policy.
 const POLICY: &str = "start-tasks";
+/// A role has no inline policies but its own.
+const NONE: &[&str] = &[];
 /// IAM's limit for the name of a role.
 const LONGEST: usize = 64;
 
@@ -61,9 +65,14 @@ pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
     Ok(found.into_iter().flatten().collect())
 }
 
+/// Without services there is nothing that it might do.
+fn makes_execution(wanted: &Wanted) -> bool {
+    wanted.execution_role.is_none() && !wanted.services.is_empty()
+}
+
 /// The roles that are not somebody else's.
 fn made(run: &Run, wanted: &Wanted) -> Vec<String> {
-    let execution = wanted.execution_role.is_none().then(|| execution_name(run));
+    let execution = makes_execution(wanted).then(|| execution_name(run));
     let tasks = wanted.services.iter().filter(|service| matches!(service.task_role, TaskRole::Made(_)));
     execution.into_iter().chain(tasks.map(|service| task_name(run, &service.name))).collect()
 }
@@ -76,7 +85,7 @@ async fn listed(iam: &Client, run: &Run) -> Result<Vec<String>> {
 
 async fn one(iam: &Client, run: &Run, name: String) -> Result<Option<(String, FoundRole)>> {
     let role = async { if_found(iam.get_role().role_name(&name).send().await.tried(format!("look for the role {name}"))) };
-    let inline = async {
+    let policy = async {
         if name != execution_name(run) {
             return Ok(None);
         }
@@ -84,16 +93,18 @@ async fn one(iam: &Client, run: &Run, name: String) -> Result<Option<(String, Fo
         let said = if_found(call.send().await.tried(format!("read the policy of the role {name}")))?;
         Ok(said.and_then(|said| shared::policy::decode(said.policy_document())))
     };
-    let attached = async {
-        if name == execution_name(run) {
-            return Ok(Vec::new());
-        }
-        let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-        Ok(if_found(items.tried(format!("look at the policies of the role {name}")))?.unwrap_or_default())
+    let inline = async {
+        let items = iam.list_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        if_found(items.tried(format!("list the inline policies of the role {name}")))
     };
-    let (role, inline, attached) = try_join!(role, inline, attached)?;
-    let attached = attached.iter().filter_map(AttachedPolicy::policy_arn).map(str::to_owned).collect();
-    Ok(role.and_then(|said| said.role).map(|role| (name, FoundRole { role, inline, attached })))
+    let attached = async {
+        let items = iam.list_attached_role_policies().role_name(&name).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+        if_found(items.tried(format!("look at the policies of the role {name}")))
+    };
+    let (role, policy, inline, attached) = try_join!(role, policy, inline, attached)?;
+    let attached = attached.iter().flatten().filter_map(AttachedPolicy::policy_arn).map(str::to_owned).collect();
+    let found = |role| FoundRole { role, policy, inline: inline.unwrap_or_default(), attached };
+    Ok(role.and_then(|said| said.role).map(|role| (name, found(role))))
 }
 
 /// Only tasks of this account may take the role (the "confused deputy").
@@ -119,8 +130,8 @@ impl SvcDeploy {
     pub async fn roles_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let execution = async {
             let arn = match &wanted.execution_role {
-                Some(adopted) => Some(adopted.clone()),
-                None => self.role_up(run, &execution_name(run), "Starts the tasks").await?,
+                None if makes_execution(wanted) => self.role_up(run, &execution_name(run), "Starts the tasks").await?,
+                adopted => adopted.clone(),
             };
             self.svc.borrow_mut().execution_role_arn = arn;
             Ok(())
@@ -138,69 +149,77 @@ impl SvcDeploy {
     }
 
     pub async fn settle_roles(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let tasks = each(&wanted.services, async |service| self.settle_task_role(run, service).await);
-        let (execution, tasks) = futures_util::join!(self.settle_execution(run, wanted), tasks);
+        let execution = async {
+            if !makes_execution(wanted) {
+                return Ok(());
+            }
+            self.settle_role(run, &execution_name(run), Some(&execution_policy(run, wanted)?), &[]).await
+        };
+        let tasks = each(&wanted.services, async |service| match &service.task_role {
+            TaskRole::Adopted(_) => Ok(()),
+            TaskRole::Made(policies) => self.settle_role(run, &task_name(run, &service.name), None, policies).await,
+        });
+        let (execution, tasks): (Result<()>, _) = futures_util::join!(execution, tasks);
         execution.and(tasks.map(drop))
     }
 
-    async fn settle_execution(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        if wanted.execution_role.is_some() {
-            return Ok(());
-        }
-        let name = execution_name(run);
-        let policy = execution_policy(run, wanted)?;
-        let was = self.found.roles.get(&name).and_then(|found| found.inline.clone());
-        if !self.found.roles.contains_key(&name) && run.is_planning() {
-            return Ok(());
-        }
-        let diff = Diff::new().policy(POLICY, was.as_ref(), &policy);
-        // The role, made a moment ago, is not known everywhere yet.
-        let put = while_not_yet(run, "the role to be visible", Error::is_gone, async || {
-            let call = self.iam.put_role_policy().role_name(&name).policy_name(POLICY).policy_document(policy.to_string());
-            call.send().await.tried(format!("put the policy {POLICY} into the role {name}")).map(drop)
-        });
-        run.change("role", &name, &diff, put).await
-    }
-
-    async fn settle_task_role(&self, run: &Run, service: &Service) -> Result<()> {
-        let TaskRole::Made(policies) = &service.task_role else { return Ok(()) };
-        let name = task_name(run, &service.name);
-        let found = self.found.roles.get(&name);
+    /// These policies and no others: what somebody added is taken away.
+    async fn settle_role(&self, run: &Run, name: &str, policy: Option<&Value>, attached: &[String]) -> Result<()> {
+        let found = self.found.roles.get(name);
         if found.is_none() && run.is_planning() {
             return Ok(());
         }
-        let was: Vec<&String> = found.iter().flat_map(|found| &found.attached).collect();
-        let (mut a, mut b): (Vec<&String>, Vec<&String>) = (was.clone(), policies.iter().collect());
-        a.sort();
-        b.sort();
-        let diff = Diff::new().field("policies", &a, &b);
-        run.change("role", &name, &diff, async {
-            for policy in b.iter().filter(|policy| !was.contains(policy)) {
-                // The role, made a moment ago, is not known everywhere yet.
-                while_not_yet(run, "the role to be visible", Error::is_gone, async || {
-                    self.iam
-                        .attach_role_policy()
-                        .role_name(&name)
-                        .policy_arn(*policy)
-                        .send()
-                        .await
-                        .tried(format!("attach {policy} to {name}"))
-                        .map(drop)
-                })
-                .await?;
+        let was: BTreeSet<&String> = found.iter().flat_map(|found| &found.attached).collect();
+        let attached: BTreeSet<&String> = attached.iter().collect();
+        let extra: Vec<&String> =
+            found.iter().flat_map(|found| &found.inline).filter(|inline| policy.is_none() || *inline != POLICY).collect();
+        let own = Diff::new();
+        let own = policy.iter().fold(own, |diff, policy| diff.policy(POLICY, found.and_then(|found| found.policy.as_ref()), policy));
+        let is_other = !own.is_empty();
+        let diff = own.field("policies", &was, &attached).field("inline policies", &extra, NONE);
+        run.change("role", name, &diff, async {
+            for policy in policy.iter().filter(|_| is_other) {
+                self.put_policy(run, name, policy).await?;
             }
-            for policy in was.iter().filter(|policy| !b.contains(policy)) {
-                self.iam
-                    .detach_role_policy()
-                    .role_name(&name)
-                    .policy_arn(*policy)
-                    .send()
-                    .await
-                    .tried(format!("detach {policy} from {name}"))?;
+            for arn in attached.difference(&was) {
+                self.attach(run, name, arn).await?;
+            }
+            for arn in was.difference(&attached) {
+                self.detach(name, arn).await?;
+            }
+            for inline in &extra {
+                self.delete_inline(name, inline).await?;
             }
             Ok(())
         })
         .await
+    }
+
+    async fn put_policy(&self, run: &Run, name: &str, policy: &Value) -> Result<()> {
+        // The role, made a moment ago, is not known everywhere yet.
+        while_not_yet(run, "the role to be visible", Error::is_gone, async || {
+            let call = self.iam.put_role_policy().role_name(name).policy_name(POLICY).policy_document(policy.to_string());
+            call.send().await.tried(format!("put the policy {POLICY} into the role {name}")).map(drop)
+        })
+        .await
+    }
+
+    async fn attach(&self, run: &Run, name: &str, arn: &str) -> Result<()> {
+        // As above.
+        while_not_yet(run, "the role to be visible", Error::is_gone, async || {
+            self.iam.attach_role_policy().role_name(name).policy_arn(arn).send().await.tried(format!("attach {arn} to {name}")).map(drop)
+        })
+        .await
+    }
+
+    async fn detach(&self, name: &str, arn: &str) -> Result<()> {
+        let call = self.iam.detach_role_policy().role_name(name).policy_arn(arn);
+        if_found(call.send().await.tried(format!("detach {arn} from {name}"))).map(drop)
+    }
+
+    async fn delete_inline(&self, name: &str, inline: &str) -> Result<()> {
+        let call = self.iam.delete_role_policy().role_name(name).policy_name(inline);
+        if_found(call.send().await.tried(format!("delete the policy {inline} of the role {name}"))).map(drop)
     }
 
     async fn role_up(&self, run: &Run, name: &str, purpose: &str) -> Result<Option<String>> {
@@ -242,29 +261,20 @@ impl SvcDeploy {
         let ours = self.found.roles.iter().filter(|(name, found)| run.goes("role", name, run.is_ours(found.tags())));
         each(ours, async |(name, found)| {
             let delete = async {
-                if found.inline.is_some() {
-                    if_found(
-                        self.iam
-                            .delete_role_policy()
-                            .role_name(name)
-                            .policy_name(POLICY)
-                            .send()
-                            .await
-                            .tried(format!("delete the policy of the role {name}")),
-                    )?;
+                for inline in &found.inline {
+                    self.delete_inline(name, inline).await?;
                 }
-                for policy in &found.attached {
-                    if_found(
-                        self.iam
-                            .detach_role_policy()
-                            .role_name(name)
-                            .policy_arn(policy)
-                            .send()
-                            .await
-                            .tried(format!("detach {policy} from {name}")),
-                    )?;
+                for arn in &found.attached {
+                    self.detach(name, arn).await?;
                 }
-                self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop)
+                // What was taken from it a moment ago is not gone everywhere yet.
+                while_not_yet(
+                    run,
+                    "the role to be free",
+                    |error| error.is_code("DeleteConflict"),
+                    async || self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop),
+                )
+                .await
             };
             run.delete("role", name, delete).await
         })
@@ -299,25 +309,23 @@ fn execution_policy(run: &Run, wanted: &Wanted) -> Result<Value> {
         statements.push(json!({"Sid": "LogIn", "Effect": "Allow", "Action": ["ecr:GetAuthorizationToken"], "Resource": "*"}));
         statements.push(json!({"Sid": "Pull", "Effect": "Allow", "Action": pull, "Resource": on}));
     }
-    let mut secrets: Vec<String> = wanted.services.iter().flat_map(|service| &service.secrets).cloned().collect();
-    secrets.sort();
-    secrets.dedup();
-    let of_ssm = |arn: &String| arn.starts_with('/') || arn.contains(":ssm:");
-    let (parameters, secrets): (Vec<String>, Vec<String>) = secrets.into_iter().partition(of_ssm);
+    let secrets: BTreeSet<&String> = wanted.services.iter().flat_map(|service| &service.secrets).collect();
+    let secrets = secrets.into_iter().map(|name| secret::arn(run, name)).collect::<Result<Vec<_>>>()?;
+    let (parameters, secrets): (Vec<String>, Vec<String>) = secrets.into_iter().partition(|arn| arn.contains(":ssm:"));
     if !parameters.is_empty() {
-        let on: Vec<String> = parameters
-            .iter()
-            .map(
-                |name| if name.starts_with('/') { format!("arn:{partition}:ssm:{region}:{account}:parameter{name}") } else { name.clone() },
-            )
-            .collect();
-        statements.push(json!({"Sid": "Parameters", "Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": on}));
+        statements.push(json!({"Sid": "Parameters", "Effect": "Allow", "Action": ["ssm:GetParameters"], "Resource": parameters}));
     }
     // Of `…:secret:name-AbCdEf:key:stage:version` only the first seven fields are the secret's ARN, and that may lack its six last letters.
     let arn = |secret: &String| secret.splitn(8, ':').take(7).collect::<Vec<_>>().join(":");
     let secrets: Vec<String> = secrets.iter().map(arn).flat_map(|arn| [format!("{arn}-??????"), arn]).collect();
     if !secrets.is_empty() {
         statements.push(json!({"Sid": "Secrets", "Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": secrets}));
+    }
+    // They may be encrypted with a key of the account's own, which these two services then use in the role's name.
+    if statements.iter().any(|statement| statement["Sid"] == "Secrets" || statement["Sid"] == "Parameters") {
+        let by = [format!("secretsmanager.{region}.*"), format!("ssm.{region}.*")];
+        statements.push(json!({"Sid": "Decrypt", "Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": run.arn("kms", "key/*")?,
+            "Condition": {"StringLike": {"kms:ViaService": by}}}));
     }
     Ok(json!({"Version": "2012-10-17", "Statement": statements}))
 }

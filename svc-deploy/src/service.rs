@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::{
-    DeploymentCircuitBreaker, DeploymentConfiguration, LoadBalancer, PropagateTags, Service as EcsService, ServiceField, Tag,
+    AssignPublicIp, DeploymentCircuitBreaker, DeploymentConfiguration, DeploymentRolloutState, LoadBalancer, PropagateTags,
+    Service as EcsService, ServiceField, Tag,
 };
 use aws_smithy_types::body::SdkBody;
 use futures_util::future::try_join_all;
@@ -18,6 +19,7 @@ use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::compose::{NetworkMode, Service};
 use crate::deploy::Breaker;
+use crate::deployment::primary;
 use crate::wish::Wanted;
 use crate::{SvcDeploy, forward};
 
@@ -108,7 +110,6 @@ impl SvcDeploy {
 
     async fn create_service(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<String> {
         let request = self.create_request(run, wanted, service)?;
-        self.changed.borrow_mut().insert(service.name.clone());
         // A name is free again when the service of that name has drained.
         if self.found.services.contains_key(&service.name) {
             self.service_gone(run, &service.name).await?;
@@ -119,6 +120,7 @@ impl SvcDeploy {
             call.send().await.tried(format!("create the service {}", service.name))
         })
         .await?;
+        self.has_begun(service, made.service());
         given(made.service().and_then(EcsService::service_arn), "the new service's ARN")
     }
 
@@ -156,7 +158,7 @@ impl SvcDeploy {
             },
             "propagateTags": "SERVICE",
             "enableECSManagedTags": true,
-            "availabilityZoneRebalancing": if most > 100 { "ENABLED" } else { "DISABLED" },
+            "availabilityZoneRebalancing": rebalancing(service),
         });
         if wanted.cluster.launch_type == LaunchType::Ec2 {
             // Over the zones first, then over the instances of each.
@@ -198,18 +200,21 @@ impl SvcDeploy {
             if service.published.is_none() {
                 request["loadBalancers"] = json!([]);
             }
-            self.changed.borrow_mut().insert(service.name.clone());
-            if strategy_text(found) != wanted_strategy_text(wanted) {
+            let strategy_is_other = strategy_text(found) != wanted_strategy_text(wanted);
+            if strategy_is_other {
                 request["capacityProviderStrategy"] = strategy(wanted);
+            }
+            if strategy_is_other || has_failed(found) {
                 request["forceNewDeployment"] = json!(true);
             }
             let request = patched(request, service);
-            while_not_yet(run, "what the service needs to be visible", not_yet, async || {
+            let said = while_not_yet(run, "what the service needs to be visible", not_yet, async || {
                 let request = request.clone();
                 let call = self.ecs.update_service().service(&service.name).customize().mutate_request(move |http| say(http, &request));
                 call.send().await.tried(format!("update the service {}", service.name))
             })
             .await?;
+            self.has_begun(service, said.service());
             if repatched {
                 let tag = Tag::builder().key(PATCH).value(patch).build();
                 self.ecs
@@ -232,11 +237,18 @@ impl SvcDeploy {
         let svc = self.svc.borrow();
         let record = svc.services.get(&service.name);
         let mut diff = self.revision_diff(Diff::new(), &service.name, found.task_definition());
+        if has_failed(found) {
+            diff = diff.field("deployment", "failed", "a new one");
+        }
         if !patched("deploymentConfiguration") {
             diff = diff_of_deployment(diff, service, found.deployment_configuration());
         }
         if !patched("propagateTags") {
             diff = diff.field("propagateTags", found.propagate_tags(), Some(&PropagateTags::Service));
+        }
+        // Where an answer lacks these, the service is of before there were such settings.
+        if let Some(found) = found.availability_zone_rebalancing().filter(|_| !patched("availabilityZoneRebalancing")) {
+            diff = diff.field("availabilityZoneRebalancing", found.as_str(), rebalancing(service));
         }
         if !patched("capacityProviderStrategy") {
             diff = diff.field("capacityProviderStrategy", strategy_text(found), wanted_strategy_text(wanted));
@@ -302,6 +314,12 @@ impl SvcDeploy {
     }
 }
 
+/// ECS moves tasks between zones only where it may start a new one first.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html>
+fn rebalancing(service: &Service) -> &'static str {
+    if service.healthy_percent.1 > 100 { "ENABLED" } else { "DISABLED" }
+}
+
 /// Roles made a moment ago can't be used at once, and a new cluster, task definition or target group is not known everywhere yet.
 fn not_yet(error: &Error) -> bool {
     let words = [
@@ -310,8 +328,15 @@ fn not_yet(error: &Error) -> bool {
         "does not have an associated load balancer",
         "service linked role",
         "Please verify that the ECS service role",
+        "was not ACTIVE",
     ];
     error.is_gone() || words.iter().any(|words| error.says(words))
+}
+
+/// ECS tries no more after a failed deployment that had none to go back to, so a run begins another, though the revision may be the same.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
+fn has_failed(found: &EcsService) -> bool {
+    primary(found).is_some_and(|deployment| deployment.rollout_state() == Some(&DeploymentRolloutState::Failed))
 }
 
 /// What is said of the service itself goes before what is said of all.
@@ -347,11 +372,14 @@ fn diff_of_network(diff: Diff, wanted: &Wanted, found: &EcsService) -> Diff {
     };
     let subnets: Vec<String> = wanted.net.private_subnet_ids.iter().flatten().cloned().collect();
     let groups: Vec<String> = wanted.net.task_security_group_id.iter().cloned().collect();
-    diff.field("subnets", network.map(|network| sorted(network.subnets())), Some(sorted(&subnets))).field(
-        "securityGroups",
-        network.map(|network| network.security_groups().to_vec()),
-        Some(groups),
-    )
+    diff.field("subnets", network.map(|network| sorted(network.subnets())), Some(sorted(&subnets)))
+        .field("securityGroups", network.map(|network| network.security_groups().to_vec()), Some(groups))
+        // An answer that says nothing of it means that there is none.
+        .field(
+            "assignPublicIp",
+            network.and_then(|network| network.assign_public_ip()).unwrap_or(&AssignPublicIp::Disabled),
+            &AssignPublicIp::Disabled,
+        )
 }
 
 fn strategy(wanted: &Wanted) -> Value {

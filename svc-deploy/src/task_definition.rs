@@ -14,7 +14,7 @@ use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::compose::Service;
 use crate::wish::Wanted;
-use crate::{SvcDeploy, log_group};
+use crate::{SvcDeploy, log_group, secret};
 
 /// The newest active revision, by family.
 pub type Found = BTreeMap<String, FoundRevision>;
@@ -67,7 +67,7 @@ impl SvcDeploy {
     pub async fn task_definitions_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         each(wanted.selected(), async |service| {
             let family = family(run, &service.name);
-            let request = self.request(run, service, &family);
+            let request = self.request(run, service, &family)?;
             let fingerprint = shared::name::fingerprint(&request.to_string());
             let found = self.found.task_definitions.get(&family);
             if found.is_some_and(|found| !found.ours) {
@@ -89,7 +89,7 @@ impl SvcDeploy {
     }
 
     /// The request in AWS's own JSON, so that `x-svc.patch` can say what this SDK does not know yet.
-    fn request(&self, run: &Run, service: &Service, family: &str) -> Value {
+    fn request(&self, run: &Run, service: &Service, family: &str) -> Result<Value> {
         let svc = self.svc.borrow();
         let task_role = svc.services.get(&service.name).and_then(|record| record.task_role_arn.clone());
         let mut containers = service.patched_containers();
@@ -97,6 +97,7 @@ impl SvcDeploy {
             if container.get("logConfiguration").is_none() {
                 container["logConfiguration"] = log_configuration(run, service);
             }
+            secret::resolve(run, container)?;
         }
         let launch = if service.size.is_some() { "FARGATE" } else { "EC2" };
         let mut request = json!({
@@ -120,7 +121,7 @@ impl SvcDeploy {
         if let Some(patch) = &service.patch.task {
             json_patch::merge(&mut request, patch);
         }
-        request
+        Ok(request)
     }
 
     async fn register(&self, run: &Run, service: &Service, mut request: Value, fingerprint: &str) -> Result<String> {

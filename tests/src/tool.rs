@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -68,10 +68,16 @@ pub fn run(endpoint: &str, tool: &str, args: &[&str], stdin: &str) -> Output {
 /// One of `scripts/`, with real pipes between the tools.
 #[must_use]
 pub fn script(endpoint: &str, name: &str, args: &[&str], stdin: &str) -> Output {
+    finish(start_script(endpoint, name, args), stdin)
+}
+
+/// Starts it; it leads a group of processes, as in a terminal.
+#[must_use]
+pub fn start_script(endpoint: &str, name: &str, args: &[&str]) -> Child {
     let tools = binary("").into_os_string().into_string().unwrap_or_default();
     let path = format!("{tools}:{}", std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new(root().join("scripts").join(name));
-    finish(spawn(command.args(args).env("PATH", path), endpoint), stdin)
+    spawn(command.args(args).env("PATH", path).process_group(0), endpoint)
 }
 
 /// Starts a tool that waits for its document.

@@ -146,6 +146,9 @@ fn network(stand: &mut Stand) {
         Ok(hand.logs.delete_retention_policy().log_group_name("/ecs-pipe-flow-logs/drift").send().await.map(drop)?)
     });
     stand.mends("net-up", "role drift-flow-logs-us-east-1 (trust: ", async |hand| trust_anybody(hand, "drift-flow-logs-us-east-1").await);
+    let flow = "drift-flow-logs-us-east-1";
+    stand.mends("net-up", "(inline policies: [\"theirs\"] -> [])", async |hand| give_all(hand, flow).await);
+    stand.mends("net-up", "(policies: [\"arn:aws:iam::aws:policy/AdministratorAccess\"] -> [])", async |hand| attach_all(hand, flow).await);
     stand.mends("net-up", "role drift-flow-logs-us-east-1 (write-flow-logs: none -> ", async |hand| {
         let call = hand.iam.delete_role_policy().role_name("drift-flow-logs-us-east-1").policy_name("write-flow-logs");
         Ok(call.send().await.map(drop)?)
@@ -163,6 +166,19 @@ async fn trust_anybody(hand: &Hand, role: &str) -> Result<(), Box<dyn std::error
     let anybody = json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]});
     Ok(hand.iam.update_assume_role_policy().role_name(role).policy_document(anybody.to_string()).send().await.map(drop)?)
+}
+
+/// Lets a role do everything, by a policy of its own.
+async fn give_all(hand: &Hand, role: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+    let call = hand.iam.put_role_policy().role_name(role).policy_name("theirs").policy_document(all.to_string());
+    Ok(call.send().await.map(drop)?)
+}
+
+/// The same, by one of AWS's.
+async fn attach_all(hand: &Hand, role: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let call = hand.iam.attach_role_policy().role_name(role).policy_arn("arn:aws:iam::aws:policy/AdministratorAccess");
+    Ok(call.send().await.map(drop)?)
 }
 
 fn cluster(stand: &mut Stand) {
@@ -188,6 +204,7 @@ fn cluster(stand: &mut Stand) {
         Ok(hand.iam.detach_role_policy().role_name(role).policy_arn(agent).send().await.map(drop)?)
     });
     stand.mends("cluster-up", "role drift-instance-us-east-1 (trust: ", async |hand| trust_anybody(hand, role).await);
+    stand.mends("cluster-up", "role drift-instance-us-east-1 (inline policies: theirs -> )", async |hand| give_all(hand, role).await);
     stand.mends("cluster-up", "instance profile drift-instance-us-east-1 (role: none -> ", async |hand| {
         let call = hand.iam.remove_role_from_instance_profile().instance_profile_name(role).role_name(role);
         Ok(call.send().await.map(drop)?)
@@ -218,10 +235,11 @@ fn services(stand: &mut Stand) {
     stand.mends("svc-deploy", "role drift-execution-us-east-1 (start-tasks: none -> ", async |hand| {
         Ok(hand.iam.delete_role_policy().role_name(execution).policy_name("start-tasks").send().await.map(drop)?)
     });
-    stand.mends("svc-deploy", "role drift-web-task-us-east-1 (policies: ", async |hand| {
-        let call = hand.iam.attach_role_policy().role_name(task).policy_arn("arn:aws:iam::aws:policy/AdministratorAccess");
-        Ok(call.send().await.map(drop)?)
-    });
+    for role in [execution, task] {
+        stand.mends("svc-deploy", &format!("role {role} (inline policies: [\"theirs\"] -> [])"), async |hand| give_all(hand, role).await);
+    }
+    stand.mends("svc-deploy", "role drift-execution-us-east-1 (policies: ", async |hand| attach_all(hand, execution).await);
+    stand.mends("svc-deploy", "role drift-web-task-us-east-1 (policies: ", async |hand| attach_all(hand, task).await);
     stand.mends("svc-deploy", "role drift-web-task-us-east-1 (trust: ", async |hand| trust_anybody(hand, task).await);
     stand.mends("svc-deploy", "role drift-execution-us-east-1 (tag team: none -> shop)", async |hand| {
         Ok(hand.iam.untag_role().role_name(execution).tag_keys("team").send().await.map(drop)?)

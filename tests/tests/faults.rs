@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::account::holdings;
-use tests::{Faults, Output, Pipe, Relay};
+use tests::{Faults, Output, Pipe, Relay, run};
 
 /// How many seeds are tried; fifty with `ECS_PIPE_FULL=1`.
 fn seeds() -> u64 {
@@ -83,6 +83,61 @@ fn a_bad_day_ends_well_or_clearly() {
         well(|result| result.1),
         began.elapsed().as_secs_f64()
     );
+}
+
+/// No network: every call is tried for a while, and then the tool says what to look at.
+#[test]
+fn nobody_is_there() {
+    let said = run("http://127.0.0.1:1", "alarms-set", &["--down", "--app", "alone"], "");
+    assert_eq!((said.code, said.stdout.as_str()), (69, ""), "{}", said.stderr);
+    assert!(said.stderr.contains("Check the network, the region and AWS_ENDPOINT_URL"), "{}", said.stderr);
+}
+
+/// The same for repositories and images, where images are really pushed.
+#[test]
+fn a_bad_day_for_images() {
+    let (relay, name) = (Relay::new(), "bad-images");
+    let built = |what: &str| json!({"build": {"context": "./worker", "dockerfile_inline": format!("FROM busybox\nENV WHAT={what}")}});
+    let doc = json!({"name": name, "services": {"web": built("web"), "api": built("api")}}).to_string();
+    let push = |args: &[&str]| run(&relay.endpoint, "img-push", args, &doc);
+    let clean = push(&[]).ok().doc();
+    for seed in 0..seeds() {
+        for args in [&["--down"][..], &[]] {
+            relay.fail(Faults { seed, throttled: 0.30, broken: 0.10, cut: 0.05, ..Faults::default() });
+            let said = push(args);
+            assert!(matches!(said.code, 0 | 75), "seed {seed} {args:?}: {} {}", said.code, said.stderr);
+            relay.fail(Faults::default());
+            let again = push(args).ok().doc();
+            assert!(
+                args.is_empty() == again.get("img").is_some() && (!args.is_empty() || again["img"] == clean["img"]),
+                "seed {seed}: {again}"
+            );
+        }
+    }
+    let _ = push(&["--down"]).ok();
+    assert_eq!(holdings(&relay.endpoint, name), Vec::<String>::new());
+}
+
+/// What AWS takes minutes for is waited for by who is told to wait, and taken for there by who is not.
+#[test]
+fn what_is_pending_is_waited_for() {
+    let (relay, name) = (Relay::new(), "pending");
+    let mut doc = tests::app::one(name, "ec2");
+    doc["services"]["web"]["x-svc"] = json!({"breaker": 1});
+    let mut text = doc.to_string();
+    relay.fail(Faults { pending: Duration::from_secs(6), ..Faults::default() });
+    for (tool, waits) in [("net-up", true), ("cluster-up", false), ("svc-deploy", true)] {
+        let began = Instant::now();
+        let said = run(&relay.endpoint, tool, if waits { &["--wait"] } else { &[] }, &text).ok();
+        assert_eq!(began.elapsed() > Duration::from_secs(6), waits, "{tool} took {:?}", began.elapsed());
+        let _ = relay.calls();
+        let again = run(&relay.endpoint, tool, &["--no-wait"], &text).ok();
+        assert_eq!((relay.mutations(), again.doc()), (Vec::new(), said.doc()), "{tool}: what is pending is there");
+        text = said.stdout;
+    }
+    relay.fail(Faults::default());
+    let _ = Pipe::down(&relay.endpoint).run_while_ok(&text).ok();
+    assert_eq!(holdings(&relay.endpoint, name), Vec::<String>::new());
 }
 
 /// What was made a moment ago is not known elsewhere for three seconds, roles can't be used for four, and slow things stay pending for five.

@@ -3,15 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tests::account::holdings;
-use tests::tool::{finish, start};
-use tests::{Faults, Relay, run};
+use tests::tool::{TOOLS, finish, start, start_script};
+use tests::{Faults, Output, Pipe, Relay, run, script};
 
-fn signal(name: &str, process: u32) {
-    assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
+/// A process, or with a hyphen before it the group that it leads.
+fn signal(name: &str, process: &str) {
+    assert!(Command::new("kill").args([name, "--", process]).status().unwrap().success());
 }
 
 /// Wherever the run is: it stops within two seconds, says what is under way, and the same command goes on from there.
@@ -26,11 +28,7 @@ fn ctrl_c_stops_at_a_safe_point() {
             let mut child = start(&relay.endpoint, "net-up", &["--app", app, "--nat", "single", "--wait"]);
             drop(child.stdin.take());
             std::thread::sleep(Duration::from_millis(after));
-            signal(name, child.id());
-            let told = Instant::now();
-            let said = finish(child, "");
-            assert!(told.elapsed() < Duration::from_secs(2), "{name} after {after} ms took {:?}", told.elapsed());
-            assert_eq!((said.code, said.stdout.as_str()), (code, ""), "{name} after {after} ms: {}", said.stderr);
+            let said = stops(child, name, code);
             // Before it has read its document there is nothing to say.
             assert!(said.stderr.is_empty() || said.stderr.contains("interrupted"), "{}", said.stderr);
             assert!(
@@ -46,6 +44,77 @@ fn ctrl_c_stops_at_a_safe_point() {
             assert_eq!(holdings(&relay.endpoint, app), Vec::<String>::new());
         }
     }
+}
+
+/// The first stages have done their work; each tool in turn is told to stop while a changing call is under way.
+#[test]
+fn every_tool_says_what_is_under_way() {
+    let (relay, app) = (Relay::before("ECS_PIPE_MOTO"), "in-flight");
+    let mut doc = json!({"name": app, "x-net": {"nat": "none"}, "services": {"web": {"image": "nginx:1.27", "ports": ["80"]}}});
+    for tool in TOOLS {
+        let mut asked = doc.clone();
+        if tool == "img-push" {
+            asked["services"]["web"]["build"] = json!({"context": "./worker", "dockerfile_inline": "FROM busybox"});
+        }
+        // Looking takes three seconds, and so does what comes then.
+        relay.fail(Faults { delay: Duration::from_secs(3), ..Faults::default() });
+        let mut child = start(&relay.endpoint, tool, &["--no-wait"]);
+        child.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_secs(4));
+        let said = stops(child, "-INT", 130);
+        assert!(said.stderr.contains("still under way, outcome unknown: "), "{tool}: {}", said.stderr);
+        assert!(said.stderr.contains(&format!("run the same command again to go on from here, or `{tool} --down --app {app}`")), "{tool}");
+        relay.fail(Faults::default());
+        if tool == "img-push" {
+            let _ = run(&relay.endpoint, tool, &["--down", "--app", app], "").ok();
+        }
+        doc = run(&relay.endpoint, tool, &["--no-wait"], &doc.to_string()).ok().doc();
+        let plan = run(&relay.endpoint, tool, &["--plan"], &doc.to_string());
+        assert_eq!(plan.code, 0, "{tool}, nothing is left to do: {}", plan.stderr);
+    }
+    // Tasks never run there, so this waits for ever.
+    let mut child = start(&relay.endpoint, "svc-deploy", &[]);
+    child.stdin.take().unwrap().write_all(doc.to_string().as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let said = stops(child, "-TERM", 143);
+    assert!(said.stderr.contains("waiting for"), "{}", said.stderr);
+    let _ = Pipe::down(&relay.endpoint).run_while_ok(&doc.to_string()).ok();
+    assert_eq!(holdings(&relay.endpoint, app), Vec::<String>::new());
+}
+
+/// Told to stop, it does so within two seconds, with this code and no document.
+fn stops(child: Child, name: &str, code: i32) -> Output {
+    signal(name, &child.id().to_string());
+    let told = Instant::now();
+    let said = finish(child, "");
+    assert!(told.elapsed() < Duration::from_secs(2), "{name} took {:?}: {}", told.elapsed(), said.stderr);
+    assert_eq!((said.code, said.stdout.as_str()), (code, ""), "{name}: {}", said.stderr);
+    said
+}
+
+/// A terminal tells all stages at once.
+#[test]
+fn a_whole_pipe_stops() {
+    let (relay, app) = (Relay::before("ECS_PIPE_MOTO"), "stopped-pipe");
+    let doc = json!({"name": app, "x-net": {"nat": "none"}, "services": {"web": {"image": "nginx:1.27", "ports": ["80"]}}}).to_string();
+    for after in [500, 2000, 4000] {
+        relay.fail(Faults { delay: Duration::from_millis(300), ..Faults::default() });
+        let mut child = start_script(&relay.endpoint, "deploy", &["--no-wait"]);
+        drop(child.stdin.take().unwrap().write_all(doc.as_bytes()));
+        std::thread::sleep(Duration::from_millis(after));
+        signal("-INT", &format!("-{}", child.id()));
+        let told = Instant::now();
+        let said = finish(child, "");
+        assert!(told.elapsed() < Duration::from_secs(3), "after {after} ms took {:?}", told.elapsed());
+        assert_eq!((said.code, said.stdout.as_str()), (130, ""), "after {after} ms: {}", said.stderr);
+        assert!(said.stderr.contains("interrupted"), "after {after} ms: {}", said.stderr);
+    }
+    relay.fail(Faults::default());
+    let live = script(&relay.endpoint, "deploy", &["--no-wait"], &doc).ok().stdout;
+    let plan = script(&relay.endpoint, "plan", &[], &live);
+    assert_eq!(plan.code, 0, "nothing is left to do: {}", plan.stderr);
+    let _ = script(&relay.endpoint, "teardown", &[], &live).ok();
+    assert_eq!(holdings(&relay.endpoint, app), Vec::<String>::new());
 }
 
 /// A reader that has gone away is no error of ours, and no panic.

@@ -45,13 +45,13 @@ impl Victim<'_> {
         dead.code == 137
     }
 
-    fn up(&mut self, doc: &str) -> String {
+    fn up(&mut self, doc: &str, step: usize) -> String {
         let before = holdings(&self.relay.endpoint, self.app);
         let _ = self.relay.calls();
         let good = self.run(&[], doc).ok();
         let (calls, wanted) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
         let _ = self.run(&["--down"], &good.stdout).ok();
-        for n in (1..=calls).step_by(every(7)) {
+        for n in (1..=calls).step_by(step) {
             for moment in [Moment::Before, Moment::After] {
                 let place = format!("{} killed {moment:?} its changing call {n} of {calls}", self.tool);
                 if !self.kill(&[], doc, n, moment) {
@@ -70,11 +70,11 @@ impl Victim<'_> {
         self.run(&[], doc).ok().stdout
     }
 
-    fn down(&mut self, doc: &str, live: &str) -> String {
+    fn down(&mut self, doc: &str, live: &str, step: usize) -> String {
         let _ = self.relay.calls();
         let gone = self.run(&["--down"], live).ok();
         let (calls, before) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
-        for n in (1..=calls).step_by(every(7)) {
+        for n in (1..=calls).step_by(step) {
             for moment in [Moment::Before, Moment::After] {
                 let live = self.run(&[], doc).ok().stdout;
                 self.kill(&["--down"], &live, n, moment);
@@ -98,7 +98,7 @@ fn every_tool(name: &str, launch_type: &str) {
     let mut points = 0;
     for tool in TOOLS {
         let mut victim = Victim { relay: &relay, tool, app: name, points: 0 };
-        let live = victim.up(docs.last().unwrap());
+        let live = victim.up(docs.last().unwrap(), every(7));
         eprintln!("{launch_type} {tool}: killed at {} points, survived all", victim.points);
         points += victim.points;
         docs.push(live);
@@ -106,7 +106,7 @@ fn every_tool(name: &str, launch_type: &str) {
     for tool in TOOLS.iter().rev() {
         let live = docs.pop().unwrap();
         let mut victim = Victim { relay: &relay, tool, app: name, points: 0 };
-        let _ = victim.down(docs.last().unwrap(), &live);
+        let _ = victim.down(docs.last().unwrap(), &live, every(7));
         eprintln!("{launch_type} {tool} --down: killed at {} points, survived all", victim.points);
         points += victim.points;
     }
@@ -122,6 +122,20 @@ fn a_tool_that_is_killed_is_run_again_on_ec2() {
 #[test]
 fn a_tool_that_is_killed_is_run_again_on_fargate() {
     every_tool("killed-fargate", "fargate");
+}
+
+/// Where images are really pushed. A push that was cut off is made again.
+#[test]
+fn img_push_that_is_killed_is_run_again() {
+    let (relay, name) = (Relay::new(), "killed-images");
+    let built = |what: &str| json!({"build": {"context": "./worker", "dockerfile_inline": format!("FROM busybox\nENV WHAT={what}")}});
+    let doc = json!({"name": name, "services": {"web": built("web"), "api": built("api")}}).to_string();
+    let mut victim = Victim { relay: &relay, tool: "img-push", app: name, points: 0 };
+    // Its few calls are killed all, always.
+    let live = victim.up(&doc, 1);
+    let _ = victim.down(&doc, &live, 1);
+    assert_eq!(holdings(&relay.endpoint, name), Vec::<String>::new());
+    eprintln!("img-push: killed at {} points, survived all", victim.points);
 }
 
 /// What is built, published and scaled, in as few calls as possible.

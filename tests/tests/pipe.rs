@@ -123,6 +123,12 @@ fn a_failed_deployment_says_why() {
     for part in ["services.job: it failed", "exit code 7", "log: no database at db:5432", "run the same command again"] {
         assert!(said.stderr.contains(part), "{part} is not in:\n{}", said.stderr);
     }
+    // What was wrong may be mended elsewhere: the same document is then tried once more, and not just found to have failed.
+    let _ = relay.calls();
+    let again = Pipe::up(&relay.endpoint).only(|tool| !matches!(tool, "scale-set" | "alarms-set")).run(&doc.to_string());
+    assert_eq!(again.code, 1, "{}", again.stderr);
+    assert!(again.stderr.contains("~ service job (deployment: failed -> a new one)"), "{}", again.stderr);
+    assert_eq!(relay.mutations(), ["ecs:UpdateService"]);
     for tool in tests::tool::TOOLS.iter().rev() {
         let _ = run(&relay.endpoint, tool, &["--down", "--app", app], "").ok();
     }

@@ -6,6 +6,7 @@ mod sections;
 mod unique;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use schemars::JsonSchema;
@@ -183,6 +184,24 @@ impl Document {
     }
 }
 
+/// The JSON schema of a tool's part of the document, with what all tools read.
+#[must_use]
+pub fn schema<P: JsonSchema>() -> Value {
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is used")]
+    struct Part<P> {
+        /// The app's: `[a-z][a-z0-9-]{0,18}[a-z0-9]`
+        name: Option<String>,
+        /// The user's own tags of all that is made
+        #[schemars(rename = "x-tags")]
+        x_tags: Option<BTreeMap<String, String>>,
+        aws: Option<Caller>,
+        #[schemars(flatten)]
+        own: P,
+    }
+    schemars::schema_for!(Part<P>).to_value()
+}
+
 /// Whether what a section is about has no id yet; other ids are `null` also when there is no such thing.
 fn is_planned(section: &Value) -> bool {
     match section {
@@ -197,15 +216,25 @@ fn is_planned(section: &Value) -> bool {
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>
 const RETENTIONS: &[i32] = &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
-/// Tags that users may give.
+/// Tags that users may give: what all of AWS's services take.
+/// <https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html#tag-conventions>
 ///
 /// # Errors
-/// That one of them is AWS's or ours.
+/// That one of them is AWS's or ours, too long, or has a character that a tag can't have.
 pub fn check_tags(path: &str, tags: &[(String, String)]) -> Result<()> {
-    match tags.iter().find(|(key, _)| key.starts_with("ecs-pipe:") || key.starts_with("aws:")) {
-        Some((key, _)) => Err(Error::document(format!("{path}.{key}"), "tags that begin with ecs-pipe: or aws: are not yours to give")),
-        None => Ok(()),
+    let fits = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c));
+    for (key, value) in tags {
+        let shown: String = key.chars().take(128).collect();
+        let wrong = |what: &str| Err(Error::document(format!("{path}.{shown}"), what));
+        if key.starts_with("ecs-pipe:") || key.starts_with("aws:") {
+            return wrong("tags that begin with ecs-pipe: or aws: are not yours to give");
+        } else if !(1..=128).contains(&key.chars().count()) || value.chars().count() > 256 {
+            return wrong("a tag's key has 1 to 128 characters, its value 256 at most");
+        } else if !fits(key) || !fits(value) {
+            return wrong("a tag has letters, digits, spaces and _ . : / = + - @");
+        }
     }
+    Ok(())
 }
 
 /// Days that log lines are kept.
