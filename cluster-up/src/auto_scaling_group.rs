@@ -26,15 +26,7 @@ pub async fn find(autoscaling: &Client, run: &Run) -> Result<Found> {
 
 impl ClusterUp {
     pub async fn group_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let Some(instances) = &wanted.instances else {
-            return match &self.found.group {
-                Some(_) => Err(Error::document(
-                    "x-cluster.launch_type",
-                    format!("{} runs on EC2, and tasks can't be moved to Fargate in place: take the app down first", run.app),
-                )),
-                None => Ok(()),
-            };
-        };
+        let Some(instances) = &wanted.instances else { return Ok(()) };
         {
             let mut cluster = self.cluster.borrow_mut();
             cluster.auto_scaling_group = Some(run.app.clone());

@@ -2,7 +2,7 @@
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::{CapacityProviderStrategyItem, Cluster, ClusterField, ClusterSetting, ClusterSettingName, Tag};
-use shared::doc::Capacity;
+use shared::doc::{Capacity, LaunchType};
 use shared::error::given;
 use shared::wait::{while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
@@ -18,6 +18,27 @@ pub async fn find(ecs: &Client, run: &Run) -> Result<Found> {
     // A deleted cluster stays visible, INACTIVE, for a while.
     Ok(said.clusters().iter().find(|cluster| cluster.status() != Some("INACTIVE")).cloned())
 }
+
+/// Tasks can't be moved between the launch types in place; found out before anything is made.
+pub fn check_launch_type(run: &Run, wanted: Option<&Wanted>, found: &crate::Found) -> Result<()> {
+    let on_fargate = found.cluster.as_ref().is_some_and(|cluster| cluster.capacity_providers().iter().any(|name| name == FARGATE));
+    let wrong = |runs: &str, flag: &str| {
+        Err(Error::document(
+            "x-cluster.launch_type",
+            format!(
+                "{} runs on {runs}, and tasks can't be moved in place: give --launch-type {flag} (or x-cluster.launch_type), or take the app down first",
+                run.app
+            ),
+        ))
+    };
+    match wanted.map(Wanted::launch_type) {
+        Some(LaunchType::Ec2) if on_fargate => wrong("Fargate", "fargate"),
+        Some(LaunchType::Fargate) if found.group.is_some() => wrong("EC2", "ec2"),
+        _ => Ok(()),
+    }
+}
+
+const FARGATE: &str = "FARGATE";
 
 impl ClusterUp {
     pub async fn cluster_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
@@ -108,20 +129,21 @@ impl ClusterUp {
     }
 
     async fn put_providers(&self, run: &Run, names: Vec<String>, strategy: Vec<CapacityProviderStrategyItem>) -> Result<()> {
-        // One change at a time; tasks that drain still hold a provider; and a new cluster or capacity provider is not known everywhere at once.
-        let not_yet = ["does not exist", "was not found", "not in an ACTIVE state", "was not ACTIVE"];
-        let busy = |error: &Error| {
-            error.is_code("UpdateInProgressException")
-                || error.is_code("ResourceInUseException")
-                || not_yet.iter().any(|words| error.says(words))
-        };
+        // One change at a time, and tasks that drain still hold a provider.
+        let busy = |error: &Error| error.is_code("UpdateInProgressException") || error.is_code("ResourceInUseException");
+        // A new cluster or capacity provider is not known everywhere at once.
+        let words = ["does not exist", "was not found", "not in an ACTIVE state", "was not ACTIVE"];
+        let not_yet = |error: &Error| words.iter().any(|words| error.says(words));
         while_held(run, "the cluster's capacity providers", busy, async || {
-            let call = self.ecs.put_cluster_capacity_providers().cluster(&run.app).set_capacity_providers(Some(names.clone()));
-            call.set_default_capacity_provider_strategy(Some(strategy.clone()))
-                .send()
-                .await
-                .tried(format!("give the cluster {} its capacity providers", run.app))
-                .map(drop)
+            while_not_yet(run, "the capacity provider to be visible", not_yet, async || {
+                let call = self.ecs.put_cluster_capacity_providers().cluster(&run.app).set_capacity_providers(Some(names.clone()));
+                call.set_default_capacity_provider_strategy(Some(strategy.clone()))
+                    .send()
+                    .await
+                    .tried(format!("give the cluster {} its capacity providers", run.app))
+                    .map(drop)
+            })
+            .await
         })
         .await
     }
@@ -176,7 +198,7 @@ fn strategy(run: &Run, wanted: &Wanted) -> Vec<Capacity> {
     if wanted.instances.is_some() {
         vec![share(&capacity_provider::name(run), 1, 0)]
     } else {
-        vec![share("FARGATE", 100 - wanted.spot, 1), share("FARGATE_SPOT", wanted.spot, 0)]
+        vec![share(FARGATE, 100 - wanted.spot, 1), share("FARGATE_SPOT", wanted.spot, 0)]
     }
 }
 

@@ -253,13 +253,9 @@ impl ClusterUp {
                 )?;
             }
             self.delete_inline(&name).await?;
-            // What was taken from it a moment ago is not gone everywhere yet.
-            while_not_yet(
-                run,
-                "the role to be free",
-                |error| error.is_code("DeleteConflict"),
-                async || self.iam.delete_role().role_name(&name).send().await.tried(format!("delete the role {name}")).map(drop),
-            )
+            while_not_yet(run, "the role to be free", Error::is_conflict, async || {
+                self.iam.delete_role().role_name(&name).send().await.tried(format!("delete the role {name}")).map(drop)
+            })
             .await
         };
         run.delete("role", &name, delete).await

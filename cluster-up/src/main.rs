@@ -105,6 +105,7 @@ impl Stage for ClusterUp {
         )?;
         let architecture = image.as_ref().map(|image| image.architecture.clone());
         let found = Found { service_role, instance_role, template, group, provider, cluster, image };
+        cluster::check_launch_type(run, wanted, &found)?;
         Ok(Self { ecs, ec2, iam, autoscaling, found, cluster: RefCell::new(Cluster { architecture, ..Cluster::default() }) })
     }
 

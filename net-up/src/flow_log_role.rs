@@ -77,9 +77,14 @@ impl NetUp {
             {"Effect": "Allow", "Action": actions, "Resource": on},
             {"Effect": "Allow", "Action": "logs:DescribeLogGroups", "Resource": "*"}]});
         let extra: Vec<&String> = found.inline.iter().filter(|inline| *inline != POLICY).collect();
-        let theirs = Diff::new().field("inline policies", &extra, NONE).field("policies", &found.attached, NONE);
-        run.change("role", &name, &theirs, self.take_policies(&name, &extra, &found.attached)).await?;
-        run.change("role", &name, &Diff::new().policy(POLICY, found.policy.as_ref(), &policy), async {
+        let own = Diff::new().policy(POLICY, found.policy.as_ref(), &policy);
+        let is_other = !own.is_empty();
+        let diff = own.field("inline policies", &extra, NONE).field("policies", &found.attached, NONE);
+        run.change("role", &name, &diff, async {
+            self.take_policies(&name, &extra, &found.attached).await?;
+            if !is_other {
+                return Ok(());
+            }
             // The role, made a moment ago, is not known everywhere yet.
             while_not_yet(run, "the role to be visible", Error::is_gone, async || {
                 let call = self.iam.put_role_policy().role_name(&name).policy_name(POLICY).policy_document(policy.to_string());
@@ -133,13 +138,9 @@ impl NetUp {
         let name = role.role_name();
         let delete = async {
             self.take_policies(name, &found.inline.iter().collect::<Vec<_>>(), &found.attached).await?;
-            // What was taken from it a moment ago is not gone everywhere yet.
-            while_not_yet(
-                run,
-                "the role to be free",
-                |error| error.is_code("DeleteConflict"),
-                async || self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop),
-            )
+            while_not_yet(run, "the role to be free", Error::is_conflict, async || {
+                self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop)
+            })
             .await
         };
         run.delete("role", name, delete).await

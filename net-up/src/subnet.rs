@@ -25,7 +25,9 @@ pub struct Found {
 pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     match wanted {
         Some(Wanted::Adopt { vpc, public, private }) => {
-            let ids = [public.as_slice(), private].concat();
+            let mut ids = [public.as_slice(), private].concat();
+            ids.sort_unstable();
+            ids.dedup();
             Ok(Found { by_name: BTreeMap::new(), adopted: adopted(ec2, vpc, ids).await?, zones: Vec::new() })
         }
         Some(Wanted::Make(_)) => {

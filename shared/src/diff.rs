@@ -38,7 +38,12 @@ impl Diff {
     /// Compares an IAM policy.
     #[must_use]
     pub fn policy(self, name: &str, found: Option<&Value>, wanted: &Value) -> Self {
-        if found.map(policy::plain) == Some(policy::plain(wanted)) { self } else { self.json(name, found, wanted) }
+        match found {
+            Some(found) if policy::plain(found) == policy::plain(wanted) => self,
+            // Two long texts would not show where they differ.
+            Some(_) => self.field(name, "another", "as it should be"),
+            None => self.json(name, None, wanted),
+        }
     }
 
     #[must_use]
@@ -58,7 +63,8 @@ fn plain(value: &impl fmt::Debug) -> String {
     let text = format!("{value:?}");
     let text = text.strip_prefix("Some(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(&text);
     let text = if text == "None" { "none" } else { text.trim_matches('"') };
-    if text.chars().count() <= LONGEST { text.to_owned() } else { text.chars().take(LONGEST).chain(['…']).collect() }
+    let text = if text.is_empty() { "none".to_owned() } else { text.replace("\\\"", "\"") };
+    if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST).chain(['…']).collect() }
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@ pub enum Error {
     /// `path` is the place in the document, as in `services.web.ports[0]`.
     #[error("the document is wrong at {path}: {what}")]
     Document { path: String, what: String },
-    #[error("the document has no section \"{section}\": {maker} makes it. The stage before has probably failed; nothing was touched")]
+    #[error(
+        "the document has no section \"{section}\": {maker} makes it. Either {maker} is not in the pipe before this, or it has failed and its error stands above; nothing was touched"
+    )]
     Missing { section: &'static str, maker: &'static str },
     #[error("{0}")]
     Aws(Box<Refusal>),
@@ -168,6 +170,12 @@ impl Error {
         matches!(self, Self::Aws(refusal) if refusal.code == code)
     }
 
+    /// IAM says that something still holds the thing: what was taken from it a moment ago is not gone everywhere yet.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.is_code("DeleteConflict")
+    }
+
     /// What AWS said contains these words; for the few errors that have no code of their own, or stand in an answer that is none.
     #[must_use]
     pub fn says(&self, words: &str) -> bool {
@@ -255,6 +263,11 @@ fn unanswered(context: &str, causes: &str, doing: &str) -> Error {
         "while loading credentials",
     ];
     if no_credentials.iter().any(|words| context.contains(words)) {
+        let hint = if causes.contains("not enabled") {
+            ". Of a profile that is named, that means that it has none: `aws configure list-profiles` lists those that there are"
+        } else {
+            ". Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`"
+        };
         return Error::Aws(Box::new(Refusal {
             doing: doing.to_owned(),
             action: "sts:GetCallerIdentity".to_owned(),
@@ -262,7 +275,7 @@ fn unanswered(context: &str, causes: &str, doing: &str) -> Error {
             message: format!("no AWS credentials were found ({causes})"),
             request_id: "none".to_owned(),
             kind: Kind::Unknown,
-            hint: ". Set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login`".to_owned(),
+            hint: hint.to_owned(),
         }));
     }
     let text = format!(

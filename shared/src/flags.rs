@@ -49,7 +49,7 @@ pub struct Common {
     /// AWS profile, instead of `AWS_PROFILE`
     #[arg(long, help_heading = "For every tool")]
     pub profile: Option<String>,
-    /// Say nothing but errors
+    /// Say nothing but errors, and with --plan what would be done
     #[arg(short, long, conflicts_with = "verbose", help_heading = "For every tool")]
     pub quiet: bool,
     /// Say what was found as well; -vv: every AWS call with its request id
@@ -68,9 +68,13 @@ pub enum LogFormat {
     Json,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// `KEY=VALUE`.
+///
+/// # Errors
+/// That it is none.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("a tag is KEY=VALUE".to_owned()),
+        _ => Err("expected KEY=VALUE".to_owned()),
     }
 }

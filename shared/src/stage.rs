@@ -203,7 +203,11 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
     if let Some(known) = known.as_ref().filter(|known| known.region != session.region()) {
         return Err(Error::document(
             "aws.region",
-            format!("the document is of {}, but the region in use is {}", known.region, session.region()),
+            format!(
+                "the document is of {0}, but the region in use is {1}: give --region {0}, or take AWS_REGION away",
+                known.region,
+                session.region()
+            ),
         ));
     }
     let run = Run {
@@ -228,6 +232,10 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
     let stage = walked.inspect_err(|_| report(&run))?;
     doc.put("aws", json(run.caller()?)?);
     if common.down {
+        if run.changes.get() == 0 {
+            let Caller { account, region, .. } = run.caller()?;
+            run.note(&format!("nothing of the app {} is there, in {region} of account {account}", run.app));
+        }
         // A plan of it passes the section on, as the stages after it need it.
         if !common.plan {
             doc.take(S::SECTION);

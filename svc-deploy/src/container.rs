@@ -202,7 +202,7 @@ impl Keys<'_> {
                     value.wrong("ECS can't give this, and leaving it out would change what the service does: take it out of the document")
                 );
             }
-            other => doc.warn(format!("{}: {other} is not known here and has no effect", value.path())),
+            _ => doc.warn(format!("{} is not known here and has no effect", value.path())),
         }
         Ok(())
     }

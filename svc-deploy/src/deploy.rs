@@ -3,8 +3,8 @@
 
 use aws_sdk_ecs::types::ThresholdType;
 use serde_json::Value;
+use shared::Result;
 use shared::doc::{At, Document};
-use shared::{Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
@@ -31,12 +31,12 @@ pub fn check(doc: &Document, deploy: &At<'_>) -> Result<()> {
             }
             "resources" => check_resources(doc, &at)?,
             "update_config" => {
-                for (key, at) in given(&at)?.into_iter().filter(|(key, _)| !["order", "failure_action"].contains(key)) {
-                    warn(doc, key, &at);
+                for (_, at) in given(&at)?.into_iter().filter(|(key, _)| !["order", "failure_action"].contains(key)) {
+                    warn(doc, &at);
                 }
             }
             "replicas" | "labels" => {}
-            other => warn(doc, other, &at),
+            _ => warn(doc, &at),
         }
     }
     Ok(())
@@ -50,7 +50,7 @@ fn check_resources(doc: &Document, resources: &At<'_>) -> Result<()> {
                 ("reservations", "devices" | "generic_resources") => {
                     return Err(at.wrong("is not possible here: x-svc.patch.container can say resourceRequirements, as for GPUs"));
                 }
-                _ => warn(doc, key, &at),
+                _ => warn(doc, &at),
             }
         }
     }
@@ -63,8 +63,8 @@ fn given<'a>(at: &At<'a>) -> Result<Vec<(&'a str, At<'a>)>> {
     Ok(at.entries()?.into_iter().filter(|(_, at)| !empty(at.value())).collect())
 }
 
-fn warn(doc: &Document, key: &str, at: &At<'_>) {
-    doc.warn(format!("{}: {key} has no effect on ECS", at.path()));
+fn warn(doc: &Document, at: &At<'_>) {
+    doc.warn(format!("{} has no effect on ECS", at.path()));
 }
 
 /// `breaker` is on, off, or on with a number of failed tasks.
@@ -75,11 +75,12 @@ pub fn breaker(deploy: Option<&At<'_>>, wish: Option<&At<'_>>) -> Result<Breaker
         None => (true, None),
     };
     let action = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("failure_action"));
-    match action.as_ref().map(At::text).transpose()? {
-        None | Some("rollback") => Ok(Breaker { enable, rollback: enable, failures }),
-        Some("pause") => Ok(Breaker { enable, rollback: false, failures }),
-        Some("continue") => Ok(Breaker { enable: false, rollback: false, failures: None }),
-        Some(_) => Err(action.map_or_else(|| Error::Failed(String::new()), |at| at.expected("rollback, pause or continue"))),
+    let Some(action) = action else { return Ok(Breaker { enable, rollback: enable, failures }) };
+    match action.text()? {
+        "rollback" => Ok(Breaker { enable, rollback: enable, failures }),
+        "pause" => Ok(Breaker { enable, rollback: false, failures }),
+        "continue" => Ok(Breaker { enable: false, rollback: false, failures: None }),
+        _ => Err(action.expected("rollback, pause or continue")),
     }
 }
 
@@ -97,10 +98,11 @@ impl Breaker {
 /// Minimum and maximum of healthy tasks while deploying, in percent. ECS rounds the minimum up, so half of one task would be that task.
 pub fn healthy_percent(deploy: Option<&At<'_>>, tasks: i32) -> Result<(i32, i32)> {
     let order = deploy.and_then(|deploy| deploy.key("update_config")).and_then(|config| config.key("order"));
-    match order.as_ref().map(At::text).transpose()? {
-        // ECS's own way, and the one that loses no capacity.
-        None | Some("start-first") => Ok((100, 200)),
-        Some("stop-first") => Ok((if tasks > 1 { 50 } else { 0 }, 100)),
-        Some(_) => Err(order.map_or_else(|| Error::Failed(String::new()), |at| at.expected("start-first or stop-first"))),
+    // ECS's own way, and the one that loses no capacity.
+    let Some(order) = order else { return Ok((100, 200)) };
+    match order.text()? {
+        "start-first" => Ok((100, 200)),
+        "stop-first" => Ok((if tasks > 1 { 50 } else { 0 }, 100)),
+        _ => Err(order.expected("start-first or stop-first")),
     }
 }

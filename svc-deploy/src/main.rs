@@ -99,7 +99,7 @@ impl Stage for SvcDeploy {
         `services`, and wishes from `x-svc` (top level and per service). Makes log groups, roles, task definitions, a load balancer with a target group \
         and rule for every published service, and the ECS services; waits until their deployments are complete, and says why when one fails. Writes \
         the document with the section `svc`, with the URL in `.svc.url`.\n\n\
-        Example:\n  net-up --app shop | cluster-up | svc-deploy --service web --image nginx:1.27 --port 80 | jq -r .svc.url";
+        Example:\n  net-up --app shop | cluster-up --launch-type fargate | svc-deploy --service web --image nginx:1.27 --port 80 | jq -r .svc.url";
     const NEEDS: &'static [(&'static str, &'static str)] = &[("net", "net-up"), ("cluster", "cluster-up")];
     const GRANTS: &'static [Grant] = GRANTS;
     const WAITS: bool = true;

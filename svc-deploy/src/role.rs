@@ -65,14 +65,9 @@ pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Without services there is nothing that it might do.
-fn makes_execution(wanted: &Wanted) -> bool {
-    wanted.execution_role.is_none() && !wanted.services.is_empty()
-}
-
 /// The roles that are not somebody else's.
 fn made(run: &Run, wanted: &Wanted) -> Vec<String> {
-    let execution = makes_execution(wanted).then(|| execution_name(run));
+    let execution = wanted.execution_role.is_none().then(|| execution_name(run));
     let tasks = wanted.services.iter().filter(|service| matches!(service.task_role, TaskRole::Made(_)));
     execution.into_iter().chain(tasks.map(|service| task_name(run, &service.name))).collect()
 }
@@ -130,8 +125,8 @@ impl SvcDeploy {
     pub async fn roles_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let execution = async {
             let arn = match &wanted.execution_role {
-                None if makes_execution(wanted) => self.role_up(run, &execution_name(run), "Starts the tasks").await?,
-                adopted => adopted.clone(),
+                Some(adopted) => Some(adopted.clone()),
+                None => self.role_up(run, &execution_name(run), "Starts the tasks").await?,
             };
             self.svc.borrow_mut().execution_role_arn = arn;
             Ok(())
@@ -150,10 +145,10 @@ impl SvcDeploy {
 
     pub async fn settle_roles(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let execution = async {
-            if !makes_execution(wanted) {
-                return Ok(());
+            match wanted.execution_role {
+                Some(_) => Ok(()),
+                None => self.settle_role(run, &execution_name(run), Some(&execution_policy(run, wanted)?), &[]).await,
             }
-            self.settle_role(run, &execution_name(run), Some(&execution_policy(run, wanted)?), &[]).await
         };
         let tasks = each(&wanted.services, async |service| match &service.task_role {
             TaskRole::Adopted(_) => Ok(()),
@@ -173,12 +168,14 @@ impl SvcDeploy {
         let attached: BTreeSet<&String> = attached.iter().collect();
         let extra: Vec<&String> =
             found.iter().flat_map(|found| &found.inline).filter(|inline| policy.is_none() || *inline != POLICY).collect();
-        let own = Diff::new();
-        let own = policy.iter().fold(own, |diff, policy| diff.policy(POLICY, found.and_then(|found| found.policy.as_ref()), policy));
-        let is_other = !own.is_empty();
-        let diff = own.field("policies", &was, &attached).field("inline policies", &extra, NONE);
+        let mut diff = Diff::new();
+        if let Some(policy) = policy {
+            diff = diff.policy(POLICY, found.and_then(|found| found.policy.as_ref()), policy);
+        }
+        let other = policy.filter(|_| !diff.is_empty());
+        diff = diff.field("policies", &was, &attached).field("inline policies", &extra, NONE);
         run.change("role", name, &diff, async {
-            for policy in policy.iter().filter(|_| is_other) {
+            if let Some(policy) = other {
                 self.put_policy(run, name, policy).await?;
             }
             for arn in attached.difference(&was) {
@@ -205,7 +202,7 @@ impl SvcDeploy {
     }
 
     async fn attach(&self, run: &Run, name: &str, arn: &str) -> Result<()> {
-        // As above.
+        // The role, made a moment ago, is not known everywhere yet.
         while_not_yet(run, "the role to be visible", Error::is_gone, async || {
             self.iam.attach_role_policy().role_name(name).policy_arn(arn).send().await.tried(format!("attach {arn} to {name}")).map(drop)
         })
@@ -267,13 +264,9 @@ impl SvcDeploy {
                 for arn in &found.attached {
                     self.detach(name, arn).await?;
                 }
-                // What was taken from it a moment ago is not gone everywhere yet.
-                while_not_yet(
-                    run,
-                    "the role to be free",
-                    |error| error.is_code("DeleteConflict"),
-                    async || self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop),
-                )
+                while_not_yet(run, "the role to be free", Error::is_conflict, async || {
+                    self.iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop)
+                })
                 .await
             };
             run.delete("role", name, delete).await

@@ -157,8 +157,8 @@ struct One {
     #[arg(long, requires = "service")]
     memory: Option<String>,
     /// A variable of its environment (repeatable)
-    #[arg(long, value_name = "KEY=VALUE", requires = "service")]
-    env: Vec<String>,
+    #[arg(long, value_name = "KEY=VALUE", value_parser = shared::flags::key_value, requires = "service")]
+    env: Vec<(String, String)>,
     /// A path that it answers, as /api/* (repeatable)
     #[arg(long, requires = "service")]
     path: Vec<String>,
@@ -198,8 +198,15 @@ impl Wanted {
         let wish = doc.wish(&doc.root(), "x-svc", flags)?;
         let retention = check_retention("x-svc.retention", wish.retention.unwrap_or(30))?;
         let services = compose::services(doc, &flags.selection, img.as_ref(), &cluster)?;
+        // Going on would take what runs off the load balancer.
         if services.is_empty() {
-            doc.warn("there are no services: give `services` in the document, or --service with --image");
+            let app = doc.name()?;
+            return Err(Error::document(
+                "services",
+                format!(
+                    "there are none: give `services`, or --service NAME with --image IMAGE. To take the app down: svc-deploy --down --app {app}"
+                ),
+            ));
         }
         if wish.alb.is_some() {
             check_adopted(&wish, &services)?;
@@ -267,7 +274,7 @@ impl One {
         put("image", self.image.as_ref().map(|image| json!(image)));
         put("build", self.image.as_ref().map(|_| Value::Null));
         put("ports", self.port.map(|port| json!([port])));
-        put("environment", (!self.env.is_empty()).then(|| json!(self.env)));
+        put("environment", (!self.env.is_empty()).then(|| self.env.iter().map(|(key, value)| (key.clone(), json!(value))).collect()));
         let limits = json!({"cpus": self.cpus, "memory": self.memory});
         put("deploy", (self.cpus.is_some() || self.memory.is_some()).then(|| json!({"resources": {"limits": limits}})));
         let health = self.health_path.as_ref().map(|path| json!({"path": path}));

@@ -215,13 +215,16 @@ fn not_found(id: &str) -> &'static str {
         "eipalloc" => "InvalidAllocationID.NotFound",
         "rtb" => "InvalidRouteTableID.NotFound",
         "sg" => "InvalidGroup.NotFound",
+        "lt" => "InvalidLaunchTemplateId.NotFound",
+        "vpce" => "InvalidVpcEndpointId.NotFound",
+        "fl" => "InvalidFlowLogId.NotFound",
         _ => "InvalidParameter.NotFound",
     }
 }
 
 /// The ids of EC2 in a text.
 fn ids(text: &str) -> Vec<String> {
-    let kinds = ["vpc", "subnet", "igw", "nat", "eipalloc", "rtb", "sg"];
+    let kinds = ["vpc", "subnet", "igw", "nat", "eipalloc", "rtb", "sg", "lt", "vpce", "fl"];
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     let is_id = |word: &&str| word.split_once('-').is_some_and(|(kind, rest)| kinds.contains(&kind) && rest.len() >= 8);
     words.filter(is_id).map(str::to_owned).collect()

@@ -87,6 +87,17 @@ fn bad_documents_are_refused_with_their_path_and_without_a_call() {
         ("svc-deploy", live(&json!({"web": {"build": "./web"}})).to_string(), 65, "img-push"),
         ("svc-deploy", two(json!({"path": ["/a"]}), json!({"path": ["/a"]})).to_string(), 65, "services.b.x-svc.path"),
         ("svc-deploy", two(json!({}), json!({})).to_string(), 65, "services.b.x-svc.path"),
+        ("svc-deploy", live(&json!({})).to_string(), 65, "services: there are none"),
+        ("svc-deploy", web(json!({"ports": ["127.0.0.1:80:80"]})).to_string(), 65, "services.web.ports[0]"),
+        ("svc-deploy", web(json!({"deploy": {"mode": "global"}})).to_string(), 65, "services.web.deploy.mode"),
+        ("svc-deploy", web(json!({"depends_on": ["db"]})).to_string(), 65, "services.web.depends_on[0]"),
+        (
+            "svc-deploy",
+            web(json!({"x-svc": {"health": {"interval": 5, "timeout": 5}}})).to_string(),
+            65,
+            "services.web.x-svc.health.timeout",
+        ),
+        ("img-push", json!({"name": "bad", "services": {"we__b": {"build": "./web"}}}).to_string(), 65, "services.we__b"),
         ("svc-deploy", live(&json!({"a b": {"image": "x"}})).to_string(), 65, "services.a b"),
     ];
     for (tool, doc, code, path) in cases {
@@ -95,7 +106,7 @@ fn bad_documents_are_refused_with_their_path_and_without_a_call() {
         assert!(said.stderr.contains(path), "{tool} < {doc}: {path} is not in\n{}", said.stderr);
         assert_eq!(said.stdout, "", "{tool} < {doc}");
     }
-    for args in [["--nat", "many"], ["--app", "My App"], ["--cidr", "10.0.0.0"], ["--timeout", "soon"]] {
+    for args in [["--nat", "many"], ["--tag", "novalue"], ["--app", "My App"], ["--cidr", "10.0.0.0"], ["--timeout", "soon"]] {
         let said = run(&relay.endpoint, "net-up", &args, r#"{"name": "bad"}"#);
         assert_eq!(said.code, 2, "{args:?}\n{}", said.stderr);
     }

@@ -98,15 +98,15 @@ fn network(stand: &mut Stand) {
     use aws_sdk_ec2::types::{AttributeBooleanValue, RouteTable, Tag};
     let (vpc, subnet, group) = (stand.doc("/net/vpc_id"), stand.doc("/net/private_subnet_ids/0"), stand.doc("/net/lb_security_group_id"));
     let table = stand.doc("/net/public_route_table_id");
-    stand.mends("net-up", "security group drift-lb (ingress:  -> 80 from 0.0.0.0/0)", async |hand| {
+    stand.mends("net-up", "security group drift-lb (ingress: none -> 80 from 0.0.0.0/0)", async |hand| {
         let call = hand.ec2.revoke_security_group_ingress().group_id(&group).ip_protocol("tcp").from_port(80).to_port(80);
         Ok(call.cidr_ip("0.0.0.0/0").send().await.map(drop)?)
     });
-    stand.mends("net-up", "security group drift-lb (ingress: 22 from 203.0.113.0/24 -> )", async |hand| {
+    stand.mends("net-up", "security group drift-lb (ingress: 22 from 203.0.113.0/24 -> none)", async |hand| {
         let call = hand.ec2.authorize_security_group_ingress().group_id(&group).ip_protocol("tcp").from_port(22).to_port(22);
         Ok(call.cidr_ip("203.0.113.0/24").send().await.map(drop)?)
     });
-    stand.mends("net-up", "security group drift-lb (egress:  -> all to 0.0.0.0/0)", async |hand| {
+    stand.mends("net-up", "security group drift-lb (egress: none -> all to 0.0.0.0/0)", async |hand| {
         let anywhere = aws_sdk_ec2::types::IpRange::builder().cidr_ip("0.0.0.0/0").build();
         let all = aws_sdk_ec2::types::IpPermission::builder().ip_protocol("-1").ip_ranges(anywhere).build();
         Ok(hand.ec2.revoke_security_group_egress().group_id(&group).ip_permissions(all).send().await.map(drop)?)
@@ -191,7 +191,7 @@ fn cluster(stand: &mut Stand) {
         let off = ClusterSetting::builder().name(ClusterSettingName::ContainerInsights).value("disabled").build();
         Ok(hand.ecs.update_cluster().cluster(APP).settings(off).send().await.map(drop)?)
     });
-    stand.mends("cluster-up", "cluster drift (capacityProviders:  -> instances-of-drift", async |hand| {
+    stand.mends("cluster-up", "cluster drift (capacityProviders: none -> instances-of-drift", async |hand| {
         let call = hand.ecs.put_cluster_capacity_providers().cluster(APP).set_capacity_providers(Some(Vec::new()));
         Ok(call.set_default_capacity_provider_strategy(Some(Vec::new())).send().await.map(drop)?)
     });
@@ -199,12 +199,12 @@ fn cluster(stand: &mut Stand) {
         let call = hand.groups.update_auto_scaling_group().auto_scaling_group_name(APP).new_instances_protected_from_scale_in(false);
         Ok(call.send().await.map(drop)?)
     });
-    stand.mends("cluster-up", "role drift-instance-us-east-1 (policies:  -> arn:aws:iam::aws:policy/", async |hand| {
+    stand.mends("cluster-up", "role drift-instance-us-east-1 (policies: none -> arn:aws:iam::aws:policy/", async |hand| {
         let agent = "arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role";
         Ok(hand.iam.detach_role_policy().role_name(role).policy_arn(agent).send().await.map(drop)?)
     });
     stand.mends("cluster-up", "role drift-instance-us-east-1 (trust: ", async |hand| trust_anybody(hand, role).await);
-    stand.mends("cluster-up", "role drift-instance-us-east-1 (inline policies: theirs -> )", async |hand| give_all(hand, role).await);
+    stand.mends("cluster-up", "role drift-instance-us-east-1 (inline policies: theirs -> none)", async |hand| give_all(hand, role).await);
     stand.mends("cluster-up", "instance profile drift-instance-us-east-1 (role: none -> ", async |hand| {
         let call = hand.iam.remove_role_from_instance_profile().instance_profile_name(role).role_name(role);
         Ok(call.send().await.map(drop)?)

@@ -146,7 +146,9 @@ fn what_is_not_known_everywhere_yet_is_waited_for() {
     let relay = Relay::before("ECS_PIPE_MOTO");
     for launch_type in ["ec2", "fargate"] {
         let name = format!("lag-{launch_type}");
-        let doc = app(&name, launch_type).to_string();
+        let mut doc = app(&name, launch_type);
+        doc["x-net"] = json!({"endpoints": ["s3"], "flow_logs": 7});
+        let doc = doc.to_string();
         let clean = up(&relay, &doc).ok();
         let wanted = holdings(&relay.endpoint, &name);
         let _ = down(&relay, &clean.stdout).ok();

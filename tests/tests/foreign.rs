@@ -8,8 +8,8 @@ use tests::{Hand, Output, Pipe, Relay, run};
 
 const APP: &str = "foreign";
 
-fn app() -> Value {
-    json!({"name": APP, "x-net": {"flow_logs": 7}, "x-alarms": {"notify": ["a@example.com"]}, "services": {
+fn app(name: &str) -> Value {
+    json!({"name": name, "x-net": {"flow_logs": 7}, "x-alarms": {"notify": ["a@example.com"]}, "services": {
         "web": {"image": "nginx:1.27", "ports": ["80"]}}})
 }
 
@@ -48,7 +48,7 @@ impl Meeting<'_> {
 fn what_is_not_ours_is_left_alone() {
     let (relay, mut met) = (Relay::before("ECS_PIPE_MOTO"), 0);
     let hand = Hand::at(&relay.endpoint);
-    let mut doc = app().to_string();
+    let mut doc = app(APP).to_string();
     for (tool, meet) in [
         ("net-up", network as fn(&mut Meeting<'_>)),
         ("cluster-up", cluster),
@@ -269,4 +269,47 @@ fn alarms(meeting: &mut Meeting<'_>) {
             Ok(hand.sns.delete_topic().topic_arn(arn).send().await.map(drop)?)
         },
     );
+}
+
+/// What the user names is used, and never changed or deleted: a network and roles.
+#[test]
+fn what_is_adopted_is_left_as_it_is() {
+    let (relay, host, app) = (Relay::before("ECS_PIPE_MOTO"), "adopted", "adopting");
+    let made = run(&relay.endpoint, "net-up", &["--app", host], "").ok().doc();
+    let hand = Hand::at(&relay.endpoint);
+    let role = "arn:aws:iam::000000000000:role/adopted";
+    let nobody = json!({"Version": "2012-10-17", "Statement": []}).to_string();
+    hand.wait(hand.iam.create_role().role_name("adopted").assume_role_policy_document(nobody).send()).unwrap();
+    let there = holdings(&relay.endpoint, host);
+    let mut doc = self::app(app);
+    let net = &made["net"];
+    doc["x-net"] = json!({"vpc": net["vpc_id"], "public_subnets": net["public_subnet_ids"], "private_subnets": net["private_subnet_ids"]});
+    doc["x-svc"] = json!({"execution_role": role});
+    doc["services"]["web"]["x-svc"] = json!({"task_role": role});
+    let up = Pipe { args: vec!["--no-wait"], ..Pipe::up(&relay.endpoint) };
+    let live = up.run_while_ok(&doc.to_string()).ok();
+    assert_eq!(live.doc()["net"]["vpc_id"], net["vpc_id"]);
+    assert_eq!(live.doc()["svc"]["execution_role_arn"], role);
+    assert!(holdings(&relay.endpoint, app).iter().all(|line| !line.starts_with("vpc ") && !line.starts_with("subnet ")));
+    let _ = relay.calls();
+    let _ = up.run_while_ok(&doc.to_string()).ok();
+    assert_eq!(relay.mutations(), Vec::<String>::new(), "the second run changes nothing");
+    let _ = Pipe::down(&relay.endpoint).run_while_ok(&live.stdout).ok();
+    assert_eq!(holdings(&relay.endpoint, app), Vec::<String>::new());
+    assert_eq!(holdings(&relay.endpoint, host), there);
+    let kept = hand.wait(hand.iam.get_role().role_name("adopted").send());
+    assert!(kept.is_ok_and(|said| said.role().is_some_and(|role| role.tags().is_empty())));
+    // The load balancer takes one subnet a zone, and reaches only zones in which it has one.
+    let (public, private) = (&net["public_subnet_ids"], &net["private_subnet_ids"]);
+    for (key, ids, says) in [
+        ("public_subnets", json!([public[0], public[1], private[0]]), "takes one in each"),
+        ("public_subnets", json!([public[0]]), "public subnets in two zones"),
+    ] {
+        let mut wrong = doc.clone();
+        wrong["x-net"][key] = ids;
+        let said = run(&relay.endpoint, "net-up", &[], &wrong.to_string());
+        assert_eq!(said.code, 65, "{}", said.stderr);
+        assert!(said.stderr.contains(&format!("x-net.{key}")) && said.stderr.contains(says), "{}", said.stderr);
+    }
+    let _ = run(&relay.endpoint, "net-up", &["--down", "--app", host], "").ok();
 }

@@ -159,9 +159,12 @@ fn typed<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T> {
         };
         let said = error.inner().to_string();
         // What our types are called says nothing to who has written the document.
-        Error::document(
-            path,
-            said.split_once(", expected struct ").map_or(said.clone(), |(found, _)| format!("{found}, expected an object")),
-        )
+        let words = match said.split_once(", expected ") {
+            Some((found, "u8" | "u16" | "u32" | "i32")) => format!("{found}, expected a whole number"),
+            Some((found, "f64")) => format!("{found}, expected a number"),
+            Some((found, kind)) if kind.starts_with("struct ") => format!("{found}, expected an object"),
+            _ => said,
+        };
+        Error::document(path, words)
     })
 }

@@ -40,7 +40,7 @@ impl Document {
     /// # Errors
     /// That `services` is no object of objects, that a name can't be one, or that a selected service does not exist.
     pub fn services(&self, selection: &Selection) -> Result<Vec<(&str, At<'_>)>> {
-        let Some(services) = self.root().key("services") else { return Ok(Vec::new()) };
+        let Some(services) = self.root().key("services") else { return selection.check(|_| false).map(|()| Vec::new()) };
         let mut all = services.entries()?;
         for (name, at) in &all {
             if !matches!(at.value(), Value::Object(_)) {

@@ -39,7 +39,9 @@ impl Document {
     /// # Errors
     /// [`Error::Document`] when the text is no JSON object.
     pub fn parse(text: &[u8]) -> Result<Self> {
-        let value: Value = serde_json::from_slice(text).map_err(|error| Error::document("stdin", format!("not JSON: {error}")))?;
+        let value: Value = serde_json::from_slice(text).map_err(|error| {
+            Error::document("stdin", format!("not JSON: {error}. A Compose file becomes JSON with `docker compose config --format json`"))
+        })?;
         if let Some(place) = unique::twice(text) {
             return Err(Error::document(place, "stands there twice: take one of the two out"));
         }
