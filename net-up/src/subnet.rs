@@ -16,9 +16,7 @@ use crate::{NetUp, tag};
 
 pub struct Found {
     pub by_name: BTreeMap<String, Subnet>,
-    /// Subnets that the user named.
-    adopted: Vec<Subnet>,
-    /// The region's zones that are open to everyone, in their order.
+    /// The region's zones that are open to everyone, in their order; of subnets that the user named, theirs.
     zones: Vec<String>,
 }
 
@@ -28,13 +26,14 @@ pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
             let mut ids = [public.as_slice(), private].concat();
             ids.sort_unstable();
             ids.dedup();
-            Ok(Found { by_name: BTreeMap::new(), adopted: adopted(ec2, vpc, ids).await?, zones: Vec::new() })
+            let zones = zones_of(&adopted(ec2, vpc, ids).await?, public, private)?;
+            Ok(Found { by_name: BTreeMap::new(), zones })
         }
         Some(Wanted::Make(_)) => {
             let (by_name, zones) = try_join!(made(ec2, run), zones(ec2))?;
-            Ok(Found { by_name, adopted: Vec::new(), zones })
+            Ok(Found { by_name, zones })
         }
-        None => Ok(Found { by_name: made(ec2, run).await?, adopted: Vec::new(), zones: Vec::new() }),
+        None => Ok(Found { by_name: made(ec2, run).await?, zones: Vec::new() }),
     }
 }
 
@@ -50,6 +49,24 @@ async fn adopted(ec2: &Client, vpc: &str, ids: Vec<String>) -> Result<Vec<Subnet
     match items.iter().find(|subnet| subnet.vpc_id() != Some(vpc)) {
         Some(foreign) => Err(Error::document("x-net.vpc", format!("the subnet {} is not in {vpc}", foreign.subnet_id().unwrap_or("?")))),
         None => Ok(items),
+    }
+}
+
+/// The zones of subnets that the user named: the load balancer takes one subnet in each, and reaches tasks only where it has one.
+fn zones_of(adopted: &[Subnet], public: &[String], private: &[String]) -> Result<Vec<String>> {
+    let zone = |id: &String| adopted.iter().find(|subnet| subnet.subnet_id() == Some(id)).and_then(Subnet::availability_zone);
+    let mut zones: Vec<String> = public.iter().filter_map(zone).map(str::to_owned).collect();
+    zones.sort();
+    zones.dedup();
+    if zones.len() < 2 || zones.len() < public.len() {
+        return Err(Error::document("x-net.public_subnets", "a load balancer needs public subnets in two zones, and takes one in each"));
+    }
+    match private.iter().find(|id| zone(id).is_some_and(|its| !zones.iter().any(|zone| zone == its))) {
+        Some(far) => Err(Error::document(
+            "x-net.private_subnets",
+            format!("{far} is in a zone without a public subnet, where the load balancer does not reach its tasks"),
+        )),
+        None => Ok(zones),
     }
 }
 
@@ -76,7 +93,13 @@ impl NetUp {
     pub async fn subnets_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let network = match wanted {
             Wanted::Make(network) => network,
-            Wanted::Adopt { public, private, .. } => return self.adopt_subnets(public, private),
+            Wanted::Adopt { public, private, .. } => {
+                let mut net = self.net.borrow_mut();
+                net.public_subnet_ids = public.iter().cloned().map(Some).collect();
+                net.private_subnet_ids = private.iter().cloned().map(Some).collect();
+                net.zones.clone_from(&self.found.subnets.zones);
+                return Ok(());
+            }
         };
         let zones = self.place(network.public.len())?;
         let numbered = |kind, cidrs: &[Ipv4Net]| cidrs.iter().enumerate().map(|(i, cidr)| (kind, i, *cidr)).collect::<Vec<_>>();
@@ -85,32 +108,6 @@ impl NetUp {
         let mut net = self.net.borrow_mut();
         net.private_subnet_ids = ids.split_off(network.public.len());
         net.public_subnet_ids = ids;
-        net.zones = zones;
-        Ok(())
-    }
-
-    fn adopt_subnets(&self, public: &[String], private: &[String]) -> Result<()> {
-        let zone = |id: &String| {
-            self.found.subnets.adopted.iter().find(|subnet| subnet.subnet_id() == Some(id)).and_then(Subnet::availability_zone)
-        };
-        let mut zones: Vec<String> = public.iter().filter_map(zone).map(str::to_owned).collect();
-        zones.sort();
-        zones.dedup();
-        if zones.len() < 2 || zones.len() < public.len() {
-            return Err(Error::document(
-                "x-net.public_subnets",
-                "a load balancer needs public subnets in two zones, and takes one in each",
-            ));
-        }
-        if let Some(far) = private.iter().find(|id| zone(id).is_some_and(|its| !zones.iter().any(|zone| zone == its))) {
-            return Err(Error::document(
-                "x-net.private_subnets",
-                format!("{far} is in a zone without a public subnet, where the load balancer does not reach its tasks"),
-            ));
-        }
-        let mut net = self.net.borrow_mut();
-        net.public_subnet_ids = public.iter().cloned().map(Some).collect();
-        net.private_subnet_ids = private.iter().cloned().map(Some).collect();
         net.zones = zones;
         Ok(())
     }
