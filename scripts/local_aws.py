@@ -285,6 +285,24 @@ def ministack_app():
     # A task that ends within this many seconds counts as failed; with the one second that it has, a busy machine notices too late.
     ecs._ECS_DEPLOYMENT_STEADY_DELAY = 2.0
 
+    # ECS has endpoints too, and an endpoint has security groups.
+    ec2._VPCE_INTERFACE_SERVICES += ("ecs", "ecs-agent", "ecs-telemetry")
+    fields = ec2._vpce_fields_xml
+
+    def fields_with_groups(endpoint, tag="item"):
+        groups = "".join(f"<item><groupId>{id}</groupId></item>" for id in endpoint.get("Groups", []))
+        return fields(endpoint, tag).replace("<subnetIdSet>", f"<groupSet>{groups}</groupSet><subnetIdSet>")
+
+    def with_groups(create, form):
+        before = set(ec2._vpc_endpoints)
+        answer = create(form)
+        for id in set(ec2._vpc_endpoints) - before:
+            ec2._vpc_endpoints[id]["Groups"] = ec2._parse_member_list(form, "SecurityGroupId")
+        return answer
+
+    ec2._vpce_fields_xml = fields_with_groups
+    change_operation(ec2, "CreateVpcEndpoint", with_groups)
+
     # A task's image is named by ECR's host, which resolves to AWS; here the registry is this port.
     run_container = ecs._run_docker_container
 
@@ -383,6 +401,7 @@ def moto_app():
     """moto, mended where nothing can be put in front of it."""
     from moto.ec2.exceptions import ResourceAlreadyAssociatedError
     from moto.ec2.models import EC2Backend
+    from moto.ec2.models.vpcs import VPCBackend
     from moto.logs.models import LogsBackend
 
     # moto's deleted NAT gateways keep their addresses; on AWS they let them go.
@@ -427,6 +446,14 @@ def moto_app():
         return vpc
 
     EC2Backend.delete_vpc = outlive
+
+    # moto looks for a filter's values under another name than it puts them.
+    filter_services = VPCBackend._filter_endpoint_services
+
+    def filter_by_values(names, filters, services):
+        return filter_services(names, [{"Value": one.get("Values", []), **one} for one in filters], services)
+
+    VPCBackend._filter_endpoint_services = staticmethod(filter_by_values)
 
     # moto does not delete an endpoint when one of its route tables is gone, or came to it later; the routes go with their table.
     delete_endpoints = EC2Backend.delete_vpc_endpoints

@@ -3,23 +3,91 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::{ResourceType, VpcEndpoint, VpcEndpointType};
+use aws_sdk_ec2::types::{Filter, ResourceType, ServiceDetail, ServiceType, VpcEndpoint, VpcEndpointType};
+use futures_util::try_join;
 use shared::error::given;
 use shared::step::each;
 use shared::wait::{until, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::wish::{Endpoint, Wanted};
+use crate::wish::Wanted;
 use crate::{NetUp, tag};
 
-pub type Found = BTreeMap<String, VpcEndpoint>;
+pub struct Found {
+    pub ours: BTreeMap<String, VpcEndpoint>,
+    /// Where AWS offers what is asked for, by service.
+    offers: BTreeMap<String, Offer>,
+}
 
-pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
+/// An endpoint service of AWS's in this region.
+struct Offer {
+    name: String,
+    /// For route tables and free, not for subnets.
+    gateway: bool,
+    /// Whether the service's own name can lead to the endpoint.
+    private_name: bool,
+    /// Not every service is in every zone.
+    zones: Vec<String>,
+}
+
+pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
+    let (ours, offers) = try_join!(made(ec2, run), offers(ec2, run, wanted))?;
+    Ok(Found { ours, offers })
+}
+
+async fn made(ec2: &Client, run: &Run) -> Result<BTreeMap<String, VpcEndpoint>> {
     let items =
         ec2.describe_vpc_endpoints().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let mut items = items.tried("look for the VPC endpoints")?;
     items.retain(is_alive);
     run.by_name("VPC endpoint", items, VpcEndpoint::tags, tag::pair, VpcEndpoint::vpc_endpoint_id)
+}
+
+async fn offers(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<BTreeMap<String, Offer>> {
+    let Some(network) = wanted.and_then(Wanted::network).filter(|network| !network.endpoints.is_empty()) else {
+        return Ok(BTreeMap::new());
+    };
+    // In China some stand below `cn.`, so AWS is asked how they are called.
+    let region = run.session.region();
+    let names = |service: &String| ["", "cn."].map(|china| format!("{china}com.amazonaws.{region}.{service}"));
+    let filter = Filter::builder().name("service-name").set_values(Some(network.endpoints.iter().flat_map(names).collect())).build();
+    // All at once, as no size of pages is asked for.
+    let said = ec2.describe_vpc_endpoint_services().filters(filter).send().await.tried("look which VPC endpoints AWS offers")?;
+    let offer = |service: &String| {
+        let of_service = |detail: &&ServiceDetail| detail.service_name().is_some_and(|name| names(service).iter().any(|one| one == name));
+        // S3 has both kinds.
+        let mut details: Vec<_> = said.service_details().iter().filter(of_service).collect();
+        details.sort_by_key(|detail| !is_gateway(detail));
+        let detail = details.first().ok_or_else(|| {
+            Error::document("x-net.endpoints", format!("AWS has no VPC endpoint for {service:?} in {region}: take it out, or see `aws ec2 describe-vpc-endpoint-services` for the names"))
+        })?;
+        let offer = Offer {
+            name: given(detail.service_name(), "the endpoint service's name")?,
+            gateway: is_gateway(detail),
+            private_name: detail.private_dns_name().is_some(),
+            zones: detail.availability_zones().to_vec(),
+        };
+        Ok((service.clone(), offer))
+    };
+    network.endpoints.iter().map(offer).collect()
+}
+
+impl Offer {
+    /// Those in its zones, as far as they are known. Tasks in other zones reach it across.
+    fn subnets(&self, service: &str, zones: &[String], ids: &[Option<String>]) -> Result<Vec<String>> {
+        if !zones.iter().any(|zone| self.zones.contains(zone)) {
+            let (zones, its) = (zones.join(", "), self.zones.join(", "));
+            return Err(Error::document(
+                "x-net.endpoints",
+                format!("{service:?} has an endpoint only in {its}, but the network is in {zones}"),
+            ));
+        }
+        Ok(zones.iter().zip(ids).filter(|(zone, _)| self.zones.contains(zone)).filter_map(|(_, id)| id.clone()).collect())
+    }
+}
+
+fn is_gateway(detail: &ServiceDetail) -> bool {
+    detail.service_type().iter().any(|kind| kind.service_type() == Some(&ServiceType::Gateway))
 }
 
 pub fn is_alive(endpoint: &VpcEndpoint) -> bool {
@@ -31,46 +99,50 @@ fn is(endpoint: &VpcEndpoint, state: &str) -> bool {
     endpoint.state().is_some_and(|now| now.as_str().eq_ignore_ascii_case(state))
 }
 
-/// The services behind a wish, as they stand in `com.amazonaws.<region>.<service>`.
-fn services(endpoint: Endpoint) -> &'static [&'static str] {
-    match endpoint {
-        Endpoint::S3 => &["s3"],
-        Endpoint::Ecr => &["ecr.api", "ecr.dkr"],
-        Endpoint::Ecs => &["ecs", "ecs-agent", "ecs-telemetry"],
-        Endpoint::Logs => &["logs"],
-    }
+/// What an endpoint stands in and behind.
+#[derive(Default)]
+struct Place {
+    tables: Vec<String>,
+    subnets: Vec<String>,
+    groups: Vec<String>,
 }
 
 impl NetUp {
     /// Endpoints that are no longer asked for stay until the app goes: others may have begun to rely on them. A plan does not list them.
     pub async fn endpoints_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let Some(network) = wanted.network() else { return Ok(()) };
-        let services = network.endpoints.iter().flat_map(|endpoint| services(*endpoint));
-        let ids = each(services, async |service| match self.found.endpoints.get(*service) {
-            Some(found) => self.settle_endpoint(run, service, found).await,
-            None => run.create("VPC endpoint", &run.named(service), self.create_endpoint(run, service)).await,
+        if wanted.network().is_none() {
+            return Ok(());
+        }
+        let ids = each(&self.found.endpoints.offers, async |(service, offer)| {
+            let place = self.place_endpoint(service, offer)?;
+            match self.found.endpoints.ours.get(service) {
+                Some(found) => self.settle_endpoint(run, service, place, found).await,
+                None => run.create("VPC endpoint", &run.named(service), self.create_endpoint(run, service, offer, place)).await,
+            }
         })
         .await?;
         self.net.borrow_mut().vpc_endpoint_ids = ids;
         Ok(())
     }
 
-    /// In every route table or subnet of the network, of which there may be more than there were, and behind its security group. What somebody
-    /// added stays.
-    async fn settle_endpoint(&self, run: &Run, service: &str, found: &VpcEndpoint) -> Result<Option<String>> {
-        let id = given(found.vpc_endpoint_id(), "the VPC endpoint's id")?;
-        let net = self.net.borrow().clone();
-        let missing = |wanted: &[Option<String>], found: &[String]| -> Vec<String> {
-            wanted.iter().flatten().filter(|id| !found.contains(id)).cloned().collect()
-        };
-        let (mut tables, mut subnets, mut groups) = (Vec::new(), Vec::new(), Vec::new());
-        if service == "s3" {
-            tables = missing(&net.private_route_table_ids, found.route_table_ids());
-        } else {
-            subnets = missing(&net.private_subnet_ids, found.subnet_ids());
-            let has: Vec<String> = found.groups().iter().filter_map(|group| group.group_id().map(str::to_owned)).collect();
-            groups = missing(std::slice::from_ref(&*self.endpoint_group.borrow()), &has);
+    /// As far as it is known: a plan knows no ids of what is new.
+    fn place_endpoint(&self, service: &str, offer: &Offer) -> Result<Place> {
+        let net = self.net.borrow();
+        if offer.gateway {
+            return Ok(Place { tables: net.private_route_table_ids.iter().flatten().cloned().collect(), ..Place::default() });
         }
+        let subnets = offer.subnets(service, &net.zones, &net.private_subnet_ids)?;
+        Ok(Place { tables: Vec::new(), subnets, groups: self.endpoint_group.borrow().iter().cloned().collect() })
+    }
+
+    /// Everywhere in the network, of which there may be more than there was. What somebody added stays.
+    async fn settle_endpoint(&self, run: &Run, service: &str, place: Place, found: &VpcEndpoint) -> Result<Option<String>> {
+        let id = given(found.vpc_endpoint_id(), "the VPC endpoint's id")?;
+        let has: Vec<String> = found.groups().iter().filter_map(|group| group.group_id().map(str::to_owned)).collect();
+        let missing =
+            |wanted: Vec<String>, found: &[String]| -> Vec<String> { wanted.into_iter().filter(|id| !found.contains(id)).collect() };
+        let (tables, subnets) = (missing(place.tables, found.route_table_ids()), missing(place.subnets, found.subnet_ids()));
+        let groups = missing(place.groups, &has);
         let diff = [("route tables", &tables), ("subnets", &subnets), ("security groups", &groups)]
             .into_iter()
             .fold(Diff::new(), |diff, (what, missing)| diff.field(what, "", missing.join(" ")));
@@ -84,20 +156,17 @@ impl NetUp {
         self.keep(run, "VPC endpoint", service, &id, found.tags()).await
     }
 
-    async fn create_endpoint(&self, run: &Run, service: &str) -> Result<String> {
-        let (vpc, net) = (self.vpc_id()?, self.net.borrow().clone());
-        let (group, token) = (self.endpoint_group.borrow().clone(), tag::token(run, service));
-        let known = |ids: &[Option<String>]| Some(ids.iter().flatten().cloned().collect::<Vec<_>>());
+    async fn create_endpoint(&self, run: &Run, service: &str, offer: &Offer, place: Place) -> Result<String> {
+        let (vpc, token) = (self.vpc_id()?, tag::token(run, service));
         // The parts of the network, made a moment ago, are not known everywhere yet.
         let made = while_not_yet(run, "the network to be visible", Error::is_gone, async || {
-            let call =
-                self.ec2.create_vpc_endpoint().vpc_id(&vpc).service_name(format!("com.amazonaws.{}.{service}", run.session.region()));
+            let call = self.ec2.create_vpc_endpoint().vpc_id(&vpc).service_name(&offer.name);
             let call = call.client_token(&token).tag_specifications(tag::dated(run, ResourceType::VpcEndpoint, service));
-            let call = if service == "s3" {
-                call.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(known(&net.private_route_table_ids))
+            let call = if offer.gateway {
+                call.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(Some(place.tables.clone()))
             } else {
-                let call = call.vpc_endpoint_type(VpcEndpointType::Interface).private_dns_enabled(true);
-                call.set_subnet_ids(known(&net.private_subnet_ids)).set_security_group_ids(group.clone().map(|id| vec![id]))
+                let call = call.vpc_endpoint_type(VpcEndpointType::Interface).private_dns_enabled(offer.private_name);
+                call.set_subnet_ids(Some(place.subnets.clone())).set_security_group_ids(Some(place.groups.clone()))
             };
             call.send().await.tried(format!("create the VPC endpoint for {service} in {vpc}"))
         })
@@ -108,7 +177,7 @@ impl NetUp {
 
     /// Waits until they are gone: interface endpoints hold subnets and security groups.
     pub async fn endpoints_down(&self, run: &Run) -> Result<()> {
-        each(self.found.endpoints.values().filter_map(VpcEndpoint::vpc_endpoint_id), async |id| {
+        each(self.found.endpoints.ours.values().filter_map(VpcEndpoint::vpc_endpoint_id), async |id| {
             let delete = async {
                 let said =
                     self.ec2.delete_vpc_endpoints().vpc_endpoint_ids(id).send().await.tried(format!("delete the VPC endpoint {id}"))?;
@@ -133,5 +202,26 @@ impl NetUp {
         })
         .await
         .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Offer;
+
+    #[test]
+    fn an_endpoint_stands_in_its_zones() {
+        let offer = |zones: &[&str]| Offer {
+            name: String::new(),
+            gateway: false,
+            private_name: true,
+            zones: zones.iter().map(ToString::to_string).collect(),
+        };
+        let (zones, ids) = (["a", "b"].map(str::to_owned), [Some("subnet-a".to_owned()), Some("subnet-b".to_owned())]);
+        assert_eq!(offer(&["a", "b", "c"]).subnets("logs", &zones, &ids).unwrap(), ["subnet-a", "subnet-b"]);
+        assert_eq!(offer(&["b", "c"]).subnets("logs", &zones, &ids).unwrap(), ["subnet-b"]);
+        assert!(offer(&["b"]).subnets("logs", &zones, &[None, None]).unwrap().is_empty(), "a plan knows no ids");
+        let refused = offer(&["c"]).subnets("logs", &zones, &ids).unwrap_err().to_string();
+        assert!(refused.contains("\"logs\" has an endpoint only in c, but the network is in a, b"), "{refused}");
     }
 }

@@ -131,7 +131,7 @@ impl Stage for NetUp {
             nat::find(&ec2, run),
             route::find(&ec2, run),
             group::find(&ec2, run),
-            endpoint::find(&ec2, run),
+            endpoint::find(&ec2, run, wanted),
             flow_log::find((&ec2, &iam, &logs), run, wanted),
         )?;
         Ok(Self {
@@ -220,6 +220,7 @@ const GRANTS: &[Grant] = &[
             "ec2:DescribeSubnets",
             "ec2:DescribeTags",
             "ec2:DescribeVpcAttribute",
+            "ec2:DescribeVpcEndpointServices",
             "ec2:DescribeVpcEndpoints",
             "ec2:DescribeVpcs",
             "logs:DescribeLogGroups",

@@ -1,5 +1,7 @@
 //! What is asked of the network: `x-net` and its flags.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
@@ -20,9 +22,9 @@ pub struct Flags {
     /// NAT gateways: one a zone keeps working when a zone fails; `single` costs less; `none` needs the endpoints s3, ecr, ecs and logs [default: per-az]
     #[arg(long, value_enum)]
     nat: Option<Nat>,
-    /// VPC endpoints, so that traffic to these services stays inside AWS [default: none]
-    #[arg(long, value_enum, value_delimiter = ',')]
-    endpoints: Option<Vec<Endpoint>>,
+    /// VPC endpoints, so that traffic to these services stays inside AWS: s3, dynamodb, ecr, ecs, logs, secretsmanager … [default: none]
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
+    endpoints: Option<Vec<String>>,
     /// Addresses of the public subnets, one a zone, instead of slices of the VPC's
     #[arg(long, value_delimiter = ',')]
     #[schemars(with = "Option<Vec<String>>")]
@@ -53,18 +55,6 @@ pub enum Nat {
     PerAz,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Endpoint {
-    /// A gateway endpoint, free of charge
-    S3,
-    /// Both of ECR's interface endpoints
-    Ecr,
-    /// The three that instances need to join a cluster
-    Ecs,
-    Logs,
-}
-
 /// The wishes, checked.
 #[derive(Debug)]
 pub enum Wanted {
@@ -79,7 +69,8 @@ pub struct Network {
     pub public: Vec<Ipv4Net>,
     pub private: Vec<Ipv4Net>,
     pub nat: Nat,
-    pub endpoints: Vec<Endpoint>,
+    /// Services, as their endpoints' names end.
+    pub endpoints: BTreeSet<String>,
     /// Days that the flow log is kept.
     pub flow_logs: Option<i32>,
 }
@@ -158,12 +149,23 @@ fn network(doc: &Document, wish: &Flags) -> Result<Network> {
     let private = cidrs("x-net.private_cidrs", wish.private_cidrs.as_ref(), &slices[8..8 + azs])?;
     check_apart(cidr, &public, &private)?;
     let nat = wish.nat.unwrap_or(Nat::PerAz);
-    let all = [Endpoint::S3, Endpoint::Ecr, Endpoint::Ecs, Endpoint::Logs];
-    if nat == Nat::None && !all.iter().all(|one| wish.endpoints.as_ref().is_some_and(|endpoints| endpoints.contains(one))) {
+    let endpoints: BTreeSet<String> = wish.endpoints.iter().flatten().flat_map(|wish| services(wish)).map(str::to_owned).collect();
+    if nat == Nat::None && !["s3", "ecr", "ecs", "logs"].into_iter().flat_map(services).all(|service| endpoints.contains(service)) {
         doc.warn("x-net.nat: without a NAT gateway tasks reach ECR, ECS and the logs only by the endpoints s3, ecr, ecs and logs, and not all of them are asked for");
     }
     let flow_logs = wish.flow_logs.map(|days| check_retention("x-net.flow_logs", days)).transpose()?;
-    Ok(Network { cidr, public, private, nat, endpoints: wish.endpoints.clone().unwrap_or_default(), flow_logs })
+    Ok(Network { cidr, public, private, nat, endpoints, flow_logs })
+}
+
+/// The services behind a wish, as they stand in `com.amazonaws.<region>.<service>`: some need more endpoints than one.
+/// <https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html>
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html>
+fn services(wish: &str) -> Vec<&str> {
+    match wish {
+        "ecr" => vec!["ecr.api", "ecr.dkr"],
+        "ecs" => vec!["ecs", "ecs-agent", "ecs-telemetry"],
+        one => vec![one],
+    }
 }
 
 fn cidrs(path: &str, wish: Option<&Vec<Ipv4Net>>, slices: &[Ipv4Net]) -> Result<Vec<Ipv4Net>> {
