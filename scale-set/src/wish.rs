@@ -4,6 +4,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::doc::{At, Cluster, LaunchType, Selection, ServiceRecord, Svc};
+use shared::flags::blame;
 use shared::{Document, Error, Result};
 
 /// `x-scale` at the top level: the instances
@@ -146,8 +147,10 @@ impl Wanted {
         let tasks = selected.map(|(name, record)| {
             let at = services.iter().find(|(service, _)| service == name).map(|(_, at)| at);
             tasks(doc, &cluster, &svc, name, record, at, &flags.tasks)
+                .map_err(|error| blame(error, &format!("services.{name}.x-scale."), "--", &flags.tasks))
         });
-        Ok(Self { tasks: tasks.collect::<Result<_>>()?, instances: instances(doc, flags, &cluster)? })
+        let instances = instances(doc, flags, &cluster).map_err(|error| blame(error, "x-scale.", "--instances-", flags));
+        Ok(Self { tasks: tasks.collect::<Result<_>>()?, instances: instances? })
     }
 }
 
@@ -219,10 +222,14 @@ fn instances(doc: &Document, flags: &Flags, cluster: &Cluster) -> Result<Option<
     let wish = doc.wish(&doc.root(), "x-scale", flags)?;
     let group = match &cluster.auto_scaling_group {
         Some(group) if cluster.launch_type == LaunchType::Ec2 => group.clone(),
-        _ if wish.min.is_some() || wish.max.is_some() || wish.cpu.is_some() => {
-            return Err(Error::document("x-scale", "is about instances, and Fargate has none: take it out"));
+        _ => {
+            let asked =
+                [("min", wish.min.is_some()), ("max", wish.max.is_some()), ("cpu", wish.cpu.is_some())].into_iter().find(|one| one.1);
+            return match asked {
+                Some((key, _)) => Err(Error::document(format!("x-scale.{key}"), "is about instances, and Fargate has none: take it out")),
+                None => Ok(None),
+            };
         }
-        _ => return Ok(None),
     };
     let (min, max) = (wish.min.unwrap_or(cluster.min), wish.max.unwrap_or(cluster.max));
     check_bounds(min, max, "x-scale.min")?;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
+use serde::Serialize;
+
+use crate::Error;
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Modes")]
@@ -76,5 +79,18 @@ pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// What is wrong with a wish that was given as a flag is the flag's fault and not the document's: `place` is where the wishes stand in the document,
+/// and `flag` how their flags begin.
+#[must_use]
+pub fn blame(error: Error, place: &str, flag: &str, flags: &impl Serialize) -> Error {
+    let Error::Document { path, what } = error else { return error };
+    let given = serde_json::to_value(flags).unwrap_or_default();
+    let key = path.strip_prefix(place).and_then(|key| key.split(['.', '[']).next());
+    match key.filter(|key| given.get(key).is_some_and(|value| !value.is_null())) {
+        Some(key) => Error::document(format!("{flag}{}", key.replace('_', "-")), what).of_flag(),
+        None => Error::Document { path, what },
     }
 }

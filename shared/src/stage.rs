@@ -16,7 +16,7 @@ use tokio::sync::{OnceCell, watch};
 use crate::aws::Session;
 use crate::doc::{self, Caller, Document};
 use crate::error::{Error, Result};
-use crate::flags::Common;
+use crate::flags::{Common, blame};
 use crate::policy::{self, Grant};
 use crate::progress::{Event, Progress};
 use crate::run::Run;
@@ -182,20 +182,10 @@ fn read<S: Stage>(common: &Common) -> Result<Document> {
     Ok(doc)
 }
 
-/// What is wrong with a wish that was given as a flag is the flag's fault and not the document's.
-fn blame(flags: &impl Serialize, error: Error) -> Error {
-    let Error::Document { path, what } = error else { return error };
-    let wish = path.strip_prefix("x-").and_then(|path| path.split_once('.')).map(|(_, key)| key);
-    let given = serde_json::to_value(flags).unwrap_or_default();
-    match wish.and_then(|key| key.split(['.', '[']).next()).filter(|key| given.get(key).is_some_and(|value| !value.is_null())) {
-        Some(key) => Error::document(format!("--{}", key.replace('_', "-")), what).of_flag(),
-        None => Error::Document { path, what },
-    }
-}
-
 /// Looks, walks, and gives the document with the section in it (or out of it) and the number of changes.
 async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) -> Result<(Document, usize)> {
-    let wanted = if common.down { None } else { Some(S::wanted(&doc, flags).map_err(|error| blame(flags, error))?) };
+    let blamed = |error| blame(error, &format!("x-{}.", S::SECTION), "--", flags);
+    let wanted = if common.down { None } else { Some(S::wanted(&doc, flags).map_err(blamed)?) };
     let progress = Progress::new(S::TOOL, common);
     doc.warnings().iter().for_each(|warning| progress.say(Event::Warning, warning));
     let known: Option<Caller> = doc.view("aws")?;
@@ -229,7 +219,7 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
         walked = until_nothing_is_there_already(&run, || look_and_walk::<S>(&run, &doc, flags, wanted.as_ref(), known.clone())) => walked,
         signal = interrupted(&run) => Err(Error::Interrupted { signal }),
     };
-    let stage = walked.inspect_err(|_| report(&run))?;
+    let stage = walked.inspect_err(|_| report(&run)).map_err(blamed)?;
     doc.put("aws", json(run.caller()?)?);
     if common.down {
         if run.changes.get() == 0 {

@@ -110,6 +110,17 @@ fn bad_documents_are_refused_with_their_path_and_without_a_call() {
         let said = run(&relay.endpoint, "net-up", &args, r#"{"name": "bad"}"#);
         assert_eq!(said.code, 2, "{args:?}\n{}", said.stderr);
     }
+    let mut deployed = live(&json!({"web": {"image": "x"}}));
+    deployed["svc"] = json!({"services": {"web": {"arn": "arn:aws:ecs:us-east-1:000000000000:service/bad/web"}}});
+    for (args, flag) in [
+        (["--min", "20", "--max", "3"], "--min: 20 at least, but 3 at most"),
+        (["--cpu", "170", "--max", "3"], "--cpu: 170 is not from 1 to 100"),
+        (["--instances-min", "2", "--instances-max", "4"], "--instances-min: is about instances"),
+    ] {
+        let said = run(&relay.endpoint, "scale-set", &args, &deployed.to_string());
+        assert_eq!(said.code, 2, "{args:?}\n{}", said.stderr);
+        assert!(said.stderr.contains(flag), "{args:?}\n{}", said.stderr);
+    }
     assert_eq!(relay.calls(), [], "no AWS call was made");
 }
 

@@ -11,6 +11,9 @@ fn endpoints_of_any_service() {
     let refused = run(&relay.endpoint, "net-up", &[], &doc(&["s3", "fax"]));
     assert_eq!((refused.code, refused.stdout.as_str()), (65, ""), "{}", refused.stderr);
     assert!(refused.stderr.contains("x-net.endpoints: AWS has no VPC endpoint for \"fax\" in us-east-1"), "{}", refused.stderr);
+    let refused = run(&relay.endpoint, "net-up", &["--endpoints", "fax"], &doc(&["s3"]));
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("--endpoints: AWS has no VPC endpoint"), "{}", refused.stderr);
     assert_eq!(relay.mutations(), Vec::<String>::new(), "found out while looking");
 
     let doc = doc(&["s3", "dynamodb", "ecr", "ecs", "logs", "secretsmanager"]);
