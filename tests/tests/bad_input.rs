@@ -106,6 +106,12 @@ fn bad_documents_are_refused_with_their_path_and_without_a_call() {
         assert!(said.stderr.contains(path), "{tool} < {doc}: {path} is not in\n{}", said.stderr);
         assert_eq!(said.stdout, "", "{tool} < {doc}");
     }
+    assert_eq!(relay.calls(), [], "no AWS call was made");
+}
+
+#[test]
+fn wrong_flags_are_wrong_usage() {
+    let relay = Relay::new();
     for args in [["--nat", "many"], ["--tag", "novalue"], ["--app", "My App"], ["--cidr", "10.0.0.0"], ["--timeout", "soon"]] {
         let said = run(&relay.endpoint, "net-up", &args, r#"{"name": "bad"}"#);
         assert_eq!(said.code, 2, "{args:?}\n{}", said.stderr);
