@@ -137,7 +137,8 @@ fn instances(wish: &Flags, net: Net) -> Result<Instances> {
     let min = within("min", wish.min.unwrap_or(2), 0, 1000)?;
     let max = within("max", wish.max.unwrap_or(6.max(min)), 1, 1000)?;
     if min > max {
-        return Err(Error::document("x-cluster.min", format!("{min} instances at least, but {max} at most")));
+        let at_fault = if wish.min.is_none() { "x-cluster.max" } else { "x-cluster.min" };
+        return Err(Error::document(at_fault, format!("{min} instances at least, but {max} at most")));
     }
     Ok(Instances {
         types,

@@ -12,7 +12,7 @@ use crate::build::{Build, short};
 /// `x-img`
 #[derive(Debug, Clone, Args, Serialize, Deserialize, JsonSchema)]
 pub struct Flags {
-    /// Tagged images to keep in a repository, the newest [default: 30]
+    /// Images to keep in a repository, the newest [default: 30]
     #[arg(long)]
     keep: Option<u32>,
     /// Days after which an untagged image goes [default: 7]
@@ -28,10 +28,7 @@ pub struct Flags {
     #[arg(long, value_name = "ARN")]
     kms_key: Option<String>,
     /// Tag of the images, as a git commit [default: a hash of all that goes into the build]
-    #[arg(long)]
-    tag_images: Option<String>,
-    /// `x-img.tag`
-    #[arg(skip)]
+    #[arg(id = "tag_images", long = "tag-images", value_name = "TAG")]
     tag: Option<String>,
     /// Copy images that are not built into ECR as well, so that AWS needs no other registry [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
@@ -109,14 +106,13 @@ pub struct Wanted {
 impl Wanted {
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let wish = doc.wish(&doc.root(), "x-img", flags)?;
-        let tag = wish.tag_images.or(wish.tag);
-        if let Some(tag) = tag.as_deref().filter(|tag| !is_tag(tag)) {
+        if let Some(tag) = wish.tag.as_deref().filter(|tag| !is_tag(tag)) {
             return Err(Error::document(
-                "x-img.tag",
+                if flags.tag.is_some() { "--tag-images" } else { "x-img.tag" },
                 format!("{tag:?} can't tag an image: 1 to 128 letters, digits, dots, hyphens and underscores, no dot or hyphen first"),
             ));
         }
-        let (tag, mirror) = (tag.as_deref(), wish.mirror.unwrap_or(false));
+        let (tag, mirror) = (wish.tag.as_deref(), wish.mirror.unwrap_or(false));
         let mut images = Vec::new();
         for (service, at) in doc.services(&flags.selection)? {
             images.extend(Wish::read(doc, service, &at, tag, mirror)?);

@@ -30,6 +30,25 @@ struct Offer {
     zones: Vec<String>,
 }
 
+impl Found {
+    /// Whether an endpoint that is asked for stands in subnets, behind a security group.
+    pub fn have_interfaces(&self) -> bool {
+        self.offers.values().any(|offer| !offer.gateway)
+    }
+
+    /// Every endpoint that is asked for is in one of the network's zones at least.
+    pub fn check_zones(&self, zones: &[String]) -> Result<()> {
+        for (service, offer) in self.offers.iter().filter(|(_, offer)| !offer.gateway) {
+            if !zones.iter().any(|zone| offer.zones.contains(zone)) {
+                let (zones, its) = (zones.join(", "), offer.zones.join(", "));
+                let what = format!("{service:?} has an endpoint only in {its}, but the network is in {zones}");
+                return Err(Error::document("x-net.endpoints", what));
+            }
+        }
+        Ok(())
+    }
+}
+
 pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let (ours, offers) = try_join!(made(ec2, run), offers(ec2, run, wanted))?;
     Ok(Found { ours, offers })
@@ -74,15 +93,8 @@ async fn offers(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<BTre
 
 impl Offer {
     /// Those in its zones, as far as they are known. Tasks in other zones reach it across.
-    fn subnets(&self, service: &str, zones: &[String], ids: &[Option<String>]) -> Result<Vec<String>> {
-        if !zones.iter().any(|zone| self.zones.contains(zone)) {
-            let (zones, its) = (zones.join(", "), self.zones.join(", "));
-            return Err(Error::document(
-                "x-net.endpoints",
-                format!("{service:?} has an endpoint only in {its}, but the network is in {zones}"),
-            ));
-        }
-        Ok(zones.iter().zip(ids).filter(|(zone, _)| self.zones.contains(zone)).filter_map(|(_, id)| id.clone()).collect())
+    fn subnets(&self, zones: &[String], ids: &[Option<String>]) -> Vec<String> {
+        zones.iter().zip(ids).filter(|(zone, _)| self.zones.contains(zone)).filter_map(|(_, id)| id.clone()).collect()
     }
 }
 
@@ -114,7 +126,7 @@ impl NetUp {
             return Ok(());
         }
         let ids = each(&self.found.endpoints.offers, async |(service, offer)| {
-            let place = self.place_endpoint(service, offer)?;
+            let place = self.place_endpoint(offer);
             match self.found.endpoints.ours.get(service) {
                 Some(found) => self.settle_endpoint(run, service, place, found).await,
                 None => run.create("VPC endpoint", &run.named(service), self.create_endpoint(run, service, offer, place)).await,
@@ -126,13 +138,13 @@ impl NetUp {
     }
 
     /// As far as it is known: a plan knows no ids of what is new.
-    fn place_endpoint(&self, service: &str, offer: &Offer) -> Result<Place> {
+    fn place_endpoint(&self, offer: &Offer) -> Place {
         let net = self.net.borrow();
         if offer.gateway {
-            return Ok(Place { tables: net.private_route_table_ids.iter().flatten().cloned().collect(), ..Place::default() });
+            return Place { tables: net.private_route_table_ids.iter().flatten().cloned().collect(), ..Place::default() };
         }
-        let subnets = offer.subnets(service, &net.zones, &net.private_subnet_ids)?;
-        Ok(Place { tables: Vec::new(), subnets, groups: self.endpoint_group.borrow().iter().cloned().collect() })
+        let subnets = offer.subnets(&net.zones, &net.private_subnet_ids);
+        Place { tables: Vec::new(), subnets, groups: self.endpoint_group.borrow().iter().cloned().collect() }
     }
 
     /// Everywhere in the network, of which there may be more than there was. What somebody added stays.
@@ -207,7 +219,9 @@ impl NetUp {
 
 #[cfg(test)]
 mod tests {
-    use super::Offer;
+    use std::collections::BTreeMap;
+
+    use super::{Found, Offer};
 
     #[test]
     fn an_endpoint_stands_in_its_zones() {
@@ -218,10 +232,11 @@ mod tests {
             zones: zones.iter().map(ToString::to_string).collect(),
         };
         let (zones, ids) = (["a", "b"].map(str::to_owned), [Some("subnet-a".to_owned()), Some("subnet-b".to_owned())]);
-        assert_eq!(offer(&["a", "b", "c"]).subnets("logs", &zones, &ids).unwrap(), ["subnet-a", "subnet-b"]);
-        assert_eq!(offer(&["b", "c"]).subnets("logs", &zones, &ids).unwrap(), ["subnet-b"]);
-        assert!(offer(&["b"]).subnets("logs", &zones, &[None, None]).unwrap().is_empty(), "a plan knows no ids");
-        let refused = offer(&["c"]).subnets("logs", &zones, &ids).unwrap_err().to_string();
+        assert_eq!(offer(&["a", "b", "c"]).subnets(&zones, &ids), ["subnet-a", "subnet-b"]);
+        assert_eq!(offer(&["b", "c"]).subnets(&zones, &ids), ["subnet-b"]);
+        assert!(offer(&["b"]).subnets(&zones, &[None, None]).is_empty(), "a plan knows no ids");
+        let elsewhere = Found { ours: BTreeMap::new(), offers: BTreeMap::from([("logs".to_owned(), offer(&["c"]))]) };
+        let refused = elsewhere.check_zones(&zones).unwrap_err().to_string();
         assert!(refused.contains("\"logs\" has an endpoint only in c, but the network is in a, b"), "{refused}");
     }
 }

@@ -57,7 +57,7 @@ fn tcp(from: i32, to: i32, source: Source) -> Rule {
 
 impl NetUp {
     pub async fn groups_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let endpoints = wanted.network().is_some_and(|network| !network.endpoints.is_empty());
+        let endpoints = wanted.network().is_some() && self.found.endpoints.have_interfaces();
         let names = [LB, TASK, ENDPOINTS].into_iter().filter(|name| *name != ENDPOINTS || endpoints);
         let ids = each(names, async |name| self.group_up(run, name).await).await?;
         let mut net = self.net.borrow_mut();
@@ -75,8 +75,8 @@ impl NetUp {
         let everywhere = [Source::V4("0.0.0.0/0".to_owned()), Source::V6("::/0".to_owned())];
         let internet = [80, 443].iter().flat_map(|port| everywhere.iter().map(|source| tcp(*port, *port, source.clone()))).collect();
         let from = |id: &Option<String>, from, to| id.iter().map(|id| tcp(from, to, Source::Group(id.clone()))).collect::<BTreeSet<_>>();
-        // Instances give containers ports of their own choice, so every port: what counts is who comes.
-        let rules = [(LB, &lb, internet), (TASK, &task, from(&lb, 0, 65535)), (ENDPOINTS, &endpoints, from(&task, 443, 443))];
+        // Instances give containers ports of their own choice, and services behind endpoints have theirs, so every port: what counts is who comes.
+        let rules = [(LB, &lb, internet), (TASK, &task, from(&lb, 0, 65535)), (ENDPOINTS, &endpoints, from(&task, 0, 65535))];
         let (ours, default) = futures_util::join!(
             each(rules, async |(name, id, rules)| self.settle(run, name, id.as_deref(), rules).await),
             self.settle_default(run, wanted),

@@ -134,6 +134,9 @@ impl Stage for NetUp {
             endpoint::find(&ec2, run, wanted),
             flow_log::find((&ec2, &iam, &logs), run, wanted),
         )?;
+        if let Some(network) = wanted.and_then(Wanted::network) {
+            endpoints.check_zones(&subnets.place(network.public.len())?)?;
+        }
         Ok(Self {
             once: shared::client_once!(aws_sdk_ec2, run),
             ec2,

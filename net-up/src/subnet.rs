@@ -20,6 +20,20 @@ pub struct Found {
     zones: Vec<String>,
 }
 
+impl Found {
+    /// The zone of each pair of subnets: that of the subnets that are there, and for new ones the first that is free.
+    pub fn place(&self, count: usize) -> Result<Vec<String>> {
+        let there = |i: usize| {
+            let named = |kind: &str| self.by_name.get(&format!("{kind}-{}", i + 1));
+            named("public").or_else(|| named("private")).and_then(Subnet::availability_zone).map(str::to_owned)
+        };
+        let known: Vec<Option<String>> = (0..count).map(there).collect();
+        let mut free = self.zones.iter().filter(|zone| !known.iter().flatten().any(|taken| taken == *zone));
+        let zones: Option<Vec<String>> = known.iter().map(|zone| zone.clone().or_else(|| free.next().cloned())).collect();
+        zones.ok_or_else(|| Error::document("x-net.azs", format!("{count} zones asked for, but the region has {}", self.zones.len())))
+    }
+}
+
 pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     match wanted {
         Some(Wanted::Adopt { vpc, public, private }) => {
@@ -101,7 +115,7 @@ impl NetUp {
                 return Ok(());
             }
         };
-        let zones = self.place(network.public.len())?;
+        let zones = self.found.subnets.place(network.public.len())?;
         let numbered = |kind, cidrs: &[Ipv4Net]| cidrs.iter().enumerate().map(|(i, cidr)| (kind, i, *cidr)).collect::<Vec<_>>();
         let all = [numbered("public", &network.public), numbered("private", &network.private)].concat();
         let mut ids = each(all, async |(kind, i, cidr)| self.subnet_up(run, &format!("{kind}-{}", i + 1), &zones[i], cidr).await).await?;
@@ -110,20 +124,6 @@ impl NetUp {
         net.public_subnet_ids = ids;
         net.zones = zones;
         Ok(())
-    }
-
-    /// The zone of each pair of subnets: that of the subnets that are there, and for new ones the first that is free.
-    fn place(&self, count: usize) -> Result<Vec<String>> {
-        let there = |i: usize| {
-            let named = |kind: &str| self.found.subnets.by_name.get(&format!("{kind}-{}", i + 1));
-            named("public").or_else(|| named("private")).and_then(Subnet::availability_zone).map(str::to_owned)
-        };
-        let known: Vec<Option<String>> = (0..count).map(there).collect();
-        let mut free = self.found.subnets.zones.iter().filter(|zone| !known.iter().flatten().any(|taken| taken == *zone));
-        let zones: Option<Vec<String>> = known.iter().map(|zone| zone.clone().or_else(|| free.next().cloned())).collect();
-        zones.ok_or_else(|| {
-            Error::document("x-net.azs", format!("{count} zones asked for, but the region has {}", self.found.subnets.zones.len()))
-        })
     }
 
     async fn subnet_up(&self, run: &Run, name: &str, zone: &str, cidr: Ipv4Net) -> Result<Option<String>> {

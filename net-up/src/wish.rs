@@ -80,9 +80,10 @@ impl Wanted {
         let wish = doc.wish(&doc.root(), "x-net", flags)?;
         match &wish.vpc {
             Some(vpc) => adopt(vpc, &wish),
-            None if wish.public_subnets.is_some() || wish.private_subnets.is_some() => {
-                Err(Error::document("x-net", "public_subnets and private_subnets name subnets of an existing VPC, so `vpc` is needed too"))
-            }
+            None if wish.public_subnets.is_some() || wish.private_subnets.is_some() => Err(Error::document(
+                if wish.public_subnets.is_some() { "x-net.public_subnets" } else { "x-net.private_subnets" },
+                "names subnets of an existing VPC, so `vpc` is needed too",
+            )),
             None => network(doc, &wish).map(Self::Make),
         }
     }
@@ -108,11 +109,17 @@ impl Network {
 }
 
 fn adopt(vpc: &str, wish: &Flags) -> Result<Wanted> {
-    if wish.cidr.is_some() || wish.nat.is_some() || wish.azs.is_some() || wish.endpoints.is_some() || wish.flow_logs.is_some() {
-        return Err(Error::document(
-            "x-net",
-            "with `vpc` the network is used as it is: cidr, azs, nat, endpoints and flow_logs can't be asked for",
-        ));
+    let asked = [
+        ("cidr", wish.cidr.is_some()),
+        ("azs", wish.azs.is_some()),
+        ("nat", wish.nat.is_some()),
+        ("endpoints", wish.endpoints.is_some()),
+        ("public_cidrs", wish.public_cidrs.is_some()),
+        ("private_cidrs", wish.private_cidrs.is_some()),
+        ("flow_logs", wish.flow_logs.is_some()),
+    ];
+    if let Some((key, _)) = asked.into_iter().find(|(_, asked)| *asked) {
+        return Err(Error::document(format!("x-net.{key}"), "can't be asked for with `vpc`: the network is used as it is"));
     }
     let subnets = |key: &str, ids: &Option<Vec<String>>, least: usize| match ids {
         Some(ids) if ids.len() >= least => Ok(ids.clone()),
@@ -236,7 +243,7 @@ mod tests {
             (r#"{"private_cidrs": ["10.0.0.0/20", "10.0.240.0/20"]}"#, "x-net.private_cidrs[0]"),
             (r#"{"private_cidrs": ["10.1.0.0/20", "10.0.240.0/20"]}"#, "x-net.private_cidrs[0]"),
             (r#"{"vpc": "vpc-1"}"#, "x-net.public_subnets"),
-            (r#"{"public_subnets": ["subnet-1"]}"#, "x-net"),
+            (r#"{"public_subnets": ["subnet-1"]}"#, "x-net.public_subnets"),
         ] {
             let said = read(x_net).unwrap_err();
             assert!(said.contains(&format!("at {path}:")), "{x_net}: {said}");

@@ -171,7 +171,7 @@ fn tasks(
     let replicas = replicas.map(|at| at.whole(0..=5000)).transpose()?;
     let min = wish.min.or(replicas).unwrap_or(2);
     let max = wish.max.unwrap_or(if replicas.is_some_and(|replicas| replicas <= 1) { min.max(1) } else { 10.max(min) });
-    check_bounds(min, max, &place("min"))?;
+    check_bounds(min, max, &place(if wish.min.is_none() && wish.max.is_some() { "max" } else { "min" }))?;
     let percent = |key: &str, value: Option<f64>| check(value, 1.0, 100.0, &place(key));
     let mut targets = vec![Target { metric: Metric::Cpu, value: percent("cpu", wish.cpu)?.unwrap_or(70.0), label: None }];
     targets.extend(percent("memory", wish.memory)?.map(|value| Target { metric: Metric::Memory, value, label: None }));
@@ -232,7 +232,7 @@ fn instances(doc: &Document, flags: &Flags, cluster: &Cluster) -> Result<Option<
         }
     };
     let (min, max) = (wish.min.unwrap_or(cluster.min), wish.max.unwrap_or(cluster.max));
-    check_bounds(min, max, "x-scale.min")?;
+    check_bounds(min, max, if wish.min.is_none() && wish.max.is_some() { "x-scale.max" } else { "x-scale.min" })?;
     Ok(Some(Instances { group, min, max, cpu: check(wish.cpu, 1.0, 100.0, "x-scale.cpu")? }))
 }
 

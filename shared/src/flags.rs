@@ -82,15 +82,21 @@ pub fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What is wrong with a wish that was given as a flag is the flag's fault and not the document's: `place` is where the wishes stand in the document,
-/// and `flag` how their flags begin.
+/// What is wrong with a wish that was given as a flag is the flag's fault and not the document's: `place` is where the wishes stand in the document
+/// (of one service, perhaps), and `flag` how their flags begin.
 #[must_use]
 pub fn blame(error: Error, place: &str, flag: &str, flags: &impl Serialize) -> Error {
     let Error::Document { path, what } = error else { return error };
+    if path.starts_with("--") {
+        return Error::document(path, what).of_flag();
+    }
     let given = serde_json::to_value(flags).unwrap_or_default();
     let key = path.strip_prefix(place).and_then(|key| key.split(['.', '[']).next());
     match key.filter(|key| given.get(key).is_some_and(|value| !value.is_null())) {
-        Some(key) => Error::document(format!("{flag}{}", key.replace('_', "-")), what).of_flag(),
+        Some(key) => {
+            let service = place.split_once(".x-").map(|(service, _)| format!(" (for {service})")).unwrap_or_default();
+            Error::document(format!("{flag}{}{service}", key.replace('_', "-")), what).of_flag()
+        }
         None => Error::Document { path, what },
     }
 }

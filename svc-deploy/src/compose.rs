@@ -227,10 +227,14 @@ fn network_mode(at: &At<'_>, wish: Option<&At<'_>>, fargate: bool, shared: bool)
         return Err(place.wrong("Fargate has no host network: take this out"));
     }
     match wish.map(At::text).transpose()? {
-        // The containers of a task reach each other only on a network interface of their own.
-        None if fargate || shared => Ok(NetworkMode::Awsvpc),
+        None if fargate => Ok(NetworkMode::Awsvpc),
         None if host.is_some() => Ok(NetworkMode::Host),
+        // Otherwise the containers of a task reach each other only on a network interface of their own.
+        None if shared => Ok(NetworkMode::Awsvpc),
         None => Ok(NetworkMode::Bridge),
+        Some(_) if host.is_some() => {
+            Err(Error::document(wish.map(At::path).unwrap_or_default(), "contradicts network_mode: host: take one of them out"))
+        }
         Some("awsvpc") => Ok(NetworkMode::Awsvpc),
         Some("bridge") if !fargate => Ok(NetworkMode::Bridge),
         Some(_) => Err(Error::document(
@@ -271,8 +275,8 @@ fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32],
     if let Some(false) = wish("publish").map(|at| at.truth()).transpose()? {
         return Ok(None);
     }
-    let Some(first) = ports.first() else { return Ok(None) };
     port::check_open(at)?;
+    let Some(first) = ports.first() else { return Ok(None) };
     let port = match wish("port") {
         None => *first,
         Some(chosen) => match chosen.whole(1..=65535)? {
@@ -287,9 +291,8 @@ fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32],
         ));
     }
     let image = at.key("image").and_then(|image| image.value().as_str()).unwrap_or_default();
-    let known = ["postgres", "mysql", "mariadb", "mongo", "redis", "memcached", "valkey"]
-        .iter()
-        .find(|name| image.rsplit('/').next().is_some_and(|last| last.starts_with(*name)));
+    let last = image.rsplit('/').next().and_then(|last| last.split([':', '@']).next());
+    let known = ["postgres", "mysql", "mariadb", "mongo", "redis", "memcached", "valkey"].iter().find(|name| last == Some(*name));
     if let Some(known) = known {
         doc.warn(format!(
             "{}: {known} does not speak HTTP and would stand open behind the load balancer; x-svc.publish: false keeps it private",
@@ -302,7 +305,9 @@ fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32],
         check_each(&at, "a path of at most 128 characters that begins with /", |path| path.starts_with('/') && path.len() <= 128)
     })?;
     // Every path is no path at all.
-    paths.retain(|path| path != "/*");
+    if paths.iter().any(|path| path == "/*") {
+        paths.clear();
+    }
     let hosts = wish("host").map_or(Ok(Vec::new()), |at| {
         check_each(&at, "a host name of at most 128 characters", |host| !host.is_empty() && host.len() <= 128)
     })?;

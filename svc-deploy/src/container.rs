@@ -2,7 +2,7 @@
 //! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html>,
 //! <https://github.com/compose-spec/compose-spec/blob/main/05-services.md>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use shared::doc::{At, Document, Img};
@@ -56,7 +56,6 @@ const SILENT: &[&str] = &[
     "pull_policy",
     "restart",
     "scale",
-    "stdin_open",
 ];
 
 /// Compose keys that ECS can't give, each of which would change behaviour if it were left out.
@@ -94,13 +93,13 @@ const IMPOSSIBLE: &[&str] = &[
 ];
 
 /// Keys that only a container on an instance can have, or only one without a network interface of its own.
-const NOT_ON_FARGATE: &[&str] = &["privileged", "shm_size", "sysctls", "tmpfs"];
+const NOT_ON_FARGATE: &[&str] = &["privileged", "shm_size", "tmpfs"];
 const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"];
 
 pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target) -> Result<Container> {
     let (cpu, memory) = (cpu(at)?, memory(at)?);
     let mut mapped = port::published(at)?;
-    let ports = mapped.iter().map(|(port, _)| *port).collect();
+    let ports = mapped.iter().filter(|(_, protocol)| protocol == "tcp").map(|(port, _)| *port).collect();
     let mut out = Map::new();
     out.insert("name".into(), json!(name));
     out.insert("image".into(), image(name, at, img, target.selected)?);
@@ -108,16 +107,16 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
     out.insert("cpu".into(), json!(cpu));
     out.insert("memory".into(), json!(memory));
     mapped.extend(port::exposed(at)?);
-    mapped.dedup();
+    let mut seen = BTreeSet::new();
+    mapped.retain(|port| seen.insert(port.clone()));
     if !mapped.is_empty() {
         out.insert(
             "portMappings".into(),
             mapped.iter().map(|(port, protocol)| port::mapping(*port, protocol, target.network_mode)).collect(),
         );
     }
-    if let Some(reserved) =
-        at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations")).and_then(|at| at.key("memory"))
-    {
+    let reservations = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations"));
+    if let Some(reserved) = reservations.and_then(|at| at.key("memory")).or_else(|| at.key("mem_reservation")) {
         out.insert("memoryReservation".into(), json!(mib(&reserved)?));
     }
     let mut keys = Keys { doc, target, out, linux: Map::new(), secrets: Vec::new(), volumes: Vec::new() };
@@ -151,11 +150,12 @@ impl Keys<'_> {
             "user" => insert(out, "user", json!(value.scalar()?)),
             "read_only" => insert(out, "readonlyRootFilesystem", json!(value.truth()?)),
             "tty" => insert(out, "pseudoTerminal", json!(value.truth()?)),
+            "stdin_open" => insert(out, "interactive", json!(value.truth()?)),
             "privileged" => insert(out, "privileged", json!(value.truth()?)),
             "hostname" => insert(out, "hostname", json!(value.text()?)),
             // Two minutes is the longest that Fargate waits.
             "stop_grace_period" => insert(out, "stopTimeout", json!(seconds(value, 2..=if target.fargate { 120 } else { 86400 })?)),
-            "environment" => insert(out, "environment", environment(value)?),
+            "environment" => insert(out, "environment", environment(doc, value)?),
             "labels" => insert(out, "dockerLabels", json!(pairs(value)?.into_iter().collect::<BTreeMap<_, _>>())),
             "extra_hosts" => insert(out, "extraHosts", extra_hosts(value)?),
             "dns" => insert(out, "dnsServers", strings(value)?),
@@ -304,19 +304,30 @@ fn image(name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Val
     }
 }
 
-fn environment(at: &At<'_>) -> Result<Value> {
-    let sorted: BTreeMap<String, String> = pairs(at)?.into_iter().collect();
+/// A variable without a value is one of the shell that ran Compose, and is not set when the shell has none.
+fn environment(doc: &Document, at: &At<'_>) -> Result<Value> {
+    let mut sorted = BTreeMap::new();
+    for (name, value) in values(at)? {
+        match value {
+            Some(value) => drop(sorted.insert(name, value)),
+            None => doc.warn(format!("{}.{name} has no value, so it is not set", at.path())),
+        }
+    }
     Ok(sorted.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect())
 }
 
 /// `{"A": "b"}` or `["A=b"]`; a name without a value has an empty one.
 pub fn pairs(at: &At<'_>) -> Result<Vec<(String, String)>> {
+    Ok(values(at)?.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect())
+}
+
+pub fn values(at: &At<'_>) -> Result<Vec<(String, Option<String>)>> {
     if at.value().is_array() {
         let pair =
-            |text: &str| text.split_once('=').map_or((text.to_owned(), String::new()), |(key, value)| (key.to_owned(), value.to_owned()));
+            |text: &str| text.split_once('=').map_or((text.to_owned(), None), |(key, value)| (key.to_owned(), Some(value.to_owned())));
         return at.list()?.iter().map(|item| item.text().map(pair)).collect();
     }
-    let value = |at: At<'_>| if at.value().is_null() { Ok(String::new()) } else { at.scalar() };
+    let value = |at: At<'_>| if at.value().is_null() { Ok(None) } else { at.scalar().map(Some) };
     at.entries()?.into_iter().map(|(key, at)| Ok((key.to_owned(), value(at)?))).collect()
 }
 
@@ -382,7 +393,8 @@ fn health_check(doc: &Document, at: &At<'_>) -> Result<Option<Value>> {
     if command.get(0).and_then(Value::as_str) == Some("NONE") {
         return Ok(None);
     }
-    let mut check = json!({"command": command});
+    // Docker's own time; ECS's is 5 seconds.
+    let mut check = json!({"command": command, "timeout": 30});
     for (key, name, range) in [("interval", "interval", 5..=300), ("timeout", "timeout", 2..=60), ("start_period", "startPeriod", 0..=300)]
     {
         if let Some(time) = at.key(key) {
@@ -461,5 +473,100 @@ fn seconds(at: &At<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u64> {
         Ok(seconds)
     } else {
         Err(at.expected(&format!("{} to {} seconds, which is what ECS takes", range.start(), range.end())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(target: Target, service: &Value) -> Result<Value, String> {
+        let doc = Document::parse(json!({"name": "shop", "services": {"web": service}}).to_string().as_bytes()).unwrap();
+        let at = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
+        read(&doc, "web", &at, None, target).map(|read| read.definition).map_err(|error| error.to_string())
+    }
+
+    const BRIDGE: Target = Target { fargate: false, network_mode: NetworkMode::Bridge, host_volumes: false, selected: true };
+    const FARGATE: Target = Target { fargate: true, network_mode: NetworkMode::Awsvpc, host_volumes: false, selected: true };
+
+    /// Each key of Compose and what is to become of it; the rest is as always.
+    #[test]
+    fn what_compose_says_in_the_words_of_ecs() {
+        for (key, value, becomes) in [
+            ("command", json!("a 'b c'"), json!({"command": ["a", "b c"]})),
+            ("entrypoint", json!(["a", "b"]), json!({"entryPoint": ["a", "b"]})),
+            ("working_dir", json!("/srv"), json!({"workingDirectory": "/srv"})),
+            ("user", json!("1000:1000"), json!({"user": "1000:1000"})),
+            ("read_only", json!(true), json!({"readonlyRootFilesystem": true})),
+            ("tty", json!(true), json!({"pseudoTerminal": true})),
+            ("stdin_open", json!(true), json!({"interactive": true})),
+            ("stop_grace_period", json!("1m30s"), json!({"stopTimeout": 90})),
+            ("environment", json!(["B=2", "A=1", "C"]), json!({"environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]})),
+            ("environment", json!({"A": 1, "B": null}), json!({"environment": [{"name": "A", "value": "1"}]})),
+            (
+                "ports",
+                json!(["80:8080", "8080", "9090/udp"]),
+                json!({"portMappings": [
+                {"containerPort": 8080, "hostPort": 0, "protocol": "tcp"}, {"containerPort": 9090, "hostPort": 0, "protocol": "udp"}]}),
+            ),
+            (
+                "ulimits",
+                json!({"nofile": {"soft": 1, "hard": 2}}),
+                json!({"ulimits": [{"name": "nofile", "softLimit": 1, "hardLimit": 2}]}),
+            ),
+            (
+                "sysctls",
+                json!({"net.core.somaxconn": 1024}),
+                json!({"systemControls": [{"namespace": "net.core.somaxconn", "value": "1024"}]}),
+            ),
+            ("extra_hosts", json!(["db=10.0.0.1"]), json!({"extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.1"}]})),
+            ("dns", json!("10.0.0.2"), json!({"dnsServers": ["10.0.0.2"]})),
+            ("labels", json!(["a=b"]), json!({"dockerLabels": {"a": "b"}})),
+            ("init", json!(true), json!({"linuxParameters": {"initProcessEnabled": true}})),
+            ("shm_size", json!("64m"), json!({"linuxParameters": {"sharedMemorySize": 64}})),
+            ("cap_drop", json!(["ALL"]), json!({"linuxParameters": {"capabilities": {"drop": ["ALL"]}}})),
+            ("tmpfs", json!("/run:size=64m"), json!({"linuxParameters": {"tmpfs": [{"containerPath": "/run", "size": 64}]}})),
+            ("cpus", json!(0.5), json!({"cpu": 512})),
+            ("mem_limit", json!("1g"), json!({"memory": 1024})),
+            ("mem_reservation", json!("128m"), json!({"memoryReservation": 128})),
+            (
+                "deploy",
+                json!({"resources": {"limits": {"cpus": "2", "memory": "1073741824"}, "reservations": {"memory": "64m"}}}),
+                json!({"cpu": 2048, "memory": 1024, "memoryReservation": 64}),
+            ),
+            (
+                "healthcheck",
+                json!({"test": "true", "interval": "10s", "retries": 2}),
+                json!({"healthCheck": {"command": ["CMD-SHELL", "true"], "timeout": 30, "interval": 10, "retries": 2}}),
+            ),
+            ("healthcheck", json!({"test": ["CMD", "true"], "disable": true}), json!({})),
+            ("logging", json!({"driver": "json-file"}), json!({})),
+            (
+                "logging",
+                json!({"driver": "splunk", "options": {"a": "b"}}),
+                json!({"logConfiguration": {"logDriver": "splunk", "options": {"a": "b"}}}),
+            ),
+        ] {
+            let mut expected = json!({"name": "web", "image": "nginx", "essential": true, "cpu": 256, "memory": 512});
+            json_patch::merge(&mut expected, &becomes);
+            assert_eq!(container(BRIDGE, &json!({"image": "nginx", key: value.clone()})), Ok(expected), "{key}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_ecs_can_not_give_is_refused() {
+        for (target, key, value) in [
+            (BRIDGE, "devices", json!(["/dev/kvm"])),
+            (BRIDGE, "env_file", json!(".env")),
+            (FARGATE, "privileged", json!(true)),
+            (FARGATE, "tmpfs", json!("/run")),
+            (FARGATE, "hostname", json!("web")),
+            (FARGATE, "stop_grace_period", json!("3m")),
+            (FARGATE, "cap_add", json!(["NET_ADMIN"])),
+        ] {
+            let refused = container(target, &json!({"image": "nginx", key: value})).unwrap_err();
+            assert!(refused.contains(&format!("services.web.{key}")), "{key}: {refused}");
+        }
+        assert!(container(FARGATE, &json!({"image": "nginx", "sysctls": {"net.core.somaxconn": 1}})).is_ok());
     }
 }

@@ -14,25 +14,25 @@ pub fn published(at: &At<'_>) -> Result<Vec<(i32, String)>> {
         .list()?
         .iter()
         .map(|port| {
-            let (number, protocol) = if port.value().is_object() {
+            if port.value().is_object() {
                 let target = port.key("target").ok_or_else(|| port.wrong("a port without target"))?;
-                (target.whole(1..=65535)?, port.key("protocol").map_or(Ok("tcp"), |at| at.text())?.to_owned())
+                Ok((target.whole(1..=65535)?, port.key("protocol").map_or(Ok("tcp"), |at| at.text())?.to_owned()))
             } else {
-                short_port(port)?
-            };
-            if protocol != "tcp" {
-                return Err(
-                    port.wrong(format!("{protocol} can't stand behind the load balancer, which speaks HTTP over tcp: use `expose`"))
-                );
+                short_port(port)
             }
-            Ok((number, protocol))
         })
         .collect()
 }
 
-/// A port that the document opens on one address alone would be open to everybody behind the load balancer.
+/// What can't be behind the load balancer; and a port that the document opens on one address alone would be open to everybody there.
 pub fn check_open(at: &At<'_>) -> Result<()> {
-    for port in at.key("ports").map_or_else(|| Ok(Vec::new()), |ports| ports.list())? {
+    let ports = at.key("ports").map_or_else(|| Ok(Vec::new()), |ports| ports.list())?;
+    for ((_, protocol), port) in published(at)?.into_iter().zip(&ports) {
+        if protocol != "tcp" {
+            return Err(port.wrong(format!(
+                "{protocol} can't stand behind the load balancer, which speaks HTTP over tcp: use `expose`, or x-svc.publish: false"
+            )));
+        }
         let short = port.value().as_str().and_then(|text| text.rsplitn(3, ':').nth(2));
         let host = port.key("host_ip").map_or(Ok(short), |at| at.text().map(Some))?;
         if let Some(host) = host.filter(|host| !["0.0.0.0", "::", "[::]"].contains(host)) {

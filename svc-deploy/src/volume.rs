@@ -36,6 +36,11 @@ pub fn read(doc: &Document, at: &At<'_>, target: Target) -> Result<Mounts> {
     let mut all = Mounts::default();
     for place in at.list()? {
         let mount = Mount::read(&place)?;
+        for (kind, key) in [("volume", "nocopy"), ("bind", "propagation"), ("bind", "selinux")] {
+            if let Some(unheard) = place.key(kind).and_then(|at| at.key(key)) {
+                doc.warn(format!("{} has no effect: ECS can't say it", unheard.path()));
+            }
+        }
         match mount.kind {
             Kind::Tmpfs if target.fargate => return Err(place.wrong("is not possible on Fargate: take it out, or run the app elsewhere")),
             Kind::Tmpfs => {
@@ -168,6 +173,10 @@ fn named(doc: &Document, at: &At<'_>, name: &str, target: Target) -> Result<Valu
             return Err(place.wrong("a volume is on EFS (x-efs) or on the disk of the instance: take this out"));
         }
     }
+    if let Some(place) = top.as_ref().and_then(|top| top.key("external")).filter(|place| place.value() != false) {
+        return Err(place.wrong("a new instance has no volume yet: use EFS (x-efs), or take this out"));
+    }
+    let name = top.as_ref().and_then(|top| top.key("name")).map_or(Ok(name.to_owned()), |at| at.text().map(str::to_owned))?;
     if name.is_empty() {
         return Err(at.wrong("a volume without a name would be a new one for every task: name it, or leave it out"));
     }

@@ -8,6 +8,7 @@ use shared::doc::{Cluster, Img, Net, Selection, check_retention};
 use shared::{Document, Error, Result};
 
 use crate::compose::{self, Service};
+use crate::container;
 
 /// `x-svc` at the top level
 #[derive(Debug, Clone, Args, Serialize, Deserialize, JsonSchema)]
@@ -159,12 +160,37 @@ struct One {
     /// A variable of its environment (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = shared::flags::key_value, requires = "service")]
     env: Vec<(String, String)>,
-    /// A path that it answers, as /api/* (repeatable)
-    #[arg(long, requires = "service")]
+    /// Paths that it answers, as /api/*
+    #[arg(long, value_delimiter = ',', requires = "service")]
     path: Vec<String>,
+    /// Host names that it answers
+    #[arg(long, value_delimiter = ',', requires = "service")]
+    host: Vec<String>,
     /// The path by which the load balancer sees that it is well [default: /]
     #[arg(long, requires = "service")]
     health_path: Option<String>,
+    /// Whether its port is behind the load balancer at all [default: true]
+    #[arg(long, requires = "service")]
+    publish: Option<bool>,
+    /// Seconds in which a starting task may be unhealthy [default: 60]
+    #[arg(long, value_name = "SECONDS", requires = "service")]
+    grace: Option<u32>,
+    /// Deployment circuit breaker: true, false, or how many failed tasks end a deployment [default: true]
+    #[arg(long, value_parser = boolean_or_number, requires = "service")]
+    breaker: Option<Value>,
+    /// awsvpc or bridge [default: bridge on EC2; Fargate has awsvpc alone]
+    #[arg(long, value_name = "MODE", requires = "service")]
+    network_mode: Option<String>,
+    /// Use this task role instead of one without policies
+    #[arg(long, value_name = "ARN", requires = "service")]
+    task_role: Option<String>,
+}
+
+fn boolean_or_number(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ (Value::Bool(_) | Value::Number(_))) => Ok(value),
+        _ => Err("true, false or a number is expected".to_owned()),
+    }
 }
 
 /// The wishes, checked.
@@ -274,15 +300,38 @@ impl One {
         put("image", self.image.as_ref().map(|image| json!(image)));
         put("build", self.image.as_ref().map(|_| Value::Null));
         put("ports", self.port.map(|port| json!([port])));
-        put("environment", (!self.env.is_empty()).then(|| self.env.iter().map(|(key, value)| (key.clone(), json!(value))).collect()));
-        let limits = json!({"cpus": self.cpus, "memory": self.memory});
-        put("deploy", (self.cpus.is_some() || self.memory.is_some()).then(|| json!({"resources": {"limits": limits}})));
-        let health = self.health_path.as_ref().map(|path| json!({"path": path}));
-        let x_svc = json!({"path": (!self.path.is_empty()).then_some(&self.path), "health": health});
-        put("x-svc", (health.is_some() || !self.path.is_empty()).then_some(x_svc));
+        if !self.env.is_empty() {
+            let there = doc.root().key("services").and_then(|all| all.key(name)).and_then(|at| at.key("environment"));
+            let there = there.map_or(Ok(Vec::new()), |at| container::values(&at))?.into_iter().map(|(key, value)| (key, json!(value)));
+            let given = self.env.iter().map(|(key, value)| (key.clone(), json!(value)));
+            put("environment", Some(there.chain(given).collect()));
+        }
+        let limits = given(json!({"cpus": self.cpus, "memory": self.memory}));
+        put("deploy", limits.map(|limits| json!({"resources": {"limits": limits}})));
+        put("x-svc", self.x_svc());
         let service = services.entry(name).or_insert_with(|| json!({}));
         json_patch::merge(service, &Value::Object(patch));
         doc.put("services", Value::Object(services));
         Ok(doc)
     }
+
+    fn x_svc(&self) -> Option<Value> {
+        given(json!({
+            "path": (!self.path.is_empty()).then_some(&self.path),
+            "host": (!self.host.is_empty()).then_some(&self.host),
+            "health": self.health_path.as_ref().map(|path| json!({"path": path})),
+            "publish": self.publish,
+            "grace": self.grace,
+            "breaker": self.breaker,
+            "network_mode": self.network_mode,
+            "task_role": self.task_role,
+        }))
+    }
+}
+
+/// A null would take away what stands in the document.
+fn given(mut wishes: Value) -> Option<Value> {
+    let given = wishes.as_object_mut()?;
+    given.retain(|_, wish| !wish.is_null());
+    (!given.is_empty()).then_some(wishes)
 }

@@ -97,6 +97,8 @@ fn bad_documents_are_refused_with_their_path_and_without_a_call() {
             65,
             "services.web.x-svc.health.timeout",
         ),
+        ("svc-deploy", web(json!({"ports": ["80/udp"]})).to_string(), 65, "services.web.ports[0]"),
+        ("svc-deploy", two(json!({"path": ["/*", "/a"]}), json!({})).to_string(), 65, "both take every path"),
         ("img-push", json!({"name": "bad", "services": {"we__b": {"build": "./web"}}}).to_string(), 65, "services.we__b"),
         ("svc-deploy", live(&json!({"a b": {"image": "x"}})).to_string(), 65, "services.a b"),
     ];
@@ -112,20 +114,29 @@ fn bad_documents_are_refused_with_their_path_and_without_a_call() {
 #[test]
 fn wrong_flags_are_wrong_usage() {
     let relay = Relay::new();
-    for args in [["--nat", "many"], ["--tag", "novalue"], ["--app", "My App"], ["--cidr", "10.0.0.0"], ["--timeout", "soon"]] {
-        let said = run(&relay.endpoint, "net-up", &args, r#"{"name": "bad"}"#);
-        assert_eq!(said.code, 2, "{args:?}\n{}", said.stderr);
-    }
     let mut deployed = live(&json!({"web": {"image": "x"}}));
     deployed["svc"] = json!({"services": {"web": {"arn": "arn:aws:ecs:us-east-1:000000000000:service/bad/web"}}});
-    for (args, flag) in [
-        (["--min", "20", "--max", "3"], "--min: 20 at least, but 3 at most"),
-        (["--cpu", "170", "--max", "3"], "--cpu: 170 is not from 1 to 100"),
-        (["--instances-min", "2", "--instances-max", "4"], "--instances-min: is about instances"),
-    ] {
-        let said = run(&relay.endpoint, "scale-set", &args, &deployed.to_string());
-        assert_eq!(said.code, 2, "{args:?}\n{}", said.stderr);
-        assert!(said.stderr.contains(flag), "{args:?}\n{}", said.stderr);
+    let (new, deployed) = (r#"{"name": "bad"}"#, deployed.to_string());
+    let cases: [(&str, &[&str], &str, &str); 14] = [
+        ("net-up", &["--nat", "many"], new, "--nat"),
+        ("net-up", &["--tag", "novalue"], new, "--tag"),
+        ("net-up", &["--app", "My App"], new, "--app"),
+        ("net-up", &["--cidr", "10.0.0.0"], new, "--cidr"),
+        ("net-up", &["--timeout", "soon"], new, "--timeout"),
+        ("net-up", &["--public-subnets", "subnet-1,subnet-2"], new, "--public-subnets: names subnets of an existing VPC"),
+        ("net-up", &["--vpc", "vpc-1", "--cidr", "10.0.0.0/16"], new, "--cidr: can't be asked for with `vpc`"),
+        ("cluster-up", &["--max", "1"], &deployed, "--max: 2 instances at least, but 1 at most"),
+        ("img-push", &["--tag-images", ".bad"], &deployed, "--tag-images: \".bad\" can't tag an image"),
+        ("svc-deploy", &["--service", "web", "--breaker", "maybe"], &deployed, "--breaker"),
+        ("scale-set", &["--min", "20", "--max", "3"], &deployed, "--min (for services.web): 20 at least, but 3 at most"),
+        ("scale-set", &["--max", "1"], &deployed, "--max (for services.web): 2 at least, but 1 at most"),
+        ("scale-set", &["--cpu", "170"], &deployed, "--cpu (for services.web): 170 is not from 1 to 100"),
+        ("scale-set", &["--instances-min", "2"], &deployed, "--instances-min: is about instances"),
+    ];
+    for (tool, args, doc, says) in cases {
+        let said = run(&relay.endpoint, tool, args, doc);
+        assert_eq!(said.code, 2, "{tool} {args:?}\n{}", said.stderr);
+        assert!(said.stderr.contains(says), "{tool} {args:?}: {says} is not in\n{}", said.stderr);
     }
     assert_eq!(relay.calls(), [], "no AWS call was made");
 }

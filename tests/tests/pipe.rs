@@ -4,7 +4,7 @@
 
 use serde_json::json;
 use tests::app::{fetch, one, shop};
-use tests::{Output, Pipe, Relay, account, run};
+use tests::{Hand, Output, Pipe, Relay, account, run};
 
 /// From an empty account to answers, again, changed, and gone: the whole life of an app.
 #[test]
@@ -102,7 +102,11 @@ fn alone_from_flags() {
     assert_eq!(net.doc()["net"]["cidr"], "10.9.0.0/20");
     let cluster = step("cluster-up", &["--launch-type", "fargate"], &net);
     let img = step("img-push", &[], &cluster);
-    let svc = step("svc-deploy", &["--service", "web", "--image", "busybox", "--port", "8080", "--no-wait"], &img);
+    let wishes = ["--host", "a.example.com,b.example.com", "--path", "/x,/y", "--grace", "30", "--breaker", "5", "--env", "A=b"];
+    let svc = step("svc-deploy", &[&["--service", "web", "--image", "busybox", "--port", "8080", "--no-wait"], &wishes[..]].concat(), &img);
+    let hand = Hand::at(&relay.endpoint);
+    let said = hand.wait(hand.ecs.describe_services().cluster(app).services("web").send()).unwrap();
+    assert_eq!(said.services()[0].health_check_grace_period_seconds(), Some(30));
     let scale = step("scale-set", &["--min", "3", "--max", "5"], &svc);
     assert_eq!(scale.doc()["scale"]["services"]["web"]["max"], 5);
     let alarms = step("alarms-set", &["--notify", "ops@example.com", "--latency-p99", "2"], &scale);
