@@ -35,6 +35,10 @@ const MISSING: &str = "notBreaching";
 const SUM: &str = "Sum";
 /// How many are asked for their tags at the same time: CloudWatch has few calls a second for all of an account.
 const TAGS_AT_ONCE: usize = 20;
+
+/// CloudWatch takes three `PutMetricAlarm` a second; what comes at once beyond that is tried again.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html>
+const PUTS_AT_ONCE: usize = 10;
 /// How many one call of `DeleteAlarms` takes.
 const AT_ONCE: usize = 100;
 
@@ -165,7 +169,9 @@ impl AlarmsSet {
             );
         }
         self.alarms.borrow_mut().alarm_names = names;
-        each(&wishes, async |wish| self.alarm_up(run, wish, &actions, !wanted.emails.is_empty()).await).await?;
+        for some in wishes.chunks(PUTS_AT_ONCE) {
+            each(some, async |wish| self.alarm_up(run, wish, &actions, !wanted.emails.is_empty()).await).await?;
+        }
         let extra: Vec<String> = self
             .found
             .alarms

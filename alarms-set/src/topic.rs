@@ -58,10 +58,15 @@ fn aws_tags(tags: Vec<(String, String)>) -> Result<Vec<Tag>> {
 
 impl AlarmsSet {
     pub async fn topic_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        if wanted.emails.is_empty() {
-            return self.topic_down(run).await;
-        }
         let found = &self.found.topic;
+        if wanted.emails.is_empty() {
+            if !wanted.partial {
+                return self.topic_down(run).await;
+            }
+            // The other services' alarms tell it.
+            self.alarms.borrow_mut().topic_arn = found.arn.clone().filter(|_| found.ours);
+            return Ok(());
+        }
         let arn = match &found.arn {
             Some(arn) if !found.ours => return Err(run.foreign("topic", arn)),
             Some(arn) => {
@@ -82,6 +87,13 @@ impl AlarmsSet {
             run.create("subscription", email, self.subscribe(run, arn.clone(), email)).await.map(drop)
         })
         .await?;
+        // SNS goes on listing it for three days.
+        for gone in found.subscriptions.iter().filter(|one| one.subscription_arn() == Some("Deleted")) {
+            run.note(&format!("{} has unsubscribed and is told nothing", gone.endpoint().unwrap_or("somebody")));
+        }
+        if wanted.partial {
+            return Ok(());
+        }
         // One that is not confirmed yet has no ARN and can't be taken away; it goes by itself after two days.
         let extra = found
             .subscriptions

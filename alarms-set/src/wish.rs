@@ -1,9 +1,11 @@
 //! What is asked of the alarms: `x-alarms` and its flags.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::doc::{Cluster, Selection, Svc};
+use shared::doc::{Caller, Cluster, Selection, Svc};
 use shared::{Document, Error, Result};
 
 /// `x-alarms`
@@ -63,8 +65,13 @@ impl Wanted {
             cluster,
             svc,
         };
-        for (i, whom) in wish.notify.unwrap_or_default().into_iter().enumerate() {
+        let region = doc.view::<Caller>("aws")?.map(|aws| aws.region);
+        let mut seen = BTreeSet::new();
+        for (i, whom) in wish.notify.unwrap_or_default().into_iter().enumerate().filter(|(_, whom)| seen.insert(whom.clone())) {
             if whom.starts_with("arn:") && whom.contains(":sns:") {
+                if let Some(region) = region.as_deref().filter(|region| whom.split(':').nth(3) != Some(region)) {
+                    return Err(Error::document(format!("x-alarms.notify[{i}]"), format!("an alarm in {region} tells only topics there")));
+                }
                 this.topics.push(whom);
             } else if whom.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.')) {
                 this.emails.push(whom);
@@ -75,9 +82,18 @@ impl Wanted {
                 ));
             }
         }
+        if this.topics.len() + usize::from(!this.emails.is_empty()) > MOST {
+            return Err(Error::document(
+                "x-alarms.notify",
+                format!("an alarm tells {MOST} topics at most, and all e-mail addresses are one"),
+            ));
+        }
         Ok(this)
     }
 }
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html>
+const MOST: usize = 5;
 
 fn within(key: &str, value: f64, most: f64) -> Result<f64> {
     if value > 0.0 && value <= most {

@@ -110,6 +110,8 @@ impl<W: Write> Archive<W> {
         let mut tar = tar::Builder::new(out);
         tar.mode(tar::HeaderMode::Deterministic);
         tar.follow_symlinks(false);
+        // Where holes are is the file system's business and not the content's.
+        tar.sparse(false);
         Self(tar)
     }
 

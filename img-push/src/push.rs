@@ -80,11 +80,12 @@ impl ImgPush {
             Some(host) => format!("{host}/{}", wish.repository),
             None => uri,
         };
-        let failed = |error: bollard::errors::Error| {
-            Error::Failed(format!(
-                "could not push the image of services.{} to {target}:{}: {error}. The Docker Engine has it; run the same command again to push it",
-                wish.service, wish.tag
-            ))
+        let failed = |error: &bollard::errors::Error| {
+            let what = format!("could not push the image of services.{} to {target}:{}: {error}", wish.service, wish.tag);
+            if error.to_string().contains("not authorized to perform") {
+                return Error::Denied(format!("{what}. Allow the action named there (--policy prints everything this tool needs)"));
+            }
+            Error::Failed(format!("{what}. The Docker Engine has it; run the same command again to push it"))
         };
         engine.tag(&wish.local_name(), &target, wish).await?;
         run.note(&format!("pushing {target}:{}", wish.tag));
@@ -93,7 +94,12 @@ impl ImgPush {
         let mut digest = None;
         while let Some(said) = stream.next().await {
             run.check()?;
-            digest = said.map_err(failed)?.status.as_deref().and_then(digest_of).or(digest);
+            match said {
+                Ok(said) => digest = said.status.as_deref().and_then(digest_of).or(digest),
+                // Another run has pushed it meanwhile.
+                Err(error) if error.to_string().contains("cannot be overwritten") => return self.listed_digest(run, wish).await,
+                Err(error) => return Err(failed(&error)),
+            }
         }
         match digest {
             Some(digest) => Ok(digest),

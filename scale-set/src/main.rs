@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::policy::Grant;
 use shared::step::each;
-use shared::{Document, Result, Run, Stage};
+use shared::{Document, Error, Result, Run, Stage};
 
 use wish::{Flags, TaskFlags, Wanted};
 
@@ -100,7 +100,7 @@ impl Stage for ScaleSet {
     const NEEDS: &'static [(&'static str, &'static str)] = &[("cluster", "cluster-up"), ("svc", "svc-deploy")];
     const GRANTS: &'static [Grant] = GRANTS;
     const WAITS: bool = false;
-    const WAVES: &'static [&'static [Step]] = &[&[Step::Targets, Step::Group], &[Step::Policies, Step::Schedules]];
+    const WAVES: &'static [&'static [Step]] = &[&[Step::Targets, Step::Group], &[Step::Policies], &[Step::Schedules]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
@@ -125,6 +125,7 @@ impl Stage for ScaleSet {
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
+        // Services at the same time, but never two calls on one target (`is_busy`).
         match step {
             Step::Targets => each(&wanted.tasks, async |tasks| self.target_up(run, tasks).await).await.map(drop),
             Step::Policies => each(&wanted.tasks, async |tasks| self.policies_up(run, tasks).await).await.map(drop),
@@ -145,6 +146,12 @@ impl Stage for ScaleSet {
     fn section(&self) -> impl Serialize {
         self.scale.borrow().clone()
     }
+}
+
+/// Application Auto Scaling makes one change of a scalable target at a time, which another run or a scheduled action may be about.
+/// <https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScalingPolicy.html#API_PutScalingPolicy_Errors>
+fn is_busy(error: &Error) -> bool {
+    error.is_code("ConcurrentUpdateException")
 }
 
 const GRANTS: &[Grant] = &[

@@ -9,11 +9,11 @@ use futures_util::future::try_join_all;
 use shared::error::if_found;
 use shared::name::pairs;
 use shared::step::each;
-use shared::wait::while_not_yet;
+use shared::wait::{while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::wish::{Tasks, Wanted};
-use crate::{ScaleSet, ScaledService};
+use crate::{ScaleSet, ScaledService, is_busy};
 
 /// By resource id.
 pub type Found = BTreeMap<String, FoundTarget>;
@@ -27,10 +27,8 @@ pub struct FoundTarget {
 const AT_ONCE: usize = 50;
 
 pub async fn find(application: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
-    let call = application
-        .describe_scalable_targets()
-        .service_namespace(ServiceNamespace::Ecs)
-        .scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+    // A dimension may be asked for only with ids.
+    let call = application.describe_scalable_targets().service_namespace(ServiceNamespace::Ecs);
     let ids: Option<Vec<String>> = wanted.map(|wanted| wanted.tasks.iter().map(|tasks| tasks.resource_id.clone()).collect());
     // No ids would mean all of the account's.
     if ids.as_ref().is_some_and(Vec::is_empty) {
@@ -43,7 +41,9 @@ pub async fn find(application: &Client, run: &Run, wanted: Option<&Wanted>) -> R
         items.tried("look for the scalable targets")
     }));
     let prefix = format!("service/{}/", run.app);
-    let of_cluster = found.await?.into_iter().flatten().filter(|target| target.resource_id().starts_with(&prefix));
+    let of_cluster = found.await?.into_iter().flatten().filter(|target| {
+        target.resource_id().starts_with(&prefix) && *target.scalable_dimension() == ScalableDimension::EcsServiceDesiredCount
+    });
     let found = try_join_all(of_cluster.map(async |target| {
         let mut tags = HashMap::new();
         // One from before there were ARNs has no tags either.
@@ -68,15 +68,13 @@ impl ScaleSet {
                 run.found("scalable target", &tasks.resource_id);
                 self.keep_tags(run, tasks, found).await?;
                 let found = &found.target;
-                if tasks.may_have(found.min_capacity(), found.max_capacity()) {
-                    return Ok(());
-                }
-                let diff = Diff::new().field("min", found.min_capacity(), tasks.min).field("max", found.max_capacity(), tasks.max);
-                run.change("scalable target", &tasks.resource_id, &diff, self.register(run, tasks, false)).await
+                let (min, max) = tasks.bounds_after(found.min_capacity(), found.max_capacity());
+                let diff = Diff::new().field("min", found.min_capacity(), min).field("max", found.max_capacity(), max);
+                run.change("scalable target", &tasks.resource_id, &diff, self.register(run, tasks, (min, max), false)).await
             }
             None => run
                 .create("scalable target", &tasks.resource_id, async {
-                    self.register(run, tasks, true).await.map(|()| tasks.resource_id.clone())
+                    self.register(run, tasks, (tasks.min, tasks.max), true).await.map(|()| tasks.resource_id.clone())
                 })
                 .await
                 .map(drop),
@@ -92,16 +90,16 @@ impl ScaleSet {
         .await
     }
 
-    async fn register(&self, run: &Run, tasks: &Tasks, new: bool) -> Result<()> {
+    async fn register(&self, run: &Run, tasks: &Tasks, (min, max): (i32, i32), new: bool) -> Result<()> {
         // A service made a moment ago is not known everywhere yet, nor the service-linked role that comes with an account's first target.
         let words = ["doesn't exist", "Unable to assume IAM role"];
-        let not_yet = |error: &Error| error.is_code("ValidationException") && words.iter().any(|words| error.says(words));
+        let unknown = |error: &Error| error.is_code("ValidationException") && words.iter().any(|words| error.says(words));
+        let not_yet = |error: &Error| unknown(error) || is_busy(error);
         while_not_yet(run, "the service to be visible", not_yet, async || {
             let call = self.application.register_scalable_target().service_namespace(ServiceNamespace::Ecs);
             let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
             // Tags are taken only with a new target.
-            let call =
-                call.min_capacity(tasks.min).max_capacity(tasks.max).set_tags(new.then(|| run.tags(&tasks.service).into_iter().collect()));
+            let call = call.min_capacity(min).max_capacity(max).set_tags(new.then(|| run.tags(&tasks.service).into_iter().collect()));
             call.send().await.tried(format!("set the bounds of {}", tasks.resource_id)).map(drop)
         })
         .await
@@ -110,14 +108,11 @@ impl ScaleSet {
     pub async fn targets_down(&self, run: &Run) -> Result<()> {
         let ours = self.found.targets.iter().filter(|(id, found)| run.goes("scalable target", id, run.is_ours(pairs(&found.tags))));
         each(ours, async |(id, _)| {
-            let delete = async {
-                let call = self.application.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs).resource_id(id);
-                call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
-                    .send()
-                    .await
-                    .tried(format!("stop scaling {id}"))
-                    .map(drop)
-            };
+            let call = self.application.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs).resource_id(id);
+            let call = call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+            let delete = while_held(run, "another change of the scalable target to end", is_busy, async || {
+                call.clone().send().await.tried(format!("stop scaling {id}")).map(drop)
+            });
             run.delete("scalable target", id, delete).await
         })
         .await

@@ -9,12 +9,11 @@ use aws_sdk_applicationautoscaling::types::{
     TargetTrackingScalingPolicyConfiguration,
 };
 use futures_util::future::try_join_all;
-use shared::step::each;
-use shared::wait::while_not_yet;
+use shared::wait::{while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::ScaleSet;
 use crate::wish::{Metric, Target, Tasks, Wanted};
+use crate::{ScaleSet, is_busy};
 
 /// By resource id.
 pub type Found = BTreeMap<String, Vec<ScalingPolicy>>;
@@ -52,7 +51,10 @@ impl ScaleSet {
         // A policy goes with its target: one that is still listed without it is an old answer.
         let found = self.found.policies.get(&tasks.resource_id).filter(|_| self.found.targets.contains_key(&tasks.resource_id));
         let found = found.map(Vec::as_slice).unwrap_or_default();
-        let arns = each(&tasks.targets, async |target| self.policy_up(run, tasks, target, found).await).await?;
+        let mut arns = Vec::new();
+        for target in &tasks.targets {
+            arns.push(self.policy_up(run, tasks, target, found).await?);
+        }
         if let Some(record) = self.scale.borrow_mut().services.get_mut(&tasks.service) {
             record.policy_arns = tasks.targets.iter().map(|target| target.metric.name().to_owned()).zip(arns).collect();
         }
@@ -61,24 +63,15 @@ impl ScaleSet {
             .into_iter()
             .filter(|metric| !tasks.targets.iter().any(|target| target.metric == *metric));
         let extra = left.map(name).filter(|name| found.iter().any(|policy| policy.policy_name() == name));
-        each(extra, async |name| {
-            let delete = async {
-                let call = self
-                    .application
-                    .delete_scaling_policy()
-                    .policy_name(&name)
-                    .service_namespace(ServiceNamespace::Ecs)
-                    .resource_id(&tasks.resource_id);
-                call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
-                    .send()
-                    .await
-                    .tried(format!("delete the scaling policy {name} of {}", tasks.resource_id))
-                    .map(drop)
-            };
-            run.delete("scaling policy", &format!("{} {name}", tasks.resource_id), delete).await
-        })
-        .await
-        .map(drop)
+        for name in extra {
+            let call = self.application.delete_scaling_policy().policy_name(&name).service_namespace(ServiceNamespace::Ecs);
+            let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+            let delete = while_held(run, "another change of the scalable target to end", is_busy, async || {
+                call.clone().send().await.tried(format!("delete the scaling policy {name} of {}", tasks.resource_id)).map(drop)
+            });
+            run.delete("scaling policy", &format!("{} {name}", tasks.resource_id), delete).await?;
+        }
+        Ok(())
     }
 
     async fn policy_up(&self, run: &Run, tasks: &Tasks, target: &Target, found: &[ScalingPolicy]) -> Result<Option<String>> {
@@ -113,7 +106,8 @@ impl ScaleSet {
         let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
         let call = call.policy_type(PolicyType::TargetTrackingScaling).target_tracking_scaling_policy_configuration(config);
         // A target made a moment ago is not known everywhere yet, nor the service-linked role that came with it.
-        let not_yet = |error: &Error| error.is_code("ObjectNotFoundException") || error.is_code("FailedResourceAccessException");
+        let unknown = |error: &Error| error.is_code("ObjectNotFoundException") || error.is_code("FailedResourceAccessException");
+        let not_yet = |error: &Error| unknown(error) || is_busy(error);
         let made = while_not_yet(run, "the scalable target to be visible", not_yet, async || {
             call.clone().send().await.tried(format!("put the scaling policy {} of {}", name(target.metric), tasks.resource_id))
         })

@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use aws_sdk_applicationautoscaling::Client;
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTargetAction, ScheduledAction, ServiceNamespace};
 use futures_util::future::try_join_all;
-use shared::step::each;
-use shared::wait::while_not_yet;
+use shared::wait::{while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::ScaleSet;
 use crate::wish::{Tasks, Timed, Wanted};
+use crate::{ScaleSet, is_busy};
 
 /// By resource id.
 pub type Found = BTreeMap<String, Vec<ScheduledAction>>;
@@ -39,20 +38,20 @@ impl ScaleSet {
         // An action goes with its target: one that is still listed without it is an old answer.
         let found = self.found.actions.get(&tasks.resource_id).filter(|_| self.found.targets.contains_key(&tasks.resource_id));
         let found = found.map(Vec::as_slice).unwrap_or_default();
-        each(&tasks.schedules, async |schedule| self.schedule_up(run, tasks, schedule, found).await).await?;
+        for schedule in &tasks.schedules {
+            self.schedule_up(run, tasks, schedule, found).await?;
+        }
         let ours = found.iter().map(ScheduledAction::scheduled_action_name).filter(|name| name.starts_with(PREFIX));
         let extra = ours.filter(|found| !tasks.schedules.iter().any(|schedule| name(schedule) == *found));
-        each(extra, async |name| {
-            let delete = async {
-                let call = self.application.delete_scheduled_action().service_namespace(ServiceNamespace::Ecs);
-                let call = call.scheduled_action_name(name).resource_id(&tasks.resource_id);
-                let call = call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
-                call.send().await.tried(format!("delete the scheduled action {name} of {}", tasks.resource_id)).map(drop)
-            };
-            run.delete("scheduled action", &format!("{} {name}", tasks.resource_id), delete).await
-        })
-        .await
-        .map(drop)
+        for name in extra {
+            let call = self.application.delete_scheduled_action().service_namespace(ServiceNamespace::Ecs).scheduled_action_name(name);
+            let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+            let delete = while_held(run, "another change of the scalable target to end", is_busy, async || {
+                call.clone().send().await.tried(format!("delete the scheduled action {name} of {}", tasks.resource_id)).map(drop)
+            });
+            run.delete("scheduled action", &format!("{} {name}", tasks.resource_id), delete).await?;
+        }
+        Ok(())
     }
 
     async fn schedule_up(&self, run: &Run, tasks: &Tasks, schedule: &Timed, found: &[ScheduledAction]) -> Result<()> {
@@ -77,7 +76,7 @@ impl ScaleSet {
         let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
         let call = call.schedule(&schedule.schedule).timezone(timezone(schedule)).scalable_target_action(bounds);
         // A target made a moment ago is not known everywhere yet.
-        let not_yet = |error: &Error| error.is_code("ObjectNotFoundException");
+        let not_yet = |error: &Error| error.is_code("ObjectNotFoundException") || is_busy(error);
         while_not_yet(run, "the scalable target to be visible", not_yet, async || {
             call.clone().send().await.tried(format!("put the scheduled action {} of {}", name(schedule), tasks.resource_id)).map(drop)
         })

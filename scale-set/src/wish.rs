@@ -91,11 +91,14 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Whether these can be the bounds: those asked for, or what an entry of the schedule has made of them.
-    pub fn may_have(&self, min: i32, max: i32) -> bool {
-        let lows = self.schedules.iter().filter_map(|one| one.min).chain([self.min]);
-        let highs = self.schedules.iter().filter_map(|one| one.max).chain([self.max]);
-        lows.into_iter().any(|low| low == min) && highs.into_iter().any(|high| high == max)
+    /// What becomes of these bounds: each stays if it is what was asked for, or what an entry of the schedule has made of it.
+    pub fn bounds_after(&self, min: i32, max: i32) -> (i32, i32) {
+        let low = self.schedules.iter().any(|one| one.min == Some(min));
+        let high = self.schedules.iter().any(|one| one.max == Some(max));
+        match (if low { min } else { self.min }, if high { max } else { self.max }) {
+            (min, max) if min <= max => (min, max),
+            _ => (self.min, self.max),
+        }
     }
 }
 
@@ -212,8 +215,17 @@ fn schedules(wish: Option<Vec<Timed>>, service: &str, (least, most): (i32, i32))
         if one.min.is_none() && one.max.is_none() {
             return Err(Error::document(place(""), "neither min nor max is given, so nothing would happen"));
         }
-        // The bound that is not given stays as it is.
-        check_bounds(one.min.unwrap_or(least), one.max.unwrap_or(most), &place(".min"))?;
+        // The bound that is not given stays as another entry has left it.
+        let lowest = schedules.iter().filter_map(|one| one.max).fold(most, i32::min);
+        let highest = schedules.iter().filter_map(|one| one.min).fold(least, i32::max);
+        let (min, max) = (one.min.unwrap_or(highest), one.max.unwrap_or(lowest));
+        if min > max && (one.min.is_none() || one.max.is_none()) {
+            return Err(Error::document(
+                place(""),
+                format!("{min} at least, but {max} at most, when the other bound is as something else has left it: give min and max"),
+            ));
+        }
+        check_bounds(min, max, &place(".min"))?;
     }
     Ok(schedules)
 }
@@ -256,4 +268,49 @@ fn label(balancer: Option<&str>, target_group: Option<&str>) -> Option<String> {
     let balancer = balancer?.split_once(":loadbalancer/")?.1;
     let group = target_group?.rsplit(':').next()?;
     Some(format!("{balancer}/{group}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(min: Option<i32>, max: Option<i32>) -> Timed {
+        Timed {
+            name: format!("{min:?}-{max:?}").replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
+            schedule: "rate(1 day)".to_owned(),
+            timezone: None,
+            min,
+            max,
+        }
+    }
+
+    #[test]
+    fn what_the_clock_has_set_stays() {
+        let tasks = |max| Tasks {
+            service: String::new(),
+            resource_id: String::new(),
+            min: 2,
+            max,
+            targets: Vec::new(),
+            schedules: vec![entry(Some(4), None), entry(None, Some(6))],
+        };
+        for (found, max, becomes) in [
+            ((2, 10), 10, (2, 10)),
+            ((4, 10), 10, (4, 10)),
+            ((4, 6), 10, (4, 6)),
+            ((4, 10), 20, (4, 20)),
+            ((3, 7), 10, (2, 10)),
+            ((4, 10), 3, (2, 3)),
+        ] {
+            assert_eq!(tasks(max).bounds_after(found.0, found.1), becomes, "{found:?} with {max} at most");
+        }
+    }
+
+    #[test]
+    fn entries_must_not_contradict_what_others_leave() {
+        let read = |entries: Vec<Timed>| schedules(Some(entries), "web", (2, 10)).map(|all| all.len()).map_err(|error| error.to_string());
+        assert_eq!(read(vec![entry(Some(5), None), entry(Some(2), Some(3))]), Err("the document is wrong at services.web.x-scale.schedule[0]: 5 at least, but 3 at most, when the other bound is as something else has left it: give min and max".to_owned()));
+        assert_eq!(read(vec![entry(Some(5), Some(10)), entry(Some(2), Some(3))]), Ok(2));
+        assert_eq!(read(vec![entry(Some(4), None), entry(None, Some(6))]), Ok(2));
+    }
 }

@@ -25,6 +25,9 @@ pub enum Error {
     /// AWS or Docker did what was asked, but it did not come out well.
     #[error("{0}")]
     Failed(String),
+    /// Forbidden, but said by another than AWS's API.
+    #[error("{0}")]
+    Denied(String),
     #[error("{0}")]
     Unavailable(String),
     /// AWS was asked, but no answer came: whether it acted is not known, and the same command finds out.
@@ -118,6 +121,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
+            Self::Denied(_) => 77,
             Self::Usage(_) => 2,
             Self::Document { .. } | Self::Missing { .. } => 65,
             Self::Unavailable(_) => 69,

@@ -6,9 +6,9 @@ use shared::{Error, Result};
 
 use crate::container::{self, Target};
 use crate::deploy::{Breaker, breaker, healthy_percent};
-use crate::port;
 use crate::target_group::{self, Codes, Shape};
 use crate::wish::{Health, OwnRole, ServiceWish};
+use crate::{port, rule};
 
 /// An ECS service and its one task definition.
 #[derive(Debug)]
@@ -308,9 +308,7 @@ fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32],
     if paths.iter().any(|path| path == "/*") {
         paths.clear();
     }
-    let hosts = wish("host").map_or(Ok(Vec::new()), |at| {
-        check_each(&at, "a host name of at most 128 characters", |host| !host.is_empty() && host.len() <= 128)
-    })?;
+    let hosts = wish("host").map_or(Ok(Vec::new()), |at| hosts(&at, !paths.is_empty()))?;
     // ECS itself would wait no time at all; a minute is what a slow starter needs.
     let grace = wish("grace").map_or(Ok(60), |at| at.whole(0..=i32::MAX))?;
     Ok(Some(Published { port, paths, hosts, target_group, grace, path: at.path().to_owned() }))
@@ -351,6 +349,25 @@ fn check_path(at: &At<'_>) -> Result<String> {
         path if path.starts_with('/') && path.len() <= 1024 => Ok(path.to_owned()),
         _ => Err(at.expected("a path of at most 1024 characters that begins with /")),
     }
+}
+
+/// In lower case, as the load balancer does not tell the cases apart; `with_paths` need a place in the rule as well.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html#host-conditions>
+fn hosts(at: &At<'_>, with_paths: bool) -> Result<Vec<String>> {
+    let fits = |host: &str| {
+        let letters = |last: &str| !last.is_empty() && last.chars().all(|c| c.is_ascii_alphabetic());
+        host.len() <= 128 && host.rsplit_once('.').is_some_and(|(_, last)| letters(last))
+    };
+    let hosts = check_each(at, "a host name of at most 128 characters, with a dot and only letters behind the last one", fits)?;
+    let most = if with_paths { rule::VALUES - 1 } else { rule::VALUES };
+    if hosts.len() > most {
+        return Err(at.wrong(format!(
+            "names {} hosts, and a rule of the load balancer takes {} and paths together",
+            hosts.len(),
+            rule::VALUES
+        )));
+    }
+    Ok(hosts.iter().map(|host| host.to_lowercase()).collect())
 }
 
 fn check_each(at: &At<'_>, kind: &str, fits: impl Fn(&str) -> bool) -> Result<Vec<String>> {

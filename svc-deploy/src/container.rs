@@ -2,7 +2,7 @@
 //! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html>,
 //! <https://github.com/compose-spec/compose-spec/blob/main/05-services.md>
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use shared::doc::{At, Document, Img};
@@ -97,7 +97,8 @@ const NOT_ON_FARGATE: &[&str] = &["privileged", "shm_size", "tmpfs"];
 const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"];
 
 pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target) -> Result<Container> {
-    let (cpu, memory) = (cpu(at)?, memory(at)?);
+    let reserved = reserved(at)?;
+    let (cpu, memory) = (cpu(at)?, memory(at, reserved)?);
     let mut mapped = port::published(at)?;
     let ports = mapped.iter().filter(|(_, protocol)| protocol == "tcp").map(|(port, _)| *port).collect();
     let mut out = Map::new();
@@ -107,17 +108,22 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
     out.insert("cpu".into(), json!(cpu));
     out.insert("memory".into(), json!(memory));
     mapped.extend(port::exposed(at)?);
-    let mut seen = BTreeSet::new();
-    mapped.retain(|port| seen.insert(port.clone()));
+    let mut seen = BTreeMap::new();
+    for (port, protocol) in std::mem::take(&mut mapped) {
+        match seen.insert(port, protocol.clone()) {
+            None => mapped.push((port, protocol)),
+            Some(other) if other == protocol => {}
+            Some(_) => return Err(at.wrong(format!("opens port {port} for two protocols, and ECS maps a port for one alone"))),
+        }
+    }
     if !mapped.is_empty() {
         out.insert(
             "portMappings".into(),
             mapped.iter().map(|(port, protocol)| port::mapping(*port, protocol, target.network_mode)).collect(),
         );
     }
-    let reservations = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations"));
-    if let Some(reserved) = reservations.and_then(|at| at.key("memory")).or_else(|| at.key("mem_reservation")) {
-        out.insert("memoryReservation".into(), json!(mib(&reserved)?));
+    if let Some(reserved) = reserved {
+        out.insert("memoryReservation".into(), json!(reserved));
     }
     let mut keys = Keys { doc, target, out, linux: Map::new(), secrets: Vec::new(), volumes: Vec::new() };
     for (key, value) in at.entries()?.into_iter().filter(|(_, value)| !value.value().is_null()) {
@@ -433,9 +439,20 @@ fn cpu(at: &At<'_>) -> Result<i32> {
     Ok((cpus.number(0.001..=192.0)? * 1024.0).round() as i32)
 }
 
-fn memory(at: &At<'_>) -> Result<i32> {
+/// The limit; never less than what is reserved.
+fn memory(at: &At<'_>, reserved: Option<i32>) -> Result<i32> {
     let limits = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("limits"));
-    limits.and_then(|at| at.key("memory")).or_else(|| at.key("mem_limit")).map_or(Ok(MEMORY), |at| mib(&at))
+    let reserved = reserved.unwrap_or(0);
+    let Some(limit) = limits.and_then(|at| at.key("memory")).or_else(|| at.key("mem_limit")) else { return Ok(MEMORY.max(reserved)) };
+    match mib(&limit)? {
+        memory if memory < reserved => Err(limit.wrong(format!("{memory} MiB at most, but {reserved} MiB are reserved"))),
+        memory => Ok(memory),
+    }
+}
+
+fn reserved(at: &At<'_>) -> Result<Option<i32>> {
+    let reservations = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations"));
+    reservations.and_then(|at| at.key("memory")).or_else(|| at.key("mem_reservation")).map(|at| mib(&at)).transpose()
 }
 
 /// Bytes, or a number with a unit (`512m`), in MiB.

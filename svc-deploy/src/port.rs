@@ -16,7 +16,7 @@ pub fn published(at: &At<'_>) -> Result<Vec<(i32, String)>> {
         .map(|port| {
             if port.value().is_object() {
                 let target = port.key("target").ok_or_else(|| port.wrong("a port without target"))?;
-                Ok((target.whole(1..=65535)?, port.key("protocol").map_or(Ok("tcp"), |at| at.text())?.to_owned()))
+                Ok((target.whole(1..=65535)?, known(port, port.key("protocol").map_or(Ok("tcp"), |at| at.text())?)?))
             } else {
                 short_port(port)
             }
@@ -53,9 +53,13 @@ fn short_port(port: &At<'_>) -> Result<(i32, String)> {
     let (numbers, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
     let number = numbers.rsplit(':').next().unwrap_or_default();
     match number.parse() {
-        Ok(number @ 1..=65535) => Ok((number, protocol.to_owned())),
+        Ok(number @ 1..=65535) => Ok((number, known(port, protocol)?)),
         _ => Err(port.expected("a port from 1 to 65535 (no range), as in 8080 or \"80:8080\"")),
     }
+}
+
+fn known(port: &At<'_>, protocol: &str) -> Result<String> {
+    if ["tcp", "udp"].contains(&protocol) { Ok(protocol.to_owned()) } else { Err(port.expected("the protocol tcp or udp")) }
 }
 
 /// Behind a bridge the instance gives a free port (0), so that two tasks fit on one instance.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_elasticloadbalancingv2::types::{HostHeaderConditionConfig, PathPatternConditionConfig, Rule, RuleCondition, RulePriorityPair};
 use shared::error::{given, if_found};
 use shared::step::each;
-use shared::{Diff, Error, Result, Run, Tried};
+use shared::{Diff, Result, Run, Tried};
 
 use crate::forward::{self, Place};
 use crate::wish::Wanted;
@@ -13,7 +13,7 @@ use crate::{SvcDeploy, load_balancer, tag};
 
 /// A rule takes five values in all its conditions.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html>
-const VALUES: usize = 5;
+pub const VALUES: usize = 5;
 
 /// One rule that there is to be. `service` names it.
 #[derive(Debug)]
@@ -45,16 +45,11 @@ impl Wish {
 }
 
 /// The most exact rule first: with a host before without, long paths before short ones.
-fn wishes(wanted: &Wanted) -> Result<Vec<Wish>> {
+fn wishes(wanted: &Wanted) -> Vec<Wish> {
     let mut wishes = Vec::new();
     for (service, published) in wanted.published().filter(|(_, published)| !published.paths.is_empty() || !published.hosts.is_empty()) {
-        let room = VALUES - published.hosts.len().min(VALUES);
-        if (room == 0 && !published.paths.is_empty()) || (published.paths.is_empty() && published.hosts.len() > VALUES) {
-            return Err(Error::document(
-                format!("{}.x-svc.host", published.path),
-                format!("a rule of the load balancer takes {VALUES} hosts and paths together"),
-            ));
-        }
+        // Read so that there is room for one path at least.
+        let room = (VALUES - published.hosts.len().min(VALUES)).max(1);
         let some =
             if published.paths.is_empty() { vec![Vec::new()] } else { published.paths.chunks(room).map(<[String]>::to_vec).collect() };
         wishes.extend(some.into_iter().map(|paths| Wish {
@@ -71,13 +66,13 @@ fn wishes(wanted: &Wanted) -> Result<Vec<Wish>> {
     for (wish, priority) in wishes.iter_mut().zip(1..) {
         wish.priority = priority;
     }
-    Ok(wishes)
+    wishes
 }
 
 impl SvcDeploy {
     /// A rule is known by what it asks for; where it leads can be changed.
     pub async fn rules_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let mut wishes = wishes(wanted)?;
+        let mut wishes = wishes(wanted);
         // One that was never deployed and is not now has nothing to lead to.
         wishes.retain(|wish| wanted.selected().any(|service| service.name == wish.service) || self.target_group(&wish.service).is_some());
         let (there, stale) = (own(self.serving(wanted).iter().flat_map(|found| &found.rules)), own(self.redirecting(wanted)));

@@ -159,6 +159,7 @@ fn bind(at: &At<'_>, source: &str, target: Target) -> Result<Value> {
 
 fn named(doc: &Document, at: &At<'_>, name: &str, target: Target) -> Result<Value> {
     let top = doc.root().key("volumes").and_then(|all| all.key(name));
+    check_name(at, name)?;
     if let Some(efs) = top.as_ref().and_then(|top| top.key("x-efs")) {
         let efs: Efs = if efs.value().is_string() {
             Efs { file_system_id: efs.text()?.to_owned(), access_point_id: None, root_directory: None, iam: false }
@@ -180,7 +181,15 @@ fn named(doc: &Document, at: &At<'_>, name: &str, target: Target) -> Result<Valu
     if name.is_empty() {
         return Err(at.wrong("a volume without a name would be a new one for every task: name it, or leave it out"));
     }
+    check_name(top.as_ref().unwrap_or(at), &name)?;
     Ok(json!({"name": name, "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true, "driver": "local"}}))
+}
+
+fn check_name(at: &At<'_>, name: &str) -> Result<()> {
+    if name.len() <= 255 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+        return Ok(());
+    }
+    Err(at.wrong(format!("{name:?} can't name a volume of ECS: letters, digits, hyphens and underscores, 255 at most")))
 }
 
 /// Always encrypted on the way; EFS demands it with an access point.

@@ -111,6 +111,47 @@ fn bad_documents_are_refused_with_their_path_and_without_a_call() {
     assert_eq!(relay.calls(), [], "no AWS call was made");
 }
 
+/// What AWS refuses only after other things have been made.
+#[test]
+fn what_aws_would_refuse_is_refused_before() {
+    let relay = Relay::new();
+    let svc = json!({"services": {"web": {"arn": "arn:aws:ecs:us-east-1:000000000000:service/bad/web"}}});
+    for (tool, service, alarms, path) in [
+        ("svc-deploy", json!({"x-svc": {"host": ["localhost"]}}), json!({}), "services.web.x-svc.host[0]"),
+        (
+            "svc-deploy",
+            json!({"x-svc": {"host": ["a.de", "b.de", "c.de", "d.de", "e.de"], "path": "/a"}}),
+            json!({}),
+            "services.web.x-svc.host",
+        ),
+        ("svc-deploy", json!({"expose": ["80/udp"]}), json!({}), "services.web: opens port 80 for two protocols"),
+        ("svc-deploy", json!({"expose": ["80/sctp"]}), json!({}), "services.web.expose[0]"),
+        ("svc-deploy", json!({"mem_limit": "64m", "mem_reservation": "128m"}), json!({}), "services.web.mem_limit"),
+        (
+            "scale-set",
+            json!({"x-scale": {"schedule": [{"name": "a", "schedule": "rate(1 day)", "max": 1}]}}),
+            json!({}),
+            "services.web.x-scale.schedule[0]",
+        ),
+        ("alarms-set", json!({}), json!({"notify": ["arn:aws:sns:eu-west-1:000000000000:ops"]}), "x-alarms.notify[0]"),
+        (
+            "alarms-set",
+            json!({}),
+            json!({"notify": (1..7).map(|n| format!("arn:aws:sns:us-east-1:000000000000:t{n}")).collect::<Vec<_>>()}),
+            "x-alarms.notify",
+        ),
+    ] {
+        let mut web = json!({"image": "nginx", "ports": ["80"]});
+        web.as_object_mut().unwrap().extend(service.as_object().unwrap().clone());
+        let mut doc = live(&json!({"web": web}));
+        (doc["svc"], doc["x-alarms"]) = (svc.clone(), alarms);
+        let said = run(&relay.endpoint, tool, &[], &doc.to_string());
+        assert_eq!(said.code, 65, "{tool} < {doc}\n{}", said.stderr);
+        assert!(said.stderr.contains(path), "{tool} < {doc}: {path} is not in\n{}", said.stderr);
+    }
+    assert_eq!(relay.calls(), [], "no AWS call was made");
+}
+
 #[test]
 fn wrong_flags_are_wrong_usage() {
     let relay = Relay::new();

@@ -157,6 +157,12 @@ fn a_selection_leaves_the_others_alone() {
     assert_eq!(live["scale"], first.doc()["scale"]);
     let refused = run(&relay.endpoint, "svc-deploy", &["--down", "--only", "web"], &first.stdout);
     assert_eq!(refused.code, 2, "all of it goes, or nothing: {}", refused.stderr);
-    let _ = Pipe::down(&relay.endpoint).run(&first.stdout).ok();
+    let told = run(&relay.endpoint, "alarms-set", &["--notify", "ops@example.com"], &live.to_string()).ok().doc();
+    assert!(told["alarms"]["topic_arn"].is_string());
+    let _ = relay.calls();
+    let again = run(&relay.endpoint, "alarms-set", &["--only", "web"], &told.to_string()).ok().doc();
+    assert_eq!(relay.mutations(), Vec::<String>::new(), "the others' alarms still tell the topic");
+    assert_eq!(again["alarms"]["topic_arn"], told["alarms"]["topic_arn"]);
+    let _ = Pipe::down(&relay.endpoint).run(&again.to_string()).ok();
     assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
 }
