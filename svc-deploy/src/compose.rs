@@ -8,7 +8,7 @@ use crate::container::{self, Target};
 use crate::deploy::{Breaker, breaker, healthy_percent};
 use crate::target_group::{self, Codes, Shape};
 use crate::wish::{Health, OwnRole, ServiceWish};
-use crate::{port, rule};
+use crate::{dependency, port, rule, size};
 
 /// An ECS service and its one task definition.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ pub fn services(doc: &Document, selection: &Selection, img: Option<&Img>, cluste
         }
     }
     check_paths(&services)?;
-    in_order(services)
+    dependency::in_order(services)
 }
 
 /// The service whose task a sidecar belongs to.
@@ -159,9 +159,9 @@ fn service(
         }
         (read.cpu, read.memory) = (read.cpu + more.cpu, read.memory + more.memory);
     }
-    container::order(&mut containers, at, sidecars)?;
+    dependency::within_task(&mut containers, at, sidecars)?;
     check_size(at, &containers)?;
-    let size = if fargate { Some(fargate_size(doc, at, read.cpu, read.memory)?) } else { None };
+    let size = if fargate { Some(size::fargate(doc, at, read.cpu, read.memory)?) } else { None };
     let runs_on = platform(at, Some(cluster))?;
     for (_, sidecar) in sidecars.iter().filter(|(_, sidecar)| sidecar.key("platform").is_some()) {
         if platform(sidecar, Some(cluster))? != runs_on {
@@ -180,7 +180,7 @@ fn service(
         platform: runs_on,
         published: published(doc, at, x_svc.as_ref(), &read.ports, network_mode)?,
         desired,
-        after: after(doc, name, at, sidecars)?,
+        after: dependency::after(doc, name, at, sidecars)?,
         breaker: breaker(deploy.as_ref(), wish("breaker").as_ref())?,
         healthy_percent: healthy_percent(deploy.as_ref(), desired)?,
         task_role: wish("task_role").map_or(Ok(TaskRole::Made(Vec::new())), |at| task_role(&at))?,
@@ -242,32 +242,6 @@ fn network_mode(at: &At<'_>, wish: Option<&At<'_>>, fargate: bool, shared: bool)
             if fargate { "on Fargate only awsvpc is possible" } else { "expected awsvpc or bridge" },
         )),
     }
-}
-
-/// The pairs of CPU units and MiB that Fargate has: for each size the smallest and largest memory, and the step between.
-/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size>
-const FARGATE: &[(i32, i32, i32, i32)] = &[
-    (256, 512, 2048, 512),
-    (512, 1024, 4096, 1024),
-    (1024, 2048, 8192, 1024),
-    (2048, 4096, 16384, 1024),
-    (4096, 8192, 30720, 1024),
-    (8192, 16384, 61440, 4096),
-    (16384, 32768, 122_880, 8192),
-];
-
-fn fargate_size(doc: &Document, at: &At<'_>, cpu: i32, memory: i32) -> Result<(i32, i32)> {
-    let fitting = FARGATE.iter().find(|(units, _, most, _)| *units >= cpu && *most >= memory);
-    let Some((units, least, _, step)) = fitting else {
-        return Err(at.wrong(format!("{cpu} CPU units and {memory} MiB are more than a Fargate task can have (16384 and 122880)")));
-    };
-    let steps = (memory.max(*least) - least + step - 1) / step;
-    // 256 units come with 512, 1024 or 2048 MiB.
-    let size = (*units, if *units == 256 && steps == 2 { 2048 } else { least + steps * step });
-    if size != (cpu, memory) {
-        doc.warn(format!("{}: Fargate has no task of {cpu} CPU units and {memory} MiB; it gets {} and {}", at.path(), size.0, size.1));
-    }
-    Ok(size)
 }
 
 fn published(doc: &Document, at: &At<'_>, x_svc: Option<&At<'_>>, ports: &[i32], network_mode: NetworkMode) -> Result<Option<Published>> {
@@ -414,43 +388,6 @@ fn check_paths(services: &[Service]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// `service_healthy` between services orders their deployments.
-fn after(doc: &Document, name: &str, at: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<Vec<String>> {
-    let is_within = |service: &str| service == name || sidecars.iter().any(|(sidecar, _)| *sidecar == service);
-    let mut healthy = Vec::new();
-    for at in std::iter::once(at).chain(sidecars.iter().map(|(_, at)| at)) {
-        for one in container::dependencies(at)?.into_iter().filter(|one| !is_within(&one.service)) {
-            if doc.root().key("services").and_then(|all| all.key(&one.service)).is_none() {
-                if one.required {
-                    return Err(one.at.wrong(format!("there is no service {:?}", one.service)));
-                }
-            } else if one.condition == "service_healthy" {
-                healthy.push(one.service);
-            } else if one.condition == "service_completed_successfully" {
-                return Err(one.at.wrong(format!(
-                    "an ECS service never completes: make {} a sidecar of this one (network_mode: service:…), or run it before with `aws ecs run-task`",
-                    one.service
-                )));
-            }
-        }
-    }
-    Ok(healthy)
-}
-
-/// The services in the order in which they are deployed.
-fn in_order(mut left: Vec<Service>) -> Result<Vec<Service>> {
-    let mut ordered: Vec<Service> = Vec::new();
-    while !left.is_empty() {
-        let waits = |service: &Service| service.after.iter().any(|name| left.iter().any(|other| other.name == *name));
-        let Some(next) = left.iter().position(|service| !waits(service)) else {
-            let names: Vec<&str> = left.iter().map(|service| service.name.as_str()).collect();
-            return Err(Error::document("services", format!("{} wait for each other (depends_on with service_healthy)", names.join(", "))));
-        };
-        ordered.push(left.remove(next));
-    }
-    Ok(ordered)
 }
 
 impl Service {

@@ -9,7 +9,7 @@ use shared::doc::{At, Document, Img};
 use shared::{Error, Result};
 
 use crate::compose::NetworkMode;
-use crate::{deploy, port, secret, volume};
+use crate::{deploy, port, secret, size, volume};
 
 /// Where the container is to run, which decides what it may ask for.
 #[derive(Clone, Copy)]
@@ -35,10 +35,6 @@ pub struct Container {
     /// MiB.
     pub memory: i32,
 }
-
-/// A quarter of a vCPU and half a GiB: Fargate's smallest task, and enough for most services.
-const CPU: i32 = 256;
-const MEMORY: i32 = 512;
 
 /// Read elsewhere, or of no meaning in ECS without changing what the service does.
 const SILENT: &[&str] = &[
@@ -97,8 +93,8 @@ const NOT_ON_FARGATE: &[&str] = &["privileged", "shm_size", "tmpfs"];
 const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"];
 
 pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target) -> Result<Container> {
-    let reserved = reserved(at)?;
-    let (cpu, memory) = (cpu(at)?, memory(at, reserved)?);
+    let reserved = size::reserved(at)?;
+    let (cpu, memory) = (size::cpu(at)?, size::memory(at, reserved)?);
     let mut mapped = port::published(at)?;
     let ports = mapped.iter().filter(|(_, protocol)| protocol == "tcp").map(|(port, _)| *port).collect();
     let mut out = Map::new();
@@ -180,7 +176,7 @@ impl Keys<'_> {
                 insert(out, "secrets", secrets.into_iter().map(|(name, arn)| json!({"name": name, "valueFrom": arn})).collect());
             }
             "init" => insert(linux, "initProcessEnabled", json!(value.truth()?)),
-            "shm_size" => insert(linux, "sharedMemorySize", json!(mib(value)?)),
+            "shm_size" => insert(linux, "sharedMemorySize", json!(size::mib(value)?)),
             "cap_add" | "cap_drop" => insert(
                 linux.entry("capabilities").or_insert_with(|| json!({})).as_object_mut().unwrap_or(&mut Map::new()),
                 &key[4..],
@@ -235,63 +231,6 @@ fn in_memory(linux: &mut Map<String, Value>, mounts: Vec<Value>) {
 
 fn insert(out: &mut Map<String, Value>, key: &str, value: Value) {
     out.insert(key.to_owned(), value);
-}
-
-/// Sidecars and their owner start in the order that `depends_on` says.
-pub fn order(containers: &mut [Value], owner: &At<'_>, sidecars: &[&(&str, At<'_>)]) -> Result<()> {
-    let names: Vec<String> = containers.iter().filter_map(|container| container["name"].as_str()).map(str::to_owned).collect();
-    for (container, at) in containers.iter_mut().zip(std::iter::once(owner).chain(sidecars.iter().map(|(_, at)| at))) {
-        let within: Vec<Value> = dependencies(at)?
-            .into_iter()
-            .filter(|one| names.contains(&one.service))
-            .map(|one| {
-                let condition = match one.condition.as_str() {
-                    "service_healthy" => "HEALTHY",
-                    "service_completed_successfully" => "SUCCESS",
-                    _ => "START",
-                };
-                json!({"containerName": one.service, "condition": condition})
-            })
-            .collect();
-        // A container that is to complete must be allowed to.
-        if !within.is_empty() {
-            container["dependsOn"] = within.into();
-        }
-    }
-    let completing: Vec<String> = containers
-        .iter()
-        .flat_map(|container| container["dependsOn"].as_array().cloned().unwrap_or_default())
-        .filter(|one| one["condition"] == "SUCCESS")
-        .filter_map(|one| one["containerName"].as_str().map(str::to_owned))
-        .collect();
-    for container in containers.iter_mut().filter(|container| completing.iter().any(|name| container["name"] == name.as_str())) {
-        container["essential"] = json!(false);
-    }
-    Ok(())
-}
-
-/// What a service waits for.
-pub struct Dependency<'a> {
-    pub at: At<'a>,
-    pub service: String,
-    pub condition: String,
-    pub required: bool,
-}
-
-/// `depends_on` in both forms: names, or names with conditions.
-pub fn dependencies<'a>(at: &At<'a>) -> Result<Vec<Dependency<'a>>> {
-    let Some(depends_on) = at.key("depends_on") else { return Ok(Vec::new()) };
-    let started =
-        |at: At<'a>| Ok(Dependency { service: at.text()?.to_owned(), condition: "service_started".to_owned(), required: true, at });
-    if depends_on.value().is_array() {
-        return depends_on.list()?.into_iter().map(started).collect();
-    }
-    let condition = |(name, at): (&str, At<'a>)| {
-        let condition = at.key("condition").map_or(Ok("service_started"), |at| at.text())?.to_owned();
-        let required = at.key("required").map_or(Ok(true), |at| at.truth())?;
-        Ok(Dependency { service: name.to_owned(), condition, required, at })
-    };
-    depends_on.entries()?.into_iter().map(condition).collect()
 }
 
 fn image(name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Value> {
@@ -429,58 +368,6 @@ fn logging(doc: &Document, at: &At<'_>) -> Result<Option<Value>> {
     let options: Map<String, Value> =
         at.key("options").map_or(Ok(Vec::new()), |at| pairs(&at))?.into_iter().map(|(key, value)| (key, json!(value))).collect();
     Ok(Some(json!({"logDriver": driver, "options": options})))
-}
-
-fn cpu(at: &At<'_>) -> Result<i32> {
-    let limits = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("limits"));
-    let Some(cpus) = limits.and_then(|at| at.key("cpus")).or_else(|| at.key("cpus")) else { return Ok(CPU) };
-    // 192 vCPUs is what the largest instance has. Truncated: 1024 units a vCPU, far below i32's end.
-    #[expect(clippy::cast_possible_truncation, reason = "at most 192 * 1024")]
-    Ok((cpus.number(0.001..=192.0)? * 1024.0).round() as i32)
-}
-
-/// The limit; never less than what is reserved.
-fn memory(at: &At<'_>, reserved: Option<i32>) -> Result<i32> {
-    let limits = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("limits"));
-    let reserved = reserved.unwrap_or(0);
-    let Some(limit) = limits.and_then(|at| at.key("memory")).or_else(|| at.key("mem_limit")) else { return Ok(MEMORY.max(reserved)) };
-    match mib(&limit)? {
-        memory if memory < reserved => Err(limit.wrong(format!("{memory} MiB at most, but {reserved} MiB are reserved"))),
-        memory => Ok(memory),
-    }
-}
-
-fn reserved(at: &At<'_>) -> Result<Option<i32>> {
-    let reservations = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations"));
-    reservations.and_then(|at| at.key("memory")).or_else(|| at.key("mem_reservation")).map(|at| mib(&at)).transpose()
-}
-
-/// Bytes, or a number with a unit (`512m`), in MiB.
-/// <https://github.com/compose-spec/compose-spec/blob/main/11-extension.md#specifying-byte-values>
-fn mib(at: &At<'_>) -> Result<i32> {
-    let mib = mebibytes(&at.scalar()?).ok_or_else(|| at.expected("bytes, or a number with b, k, m or g"))?;
-    // Docker refuses less than 6 MiB; 24 TiB is what the largest instance has.
-    if !(6..=25_165_824).contains(&mib) {
-        return Err(at.wrong(format!("{mib} MiB: a container has 6 MiB at least, and a task 24 TiB at most")));
-    }
-    Ok(mib)
-}
-
-/// Rounded up.
-pub fn mebibytes(text: &str) -> Option<i32> {
-    let text = text.to_lowercase();
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit.trim_end_matches('b') {
-        "" => 1.0,
-        "k" => 1024.0,
-        "m" => 1024.0 * 1024.0,
-        "g" => 1024.0 * 1024.0 * 1024.0,
-        _ => return None,
-    };
-    let mib = number.parse::<f64>().ok()? * factor / 1024.0 / 1024.0;
-    #[expect(clippy::cast_possible_truncation, reason = "a float too large becomes the largest number")]
-    Some(mib.ceil() as i32)
 }
 
 fn seconds(at: &At<'_>, range: std::ops::RangeInclusive<u64>) -> Result<u64> {

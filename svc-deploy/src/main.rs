@@ -2,6 +2,7 @@
 
 mod compose;
 mod container;
+mod dependency;
 mod deploy;
 mod deployment;
 mod forward;
@@ -13,6 +14,7 @@ mod role;
 mod rule;
 mod secret;
 mod service;
+mod size;
 mod tag;
 mod target_group;
 mod task_definition;

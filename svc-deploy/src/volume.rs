@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use shared::Result;
 use shared::doc::{At, Document};
 
-use crate::container::{Target, mebibytes};
+use crate::container::Target;
+use crate::size::mebibytes;
 
 /// What a container mounts, and what its task therefore has.
 #[derive(Default)]

@@ -15,6 +15,13 @@ fn live(services: &Value) -> Value {
     })
 }
 
+fn refused(relay: &Relay, (tool, args): (&str, &[&str]), doc: &str, (code, says): (i32, &str)) {
+    let said = run(&relay.endpoint, tool, args, doc);
+    assert_eq!(said.code, code, "{tool} {args:?} < {doc}\n{}", said.stderr);
+    assert!(said.stderr.contains(says), "{tool} {args:?} < {doc}: {says} is not in\n{}", said.stderr);
+    assert_eq!(said.stdout, "", "{tool} {args:?} < {doc}");
+}
+
 #[test]
 fn bad_documents_are_refused_with_their_path_and_without_a_call() {
     let relay = Relay::new();
@@ -103,10 +110,7 @@ fn bad_documents_are_refused_with_their_path_and_without_a_call() {
         ("svc-deploy", live(&json!({"a b": {"image": "x"}})).to_string(), 65, "services.a b"),
     ];
     for (tool, doc, code, path) in cases {
-        let said = run(&relay.endpoint, tool, &[], &doc);
-        assert_eq!(said.code, code, "{tool} < {doc}\n{}", said.stderr);
-        assert!(said.stderr.contains(path), "{tool} < {doc}: {path} is not in\n{}", said.stderr);
-        assert_eq!(said.stdout, "", "{tool} < {doc}");
+        refused(&relay, (tool, &[]), &doc, (code, path));
     }
     assert_eq!(relay.calls(), [], "no AWS call was made");
 }
@@ -145,9 +149,7 @@ fn what_aws_would_refuse_is_refused_before() {
         web.as_object_mut().unwrap().extend(service.as_object().unwrap().clone());
         let mut doc = live(&json!({"web": web}));
         (doc["svc"], doc["x-alarms"]) = (svc.clone(), alarms);
-        let said = run(&relay.endpoint, tool, &[], &doc.to_string());
-        assert_eq!(said.code, 65, "{tool} < {doc}\n{}", said.stderr);
-        assert!(said.stderr.contains(path), "{tool} < {doc}: {path} is not in\n{}", said.stderr);
+        refused(&relay, (tool, &[]), &doc.to_string(), (65, path));
     }
     assert_eq!(relay.calls(), [], "no AWS call was made");
 }
@@ -175,9 +177,7 @@ fn wrong_flags_are_wrong_usage() {
         ("scale-set", &["--instances-min", "2"], &deployed, "--instances-min: is about instances"),
     ];
     for (tool, args, doc, says) in cases {
-        let said = run(&relay.endpoint, tool, args, doc);
-        assert_eq!(said.code, 2, "{tool} {args:?}\n{}", said.stderr);
-        assert!(said.stderr.contains(says), "{tool} {args:?}: {says} is not in\n{}", said.stderr);
+        refused(&relay, (tool, args), doc, (2, says));
     }
     assert_eq!(relay.calls(), [], "no AWS call was made");
 }
