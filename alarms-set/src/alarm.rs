@@ -35,7 +35,6 @@ const MISSING: &str = "notBreaching";
 const SUM: &str = "Sum";
 /// How many are asked for their tags at the same time: CloudWatch has few calls a second for all of an account.
 const TAGS_AT_ONCE: usize = 20;
-
 /// CloudWatch takes three `PutMetricAlarm` a second; what comes at once beyond that is tried again.
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html>
 const PUTS_AT_ONCE: usize = 10;

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::doc::{LaunchType, Net};
+use shared::flags::first_given;
 use shared::{Document, Error, Result};
 
 use crate::launch_template::SHORTEST;
@@ -157,16 +158,8 @@ fn instances(wish: &Flags, net: Net) -> Result<Instances> {
 
 /// Wishes about instances make no sense where there are none; silence would hide a mistake.
 fn no_instances(wish: &Flags) -> Result<()> {
-    let asked = [
-        ("instance_types", wish.instance_types.is_some()),
-        ("min", wish.min.is_some()),
-        ("max", wish.max.is_some()),
-        ("ami", wish.ami.is_some()),
-        ("volume_gib", wish.volume_gib.is_some()),
-        ("target_capacity", wish.target_capacity.is_some()),
-    ];
-    match asked.iter().find(|(_, asked)| *asked) {
-        Some((key, _)) => Err(Error::document(
+    match first_given(wish, &["instance_types", "min", "max", "ami", "volume_gib", "target_capacity"]) {
+        Some(key) => Err(Error::document(
             format!("x-cluster.{key}"),
             "is about instances, and Fargate has none: take it out, or choose launch_type ec2",
         )),

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::doc::check_retention;
+use shared::flags::first_given;
 use shared::{Document, Error, Result};
 
 /// `x-net`
@@ -109,16 +110,8 @@ impl Network {
 }
 
 fn adopt(vpc: &str, wish: &Flags) -> Result<Wanted> {
-    let asked = [
-        ("cidr", wish.cidr.is_some()),
-        ("azs", wish.azs.is_some()),
-        ("nat", wish.nat.is_some()),
-        ("endpoints", wish.endpoints.is_some()),
-        ("public_cidrs", wish.public_cidrs.is_some()),
-        ("private_cidrs", wish.private_cidrs.is_some()),
-        ("flow_logs", wish.flow_logs.is_some()),
-    ];
-    if let Some((key, _)) = asked.into_iter().find(|(_, asked)| *asked) {
+    let others = ["cidr", "azs", "nat", "endpoints", "public_cidrs", "private_cidrs", "flow_logs"];
+    if let Some(key) = first_given(wish, &others) {
         return Err(Error::document(format!("x-net.{key}"), "can't be asked for with `vpc`: the network is used as it is"));
     }
     let subnets = |key: &str, ids: &Option<Vec<String>>, least: usize| match ids {

@@ -4,7 +4,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::doc::{At, Cluster, LaunchType, Selection, ServiceRecord, Svc};
-use shared::flags::blame;
+use shared::flags::{blame, first_given};
 use shared::{Document, Error, Result};
 
 /// `x-scale` at the top level: the instances
@@ -174,7 +174,7 @@ fn tasks(
     let replicas = replicas.map(|at| at.whole(0..=5000)).transpose()?;
     let min = wish.min.or(replicas).unwrap_or(2);
     let max = wish.max.unwrap_or(if replicas.is_some_and(|replicas| replicas <= 1) { min.max(1) } else { 10.max(min) });
-    check_bounds(min, max, &place(if wish.min.is_none() && wish.max.is_some() { "max" } else { "min" }))?;
+    check_bounds(min, max, &place(at_fault(wish.min, wish.max)))?;
     let percent = |key: &str, value: Option<f64>| check(value, 1.0, 100.0, &place(key));
     let mut targets = vec![Target { metric: Metric::Cpu, value: percent("cpu", wish.cpu)?.unwrap_or(70.0), label: None }];
     targets.extend(percent("memory", wish.memory)?.map(|value| Target { metric: Metric::Memory, value, label: None }));
@@ -235,17 +235,20 @@ fn instances(doc: &Document, flags: &Flags, cluster: &Cluster) -> Result<Option<
     let group = match &cluster.auto_scaling_group {
         Some(group) if cluster.launch_type == LaunchType::Ec2 => group.clone(),
         _ => {
-            let asked =
-                [("min", wish.min.is_some()), ("max", wish.max.is_some()), ("cpu", wish.cpu.is_some())].into_iter().find(|one| one.1);
-            return match asked {
-                Some((key, _)) => Err(Error::document(format!("x-scale.{key}"), "is about instances, and Fargate has none: take it out")),
+            return match first_given(&wish, &["min", "max", "cpu"]) {
+                Some(key) => Err(Error::document(format!("x-scale.{key}"), "is about instances, and Fargate has none: take it out")),
                 None => Ok(None),
             };
         }
     };
     let (min, max) = (wish.min.unwrap_or(cluster.min), wish.max.unwrap_or(cluster.max));
-    check_bounds(min, max, if wish.min.is_none() && wish.max.is_some() { "x-scale.max" } else { "x-scale.min" })?;
+    check_bounds(min, max, &format!("x-scale.{}", at_fault(wish.min, wish.max)))?;
     Ok(Some(Instances { group, min, max, cpu: check(wish.cpu, 1.0, 100.0, "x-scale.cpu")? }))
+}
+
+/// Which of two bounds that contradict each other was asked for.
+fn at_fault(min: Option<i32>, max: Option<i32>) -> &'static str {
+    if min.is_none() && max.is_some() { "max" } else { "min" }
 }
 
 fn check_bounds(min: i32, max: i32, path: &str) -> Result<()> {

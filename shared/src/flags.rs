@@ -82,6 +82,13 @@ pub fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The first of these wishes that is given, by its name in the document.
+#[must_use]
+pub fn first_given<'a>(wishes: &impl Serialize, keys: &[&'a str]) -> Option<&'a str> {
+    let wishes = serde_json::to_value(wishes).unwrap_or_default();
+    keys.iter().copied().find(|key| wishes.get(key).is_some_and(|wish| !wish.is_null()))
+}
+
 /// What is wrong with a wish that was given as a flag is the flag's fault and not the document's: `place` is where the wishes stand in the document
 /// (of one service, perhaps), and `flag` how their flags begin.
 #[must_use]
@@ -90,9 +97,8 @@ pub fn blame(error: Error, place: &str, flag: &str, flags: &impl Serialize) -> E
     if path.starts_with("--") {
         return Error::document(path, what).of_flag();
     }
-    let given = serde_json::to_value(flags).unwrap_or_default();
     let key = path.strip_prefix(place).and_then(|key| key.split(['.', '[']).next());
-    match key.filter(|key| given.get(key).is_some_and(|value| !value.is_null())) {
+    match key.and_then(|key| first_given(flags, &[key])) {
         Some(key) => {
             let service = place.split_once(".x-").map(|(service, _)| format!(" (for {service})")).unwrap_or_default();
             Error::document(format!("{flag}{}{service}", key.replace('_', "-")), what).of_flag()

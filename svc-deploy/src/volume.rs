@@ -160,13 +160,13 @@ fn bind(at: &At<'_>, source: &str, target: Target) -> Result<Value> {
 
 fn named(doc: &Document, at: &At<'_>, name: &str, target: Target) -> Result<Value> {
     let top = doc.root().key("volumes").and_then(|all| all.key(name));
-    check_name(at, name)?;
     if let Some(efs) = top.as_ref().and_then(|top| top.key("x-efs")) {
         let efs: Efs = if efs.value().is_string() {
             Efs { file_system_id: efs.text()?.to_owned(), access_point_id: None, root_directory: None, iam: false }
         } else {
             efs.typed()?
         };
+        check_name(at, name)?;
         return Ok(json!({"name": name, "efsVolumeConfiguration": efs_configuration(&efs)}));
     }
     check_host(at, target)?;
