@@ -1,26 +1,30 @@
-//! The Auto Scaling group: the instances, over the private subnets.
+//! The Auto Scaling group with the instances, in the private subnets.
 
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::{
-    AutoScalingGroup, InstancesDistribution, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification, LifecycleState,
-    MixedInstancesPolicy, Tag,
+    AutoScalingGroup, Instance, InstancesDistribution, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification,
+    LifecycleState, MixedInstancesPolicy, Tag, TagDescription,
 };
 use shared::error::if_found;
+use shared::owner::Pair;
 use shared::wait::{until, while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::ClusterUp;
-use crate::wish::{Instances, Wanted};
+use crate::settings::{Instances, Wanted};
 
 pub type Found = Option<AutoScalingGroup>;
 
-/// How many instances one call of `SetInstanceProtection` takes.
+/// Instances that one call of `SetInstanceProtection` takes.
 /// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_SetInstanceProtection.html>
 const AT_ONCE: usize = 50;
 
+/// The version that instances start from. EC2 resolves it at the start of each instance.
+const VERSION: &str = "$Default";
+
 pub async fn find(autoscaling: &Client, run: &Run) -> Result<Found> {
     let said = autoscaling.describe_auto_scaling_groups().auto_scaling_group_names(&run.app).send().await;
-    let said = said.tried(format!("look for the Auto Scaling group {}", run.app))?;
+    let said = said.tried(format!("read the Auto Scaling group {}", run.app))?;
     Ok(said.auto_scaling_groups().first().cloned())
 }
 
@@ -33,7 +37,7 @@ impl ClusterUp {
             (cluster.min, cluster.max) = (instances.min, instances.max);
         }
         match &self.found.group {
-            Some(found) if !is_going(found) => self.settle_group(run, wanted, instances, found).await,
+            Some(found) if !is_being_deleted(found) => self.settle_group(run, wanted, instances, found).await,
             _ => run.create("Auto Scaling group", &run.app, self.create_group(run, wanted, instances)).await.map(drop),
         }
     }
@@ -42,117 +46,79 @@ impl ClusterUp {
         if self.found.group.is_some() {
             self.group_gone(run).await?;
         }
-        // An instance profile made a moment ago is not known to Auto Scaling yet (up to two minutes).
+        // Auto Scaling does not see a new instance profile for up to two minutes.
         let not_yet = |error: &Error| error.is_code("ValidationError") && error.says("Invalid IAM Instance Profile");
         let created = while_not_yet(run, "the instance profile to be visible", not_yet, async || {
-            let call = self
-                .autoscaling
-                .create_auto_scaling_group()
-                .auto_scaling_group_name(&run.app)
-                .min_size(instances.min)
-                .max_size(instances.max);
-            // ECS's managed termination protection needs it, and takes it away only from empty instances.
-            let call = call
-                .vpc_zone_identifier(subnets(instances))
-                .new_instances_protected_from_scale_in(true)
-                .set_tags(Some(tags(run, wanted_tags(run))));
-            let call = match source(run, wanted, instances) {
+            let call = self.autoscaling.create_auto_scaling_group().auto_scaling_group_name(&run.app);
+            let call = call.min_size(instances.min).max_size(instances.max).vpc_zone_identifier(subnets(instances).join(","));
+            // Managed termination protection requires it. ECS removes it from an instance that has no tasks.
+            let call = call.new_instances_protected_from_scale_in(true).set_tags(Some(aws_tags(run, wanted_tags(run))));
+            let call = match source(&run.app, wanted.spot, &instances.types) {
                 Source::One(template) => call.launch_template(template),
                 Source::Mixed(policy) => call.mixed_instances_policy(policy),
             };
             call.send().await.tried(format!("create the Auto Scaling group {}", run.app)).map(drop)
         });
         match created.await {
-            // Done already by a run whose answer was lost.
+            // An earlier call created it, but its answer was lost.
             Err(error) if error.is_code("AlreadyExists") => {}
             other => other?,
         }
         Ok(run.app.clone())
     }
 
-    /// Its bounds are `scale-set`'s once it exists.
+    /// Corrects everything but the bounds, which scale-set changes once the group exists.
     async fn settle_group(&self, run: &Run, wanted: &Wanted, instances: &Instances, found: &AutoScalingGroup) -> Result<()> {
-        if !run.is_ours(found.tags().iter().map(|tag| (tag.key(), tag.value()))) {
-            return Err(run.foreign("Auto Scaling group", &run.app));
+        if !is_ours(run, found) {
+            return Err(run.unmanaged("Auto Scaling group", &run.app));
         }
         run.found("Auto Scaling group", &run.app);
-        let found_tags = found.tags().iter().map(|tag| (tag.key(), tag.value()));
-        run.settle_tags("Auto Scaling group", &run.app, wanted_tags(run), found_tags, async |missing| {
-            let call = self.autoscaling.create_or_update_tags().set_tags(Some(tags(run, missing)));
+        run.settle_tags("Auto Scaling group", &run.app, wanted_tags(run), found.tags().iter().map(pair), async |missing| {
+            let call = self.autoscaling.create_or_update_tags().set_tags(Some(aws_tags(run, missing)));
             call.send().await.tried(format!("tag the Auto Scaling group {}", run.app)).map(drop)
         })
         .await?;
-        let mut diff =
-            Diff::new().field("new instances protected from scale-in", found.new_instances_protected_from_scale_in(), Some(true));
-        if instances.subnets.iter().all(Option::is_some) {
-            diff = diff.field("subnets", sorted(found.vpc_zone_identifier().unwrap_or_default()), sorted(&subnets(instances)));
-        }
-        let source = source(run, wanted, instances);
-        diff = diff.field("instances", of_found(found), of_wanted(&source));
+        let source = source(&run.app, wanted.spot, &instances.types);
+        let diff = differences(found, instances, &source);
         let update = async {
-            let call =
-                self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(&run.app).vpc_zone_identifier(subnets(instances));
-            let call = call.new_instances_protected_from_scale_in(true);
+            let call = self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(&run.app);
+            let call = call.vpc_zone_identifier(subnets(instances).join(",")).new_instances_protected_from_scale_in(true);
             let call = match source {
                 Source::One(template) => call.launch_template(template),
                 Source::Mixed(policy) => call.mixed_instances_policy(policy),
             };
-            call.send().await.tried(format!("change the Auto Scaling group {}", run.app)).map(drop)
+            call.send().await.tried(format!("update the Auto Scaling group {}", run.app)).map(drop)
         };
         run.change("Auto Scaling group", &run.app, &diff, update).await
     }
 
-    /// Waits until as many instances serve as the group asks for.
+    /// Waits until the group has its desired number of instances in service.
     pub async fn instances_ready(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         if wanted.instances.is_none() {
             return Ok(());
         }
         until(run, "the instances to be in service", async || {
             let group = find(&self.autoscaling, run).await?;
-            let serving = |group: &AutoScalingGroup| {
-                group.instances().iter().filter(|instance| instance.lifecycle_state() == Some(&LifecycleState::InService)).count()
-            };
-            Ok(group
-                .is_some_and(|group| serving(&group) >= usize::try_from(group.desired_capacity().unwrap_or(0)).unwrap_or(0))
-                .then_some(()))
+            let in_service = |one: &&Instance| one.lifecycle_state() == Some(&LifecycleState::InService);
+            let is_complete = group.is_some_and(|group| {
+                let desired = usize::try_from(group.desired_capacity().unwrap_or(0)).unwrap_or(0);
+                group.instances().iter().filter(in_service).count() >= desired
+            });
+            Ok(is_complete.then_some(()))
         })
         .await
     }
 
-    /// ECS never takes its protection from instances (aws/containers-roadmap 2862), so that is done here first.
     pub async fn group_down(&self, run: &Run) -> Result<()> {
         let Some(group) = &self.found.group else { return Ok(()) };
-        if !run.goes("Auto Scaling group", &run.app, run.is_ours(group.tags().iter().map(|tag| (tag.key(), tag.value())))) {
+        if !run.may_delete("Auto Scaling group", &run.app, is_ours(run, group)) {
             return Ok(());
         }
         let delete = async {
-            // Those that start or end can't be spoken to, and the group's deletion takes them all the same.
-            let settled = [LifecycleState::InService, LifecycleState::EnteringStandby, LifecycleState::Standby];
-            let guarded: Vec<&str> = group
-                .instances()
-                .iter()
-                .filter(|one| {
-                    one.protected_from_scale_in() == Some(true) && one.lifecycle_state().is_some_and(|state| settled.contains(state))
-                })
-                .filter_map(|one| one.instance_id())
-                .collect();
-            for ids in guarded.chunks(AT_ONCE) {
-                let ids = ids.iter().map(|id| (*id).to_owned()).collect();
-                let call = self
-                    .autoscaling
-                    .set_instance_protection()
-                    .auto_scaling_group_name(&run.app)
-                    .protected_from_scale_in(false)
-                    .set_instance_ids(Some(ids));
-                match call.send().await.tried(format!("take the protection from the instances of {}", run.app)) {
-                    // One of them has begun to end since.
-                    Err(error) if error.says("is not in InService") || error.says("not part of Auto Scaling group") => {}
-                    other => drop(other?),
-                }
-            }
-            // Managed scaling may just be at work.
+            self.unprotect(run, group).await?;
+            // Managed scaling may be changing the group.
             let busy = |error: &Error| error.is_code("ScalingActivityInProgress") || error.is_code("ResourceInUse");
-            while_held(run, "the Auto Scaling group to be still", busy, async || {
+            while_held(run, "the scaling activities of the Auto Scaling group to end", busy, async || {
                 let call = self.autoscaling.delete_auto_scaling_group().auto_scaling_group_name(&run.app).force_delete(true);
                 if_found(call.send().await.tried(format!("delete the Auto Scaling group {}", run.app))).map(drop)
             })
@@ -162,6 +128,21 @@ impl ClusterUp {
         run.delete("Auto Scaling group", &run.app, delete).await
     }
 
+    /// Removes the protection from scale-in, which would block the deletion. ECS never removes it from running instances
+    /// (aws/containers-roadmap 2862).
+    async fn unprotect(&self, run: &Run, group: &AutoScalingGroup) -> Result<()> {
+        for ids in protected(group).chunks(AT_ONCE) {
+            let call = self.autoscaling.set_instance_protection().auto_scaling_group_name(&run.app).protected_from_scale_in(false);
+            let call = call.set_instance_ids(Some(ids.to_vec()));
+            match call.send().await.tried(format!("remove the protection from scale-in of the instances of {}", run.app)) {
+                // One of them began to terminate meanwhile.
+                Err(error) if error.says("is not in InService") || error.says("not part of Auto Scaling group") => {}
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+
     async fn group_gone(&self, run: &Run) -> Result<()> {
         until(run, "the instances to be terminated", async || Ok(find(&self.autoscaling, run).await?.is_none().then_some(()))).await
     }
@@ -169,24 +150,33 @@ impl ClusterUp {
 
 /// A group has a status only while it is being deleted, which takes as long as its instances.
 /// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_AutoScalingGroup.html>
-fn is_going(group: &AutoScalingGroup) -> bool {
+fn is_being_deleted(group: &AutoScalingGroup) -> bool {
     group.status().is_some()
 }
 
-/// What instances are made from: one type on demand needs only the template.
+/// Returns the protected instances. Those that start or terminate are left out, because a call for them fails. The deletion of the group includes
+/// them.
+fn protected(group: &AutoScalingGroup) -> Vec<String> {
+    let states = [LifecycleState::InService, LifecycleState::EnteringStandby, LifecycleState::Standby];
+    let is_protected =
+        |one: &&Instance| one.protected_from_scale_in() == Some(true) && one.lifecycle_state().is_some_and(|state| states.contains(state));
+    group.instances().iter().filter(is_protected).filter_map(|one| one.instance_id().map(str::to_owned)).collect()
+}
+
+/// What instances are started from. One type on demand needs only the launch template.
 enum Source {
     One(LaunchTemplateSpecification),
     Mixed(MixedInstancesPolicy),
 }
 
-fn source(run: &Run, wanted: &Wanted, instances: &Instances) -> Source {
-    let template = LaunchTemplateSpecification::builder().launch_template_name(&run.app).version("$Default").build();
-    if wanted.spot == 0 && instances.types.len() == 1 {
+fn source(app: &str, spot: i32, types: &[String]) -> Source {
+    let template = LaunchTemplateSpecification::builder().launch_template_name(app).version(VERSION).build();
+    if spot == 0 && types.len() == 1 {
         return Source::One(template);
     }
-    let overrides = instances.types.iter().map(|kind| LaunchTemplateOverrides::builder().instance_type(kind).build()).collect();
+    let overrides = types.iter().map(|kind| LaunchTemplateOverrides::builder().instance_type(kind).build()).collect();
     let distribution = InstancesDistribution::builder()
-        .on_demand_percentage_above_base_capacity(100 - wanted.spot)
+        .on_demand_percentage_above_base_capacity(100 - spot)
         .on_demand_allocation_strategy("prioritized")
         .spot_allocation_strategy("price-capacity-optimized")
         .build();
@@ -194,44 +184,71 @@ fn source(run: &Run, wanted: &Wanted, instances: &Instances) -> Source {
     Source::Mixed(MixedInstancesPolicy::builder().launch_template(template).instances_distribution(distribution).build())
 }
 
-fn of_wanted(source: &Source) -> String {
-    match source {
-        Source::One(template) => of_template(template),
-        Source::Mixed(policy) => of_policy(policy),
+/// The fields of a [`Source`] that a plan shows, in which both of its kinds can be compared.
+struct Shape<'a> {
+    template: Option<&'a str>,
+    version: Option<&'a str>,
+    /// The first one is preferred.
+    types: Vec<&'a str>,
+    on_demand: i32,
+}
+
+impl<'a> Shape<'a> {
+    fn of_wanted(source: &'a Source) -> Self {
+        match source {
+            Source::One(template) => Self::of_template(Some(template)),
+            Source::Mixed(policy) => Self::of_policy(policy),
+        }
+    }
+
+    fn of_found(group: &'a AutoScalingGroup) -> Self {
+        match group.mixed_instances_policy() {
+            Some(policy) => Self::of_policy(policy),
+            None => Self::of_template(group.launch_template()),
+        }
+    }
+
+    fn of_template(template: Option<&'a LaunchTemplateSpecification>) -> Self {
+        Self {
+            template: template.and_then(LaunchTemplateSpecification::launch_template_name),
+            // AWS takes a template without a version for its default one.
+            version: template.map(|template| template.version().unwrap_or(VERSION)),
+            types: Vec::new(),
+            on_demand: 100,
+        }
+    }
+
+    fn of_policy(policy: &'a MixedInstancesPolicy) -> Self {
+        let template = policy.launch_template();
+        let overrides = template.map(LaunchTemplate::overrides).unwrap_or_default();
+        let on_demand = policy.instances_distribution().and_then(InstancesDistribution::on_demand_percentage_above_base_capacity);
+        Self {
+            types: overrides.iter().filter_map(LaunchTemplateOverrides::instance_type).collect(),
+            on_demand: on_demand.unwrap_or(100),
+            ..Self::of_template(template.and_then(LaunchTemplate::launch_template_specification))
+        }
     }
 }
 
-fn of_found(group: &AutoScalingGroup) -> String {
-    match group.mixed_instances_policy() {
-        Some(policy) => of_policy(policy),
-        None => group.launch_template().map(of_template).unwrap_or_default(),
+fn differences(found: &AutoScalingGroup, instances: &Instances, source: &Source) -> Diff {
+    let (was, is) = (Shape::of_found(found), Shape::of_wanted(source));
+    let mut diff = Diff::new().field("newInstancesProtectedFromScaleIn", found.new_instances_protected_from_scale_in(), true);
+    // In the plan of a new network, the subnets have no IDs yet.
+    if instances.subnets.iter().all(Option::is_some) {
+        let subnets_of = found.vpc_zone_identifier().unwrap_or_default().split(',').map(str::trim).filter(|id| !id.is_empty());
+        diff = diff.set("vpcZoneIdentifier", subnets_of, subnets(instances));
     }
+    diff.field("launchTemplate.launchTemplateName", was.template, is.template)
+        .field("launchTemplate.version", was.version, is.version)
+        .field("instanceTypes", was.types, is.types)
+        .field("onDemandPercentage", was.on_demand, is.on_demand)
 }
 
-fn of_template(template: &LaunchTemplateSpecification) -> String {
-    format!("{}:{}", template.launch_template_name().unwrap_or_default(), template.version().unwrap_or("$Default"))
+fn subnets(instances: &Instances) -> Vec<&str> {
+    instances.subnets.iter().flatten().map(String::as_str).collect()
 }
 
-fn of_policy(policy: &MixedInstancesPolicy) -> String {
-    let template = policy.launch_template();
-    let types: Vec<&str> =
-        template.map(LaunchTemplate::overrides).unwrap_or_default().iter().filter_map(|one| one.instance_type()).collect();
-    let on_demand = policy.instances_distribution().and_then(InstancesDistribution::on_demand_percentage_above_base_capacity);
-    let name = template.and_then(LaunchTemplate::launch_template_specification).map(of_template).unwrap_or_default();
-    format!("{name} {} {}% on demand", types.join(" "), on_demand.unwrap_or(100))
-}
-
-fn subnets(instances: &Instances) -> String {
-    instances.subnets.iter().flatten().cloned().collect::<Vec<_>>().join(",")
-}
-
-fn sorted(ids: &str) -> String {
-    let mut ids: Vec<&str> = ids.split(',').map(str::trim).collect();
-    ids.sort_unstable();
-    ids.join(",")
-}
-
-/// Instances carry the launch template's tags; with `AmazonECSManaged`, ECS may tag them too.
+/// Instances have the launch template's tags. With the tag `AmazonECSManaged`, ECS may tag them, too.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html>
 fn wanted_tags(run: &Run) -> Vec<(String, String)> {
     let mut pairs = run.tags("instances");
@@ -240,10 +257,101 @@ fn wanted_tags(run: &Run) -> Vec<(String, String)> {
     pairs
 }
 
-fn tags(run: &Run, pairs: Vec<(String, String)>) -> Vec<Tag> {
+fn aws_tags(run: &Run, pairs: Vec<(String, String)>) -> Vec<Tag> {
     let tag = |(key, value): (String, String)| {
         let tag = Tag::builder().resource_type("auto-scaling-group").resource_id(&run.app).propagate_at_launch(key == "AmazonECSManaged");
         tag.key(key).value(value).build()
     };
     pairs.into_iter().map(tag).collect()
+}
+
+fn pair(tag: &TagDescription) -> Pair<'_> {
+    (tag.key(), tag.value())
+}
+
+fn is_ours(run: &Run, group: &AutoScalingGroup) -> bool {
+    run.is_ours(group.tags().iter().map(pair))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Ami;
+
+    fn instances(types: &[&str], subnets: &[Option<&str>]) -> Instances {
+        Instances {
+            types: types.iter().map(|kind| (*kind).to_owned()).collect(),
+            min: 2,
+            max: 6,
+            ami: Ami::Al2023,
+            volume_gib: 30,
+            target_capacity: 100,
+            subnets: subnets.iter().map(|id| id.map(str::to_owned)).collect(),
+            group: None,
+            zones: Vec::new(),
+        }
+    }
+
+    /// The group that AWS returns for these settings.
+    fn group(spot: i32, types: &[&str]) -> AutoScalingGroup {
+        let group = AutoScalingGroup::builder().new_instances_protected_from_scale_in(true).vpc_zone_identifier("subnet-2, subnet-1");
+        match source("shop", spot, &instances(types, &[]).types) {
+            Source::One(template) => group.launch_template(template).build(),
+            Source::Mixed(policy) => group.mixed_instances_policy(policy).build(),
+        }
+    }
+
+    fn plan(found: &AutoScalingGroup, spot: i32, types: &[&str]) -> String {
+        let instances = instances(types, &[Some("subnet-1"), Some("subnet-2")]);
+        differences(found, &instances, &source("shop", spot, &instances.types)).to_string()
+    }
+
+    #[test]
+    fn a_plan_names_the_fields_of_the_group() {
+        let version = |version: &str| LaunchTemplateSpecification::builder().launch_template_name("shop").version(version).build();
+        let base = || AutoScalingGroup::builder().new_instances_protected_from_scale_in(true).launch_template(version(VERSION));
+        for (found, spot, types, said) in [
+            (group(0, &["t3.medium"]), 0, &["t3.medium"][..], ""),
+            (group(50, &["a", "b"]), 50, &["a", "b"], ""),
+            (group(0, &["t3.medium"]), 0, &["m7i.large"], ""),
+            (group(0, &["a"]), 50, &["a", "b"], "instanceTypes: none -> a, b, onDemandPercentage: 100 -> 50"),
+            (group(50, &["a", "b"]), 70, &["b", "a"], "instanceTypes: a, b -> b, a, onDemandPercentage: 50 -> 30"),
+            (group(50, &["a", "b"]), 0, &["a"], "instanceTypes: a, b -> none, onDemandPercentage: 50 -> 100"),
+            (base().vpc_zone_identifier("subnet-1,subnet-3").build(), 0, &["a"], "vpcZoneIdentifier: subnet-3 -> subnet-2"),
+            (base().build(), 0, &["a"], "vpcZoneIdentifier: none -> subnet-1, subnet-2"),
+            (
+                base()
+                    .vpc_zone_identifier("subnet-1,subnet-2")
+                    .launch_template(version("3"))
+                    .new_instances_protected_from_scale_in(false)
+                    .build(),
+                0,
+                &["a"],
+                "newInstancesProtectedFromScaleIn: false -> true, launchTemplate.version: 3 -> $Default",
+            ),
+        ] {
+            assert_eq!(plan(&found, spot, types), said);
+        }
+    }
+
+    #[test]
+    fn subnets_of_a_planned_network_are_not_compared() {
+        let instances = instances(&["a"], &[Some("subnet-1"), None]);
+        assert!(differences(&group(0, &["a"]), &instances, &source("shop", 0, &instances.types)).is_empty());
+    }
+
+    #[test]
+    fn only_instances_that_accept_the_call_lose_their_protection() {
+        let one = |id: &str, state, protected| {
+            Instance::builder().instance_id(id).lifecycle_state(state).protected_from_scale_in(protected).build()
+        };
+        let group = AutoScalingGroup::builder()
+            .instances(one("i-1", LifecycleState::InService, true))
+            .instances(one("i-2", LifecycleState::InService, false))
+            .instances(one("i-3", LifecycleState::Terminating, true))
+            .instances(one("i-4", LifecycleState::Standby, true))
+            .instances(one("i-5", LifecycleState::Pending, true))
+            .build();
+        assert_eq!(protected(&group), ["i-1", "i-4"]);
+    }
 }

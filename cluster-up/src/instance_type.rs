@@ -1,44 +1,31 @@
-//! The instance types: whether the zones have them, and what processors they have.
+//! The instance types: whether the zones have them, and whether their processors can run the AMI.
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{ArchitectureType, Filter, Image, InstanceTypeInfo, LocationType, ProcessorInfo};
 use futures_util::try_join;
 use shared::{Error, Result, Tried};
 
-use crate::wish::{Ami, Instances, Wanted};
+use crate::settings::{Ami, Instances, Wanted};
 
-/// Where Amazon Linux and Bottlerocket start from.
+/// The root device of Amazon Linux and Bottlerocket.
 const ROOT: &str = "/dev/xvda";
 
-/// What an AMI is for.
+/// What matters of an AMI.
 pub struct FoundImage {
-    /// As EC2 calls it, `x86_64` or `arm64`.
+    /// As EC2 calls it: `x86_64` or `arm64`.
     pub architecture: String,
-    /// The device that it starts from.
+    /// The device of the root volume.
     pub root_device: String,
 }
 
-/// The image of the instances; `None` where there are none.
+/// Returns the AMI of the instances, or `None` where there are none.
 ///
 /// # Errors
-/// That a zone has none of the types, or that one can't start the AMI: an Auto Scaling group would say so only in its activities, later.
+/// Fails when a zone has none of the types, or when one of them can't run the AMI. An Auto Scaling group would report that only in its activities.
 pub async fn check(ec2: &Client, wanted: Option<&Wanted>) -> Result<Option<FoundImage>> {
     let Some(instances) = wanted.and_then(|wanted| wanted.instances.as_ref()) else { return Ok(None) };
     let (image, types, ()) = try_join!(image(ec2, &instances.ami), described(ec2, instances), check_offered(ec2, instances))?;
-    for kind in types {
-        let processors = kind.processor_info().map(ProcessorInfo::supported_architectures).unwrap_or_default();
-        if !processors.iter().any(|one| one.as_str() == image.architecture) {
-            let has = processors.iter().map(ArchitectureType::as_str).collect::<Vec<_>>().join(", ");
-            return Err(Error::document(
-                "x-cluster.instance_types",
-                format!(
-                    "{} has {has}, but the AMI is for {}: choose other types, or another AMI (x-cluster.ami: al2023 is for x86_64, al2023-arm64 for arm64)",
-                    kind.instance_type().map_or("the type", |kind| kind.as_str()),
-                    image.architecture
-                ),
-            ));
-        }
-    }
+    types.iter().try_for_each(|kind| check_processor(kind, &image.architecture))?;
     Ok(Some(image))
 }
 
@@ -49,35 +36,65 @@ async fn image(ec2: &Client, ami: &Ami) -> Result<FoundImage> {
         Ami::Al2023Arm64 => return Ok(known("arm64")),
         Ami::Id(id) => id,
     };
-    let said = ec2.describe_images().image_ids(id).send().await.tried(format!("look at the AMI {id} that x-cluster.ami names"))?;
+    let said = ec2.describe_images().image_ids(id).send().await.tried(format!("read the AMI {id} of x-cluster.ami"))?;
     let image = said.images().first();
     match image.and_then(Image::architecture) {
         Some(architecture) => Ok(FoundImage {
             architecture: architecture.as_str().to_owned(),
             root_device: image.and_then(Image::root_device_name).unwrap_or(ROOT).to_owned(),
         }),
-        None => Err(Error::document("x-cluster.ami", format!("there is no AMI {id} in this region that this account may use"))),
+        None => Err(Error::document(
+            "no-such-ami",
+            "x-cluster.ami",
+            format!(
+                "must be an AMI of this region that this account may use; found {id}. Set another AMI, or share this one with the account"
+            ),
+        )),
     }
 }
 
 async fn described(ec2: &Client, instances: &Instances) -> Result<Vec<InstanceTypeInfo>> {
     let kinds = instances.types.iter().map(|kind| kind.as_str().into()).collect();
-    let call = ec2.describe_instance_types().set_instance_types(Some(kinds));
-    call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look at the instance types of x-cluster")
+    shared::pages!(ec2.describe_instance_types().set_instance_types(Some(kinds)), "read the instance types of x-cluster.instance_types")
+}
+
+fn check_processor(kind: &InstanceTypeInfo, architecture: &str) -> Result<()> {
+    let processors = kind.processor_info().map(ProcessorInfo::supported_architectures).unwrap_or_default();
+    if processors.iter().any(|one| one.as_str() == architecture) {
+        return Ok(());
+    }
+    let has = processors.iter().map(ArchitectureType::as_str).collect::<Vec<_>>().join(", ");
+    let name = kind.instance_type().map_or("the type", |kind| kind.as_str());
+    let text = format!(
+        "must be types with the AMI's architecture, which is {architecture}; found {name} with {has}. Set other types, or set another AMI: al2023 for x86_64, al2023-arm64 for arm64"
+    );
+    Err(Error::document("instance-type-architecture", "x-cluster.instance_types", text))
 }
 
 async fn check_offered(ec2: &Client, instances: &Instances) -> Result<()> {
     let filter = Filter::builder().name("instance-type").set_values(Some(instances.types.clone())).build();
     let call = ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone).filters(filter);
-    let offered =
-        call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await.tried("look which zones have the instance types")?;
-    for zone in &instances.zones {
-        if !offered.iter().any(|offering| offering.location() == Some(zone)) {
-            return Err(Error::document(
-                "x-cluster.instance_types",
-                format!("the zone {zone} has none of {}: add a type that it has", instances.types.join(", ")),
-            ));
-        }
+    let offered = shared::pages!(call, "read which zones have the instance types of x-cluster.instance_types")?;
+    match instances.zones.iter().find(|zone| !offered.iter().any(|offering| offering.location() == Some(zone))) {
+        Some(zone) => Err(Error::document(
+            "zone-without-type",
+            "x-cluster.instance_types",
+            format!("must have a type that the zone {zone} offers; found {}. Add a type of that zone", instances.types.join(", ")),
+        )),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_must_run_the_architecture_of_the_ami() {
+        let arm = ProcessorInfo::builder().supported_architectures(ArchitectureType::Arm64).build();
+        let kind = InstanceTypeInfo::builder().instance_type("t4g.medium".into()).processor_info(arm).build();
+        assert!(check_processor(&kind, "arm64").is_ok());
+        let said = check_processor(&kind, "x86_64").err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains("the AMI's architecture, which is x86_64; found t4g.medium with arm64"), "{said}");
+    }
 }

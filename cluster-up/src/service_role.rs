@@ -1,5 +1,5 @@
-//! ECS's own role in the account. ECS makes it by itself with the first cluster, but then often can't use it yet ("Unable to assume the
-//! service linked role", aws/containers-roadmap 2614), so it is made first.
+//! ECS's service-linked role, which all clusters of the account use. ECS would create it with the first cluster, but often can't use it at once
+//! ("Unable to assume the service linked role", aws/containers-roadmap 2614). So it is created first.
 //! <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using-service-linked-roles.html>
 
 use aws_sdk_iam::Client;
@@ -7,14 +7,14 @@ use shared::{Result, Run, Tried};
 
 use crate::ClusterUp;
 
-/// Whether it is there.
+/// Whether the role exists.
 pub type Found = bool;
 
 const SERVICE: &str = "ecs.amazonaws.com";
 
 pub async fn find(iam: &Client) -> Result<Found> {
-    let said =
-        iam.list_roles().path_prefix(format!("/aws-service-role/{SERVICE}/")).send().await.tried("look for ECS's service-linked role")?;
+    let call = iam.list_roles().path_prefix(format!("/aws-service-role/{SERVICE}/"));
+    let said = call.send().await.tried("read ECS's service-linked role")?;
     Ok(!said.roles().is_empty())
 }
 
@@ -25,7 +25,7 @@ impl ClusterUp {
         }
         let create = async {
             match self.iam.create_service_linked_role().aws_service_name(SERVICE).send().await.tried("create ECS's service-linked role") {
-                // Somebody else was quicker.
+                // Another run created it meanwhile.
                 Err(error) if (error.is_code("InvalidInput") && error.says("has been taken")) || error.is_code("EntityAlreadyExists") => {
                     Ok(SERVICE.to_owned())
                 }

@@ -1,4 +1,4 @@
-//! `.dockerignore` as Docker does it: the last pattern that matches a path, or a folder above it, decides.
+//! `.dockerignore` with Docker's rules: the last pattern that matches a path, or a folder above it, decides.
 //! <https://docs.docker.com/build/concepts/context/#dockerignore-files>
 
 use globset::{GlobBuilder, GlobMatcher};
@@ -6,7 +6,7 @@ use globset::{GlobBuilder, GlobMatcher};
 #[derive(Debug, Default, Clone)]
 pub struct Ignore {
     patterns: Vec<Pattern>,
-    /// Whether any pattern takes something back in.
+    /// Whether any pattern begins with `!`, which includes a path again.
     excepts: bool,
 }
 
@@ -17,6 +17,10 @@ struct Pattern {
 }
 
 impl Ignore {
+    /// Reads the patterns, one a line.
+    ///
+    /// # Errors
+    /// Returns the pattern that is not valid.
     pub fn parse(text: &str) -> Result<Self, globset::Error> {
         let mut patterns = Vec::new();
         for line in text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -25,7 +29,7 @@ impl Ignore {
                 None => (true, line),
             };
             let pattern = clean(pattern);
-            // `.` alone is the context itself, which can't be left out.
+            // `.` alone is the context itself, which can't be excluded.
             if pattern.is_empty() {
                 continue;
             }
@@ -35,20 +39,20 @@ impl Ignore {
         Ok(Self { excepts: patterns.iter().any(|pattern| !pattern.ignores), patterns })
     }
 
-    /// Whether this path, relative to the context, is left out.
+    /// Returns whether this path, relative to the context, is excluded.
     pub fn ignores(&self, path: &str) -> bool {
         let above: Vec<&str> = path.match_indices('/').map(|(end, _)| &path[..end]).chain([path]).collect();
         let matching = |pattern: &&Pattern| above.iter().any(|path| pattern.glob.is_match(path));
         self.patterns.iter().rev().find(matching).is_some_and(|pattern| pattern.ignores)
     }
 
-    /// Whether nothing below this folder can be in the context, so that it need not be read.
+    /// Returns whether nothing below this folder can be in the context, so that it need not be read.
     pub fn skips_all_below(&self, folder: &str) -> bool {
         !self.excepts && self.ignores(folder)
     }
 }
 
-/// Without leading and trailing slashes and without `.` and `..` steps, as Go's `filepath.Clean` has it.
+/// Returns a pattern without leading and trailing slashes and without `.` and `..`, as Go's `filepath.Clean` does.
 fn clean(pattern: &str) -> String {
     let mut steps: Vec<&str> = Vec::new();
     for step in pattern.split('/') {
@@ -65,9 +69,9 @@ fn clean(pattern: &str) -> String {
 mod tests {
     use super::Ignore;
 
-    /// What Docker's documentation says of each form.
+    /// The forms are those of Docker's documentation.
     #[test]
-    fn as_docker_does_it() {
+    fn each_form_of_a_pattern_matches_as_in_docker() {
         let ignore = Ignore::parse(
             "# comment\n/node_modules/\n*/temp*\n**/*.log\n!keep.log\ndocs\n!docs/README.md\n*.md\n!README*.md\nREADME-secret.md\n",
         )

@@ -1,40 +1,45 @@
-//! The Docker Engine: what an image is made with.
+//! The Docker Engine: builds, pulls and tags images.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use bollard::Docker;
-use bollard::query_parameters::{CreateImageOptionsBuilder, TagImageOptionsBuilder};
-use futures_util::StreamExt;
+use bollard::grpc::build::{ImageBuildFrontendOptionsBuilder, ImageBuildLoadInput, ImageBuildPlatform};
+use bollard::grpc::driver::Build as _;
+use bollard::grpc::driver::moby::Moby;
+use bollard::models::{BuildInfo, BuildInfoAux};
+use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion, CreateImageOptionsBuilder, TagImageOptionsBuilder};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
 use shared::{Error, Result, Run};
 
 use crate::ImgPush;
-use crate::wish::{Origin, Wish};
+use crate::build::Build;
+use crate::context::DOCKERFILE;
+use crate::image::{Origin, WantedImage};
 
+/// A connection to the Docker Engine.
 pub struct Engine(pub Docker);
 
-impl ImgPush {
-    pub async fn engine(&self) -> Result<Engine> {
-        let unreachable = |error: bollard::errors::Error| {
-            let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
-            Error::Unavailable(format!(
-                "no Docker Engine answers at {host} ({error}): start it, or set DOCKER_HOST, and run the same command again"
-            ))
-        };
-        let docker = Docker::connect_with_defaults().map_err(unreachable)?;
-        docker.ping().await.map_err(unreachable)?;
-        Ok(Engine(docker))
-    }
+/// How many of the last lines of a failed build are shown.
+const LAST_LINES: usize = 20;
 
-    /// Builds or fetches what ECR does not have yet.
-    pub async fn image_up(&self, run: &Run, wish: &Wish) -> Result<()> {
-        let name = wish.local_name();
-        if !self.is_missing(wish) {
+impl ImgPush {
+    /// Builds or pulls the image, unless ECR has it.
+    ///
+    /// # Errors
+    /// Returns what the Docker Engine or BuildKit refused.
+    pub async fn image_up(&self, run: &Run, image: &WantedImage) -> Result<()> {
+        let name = image.local_name();
+        if !self.is_missing(image) {
             run.found("image", name);
             return Ok(());
         }
         let make = async {
-            let engine = self.engine().await?;
-            match &wish.origin {
-                Origin::Built(build) => engine.build(run, wish, build).await?,
-                Origin::Copied(image) => engine.fetch(run, wish, image).await?,
+            let engine = Engine::connect().await?;
+            match &image.origin {
+                Origin::Built(build) => engine.build(run, image, build).await?,
+                Origin::Copied(source) => engine.pull(run, image, source).await?,
             }
             Ok(name.clone())
         };
@@ -43,36 +48,140 @@ impl ImgPush {
 }
 
 impl Engine {
-    /// Takes an image that is here already, as Compose does, if it is for the platform; or pulls it.
-    async fn fetch(&self, run: &Run, wish: &Wish, image: &str) -> Result<()> {
-        let here = self.0.inspect_image(image).await.ok().and_then(|image| Some(format!("{}/{}", image.os?, image.architecture?)));
-        if here.is_none() || wish.platform.is_some() && here.as_deref() != wish.platform {
-            // Without a tag the engine would pull all of them.
-            let tagged = image.contains('@') || image.rsplit('/').next().is_some_and(|last| last.contains(':'));
-            let options = CreateImageOptionsBuilder::new().from_image(image).tag(if tagged { "" } else { "latest" });
-            let options = wish.platform.iter().fold(options, |options, platform| options.platform(platform));
+    /// Connects to the Docker Engine of `DOCKER_HOST`, or to the local one.
+    ///
+    /// # Errors
+    /// Returns [`Error::Unavailable`] when it does not answer.
+    pub async fn connect() -> Result<Self> {
+        let unreachable = |error: bollard::errors::Error| {
+            let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+            Error::unavailable(
+                "no-docker-engine",
+                format!(
+                    "could not reach the Docker Engine at {host}: {error}. Start the Docker Engine, or set DOCKER_HOST to its address. Then run the same command again"
+                ),
+            )
+        };
+        let docker = Docker::connect_with_defaults().map_err(unreachable)?;
+        docker.ping().await.map_err(unreachable)?;
+        Ok(Self(docker))
+    }
+
+    /// Uses an image that the Docker Engine has, as Compose does, if it is for the platform. Pulls it otherwise.
+    async fn pull(&self, run: &Run, image: &WantedImage, source: &str) -> Result<()> {
+        let local = self.0.inspect_image(source).await.ok().and_then(|found| Some(format!("{}/{}", found.os?, found.architecture?)));
+        if local.is_none() || image.platform.is_some() && local.as_deref() != image.platform {
+            // Without a tag the Docker Engine would pull all of them.
+            let tagged = source.contains('@') || source.rsplit('/').next().is_some_and(|last| last.contains(':'));
+            let options = CreateImageOptionsBuilder::new().from_image(source).tag(if tagged { "" } else { "latest" });
+            let options = image.platform.iter().fold(options, |options, platform| options.platform(platform));
             let mut stream = std::pin::pin!(self.0.create_image(Some(options.build()), None, None));
             while let Some(said) = stream.next().await {
                 run.check()?;
                 said.map_err(|error| {
-                    Error::Failed(format!(
-                        "could not pull {image} for services.{}: {error}. See that the name is right and the Docker Engine may pull it (docker pull {image}), and run the same command again",
-                        wish.service
-                    ))
+                    Error::failed(
+                        "pull-failed",
+                        format!(
+                            "could not pull {source} for services.{}: {error}. Correct the name, or pull it with `docker pull {source}`, and run the same command again",
+                            image.service
+                        ),
+                    )
                 })?;
             }
         }
-        self.tag(image, &wish.repository, wish).await
+        self.tag(source, &image.repository, image).await
     }
 
-    /// Gives an image that the engine has another name; its tag stays the wish's.
-    pub async fn tag(&self, image: &str, repository: &str, wish: &Wish) -> Result<()> {
-        let names = TagImageOptionsBuilder::new().repo(repository).tag(&wish.tag).build();
-        self.0.tag_image(image, Some(names)).await.map_err(|error| {
-            Error::Failed(format!(
-                "could not tag {image} as {repository}:{} for services.{}: {error}. Run the same command again",
-                wish.tag, wish.service
-            ))
+    /// Gives an image that the Docker Engine has the name of a repository and the wanted tag.
+    ///
+    /// # Errors
+    /// Returns what the Docker Engine refused.
+    pub async fn tag(&self, source: &str, repository: &str, image: &WantedImage) -> Result<()> {
+        let names = TagImageOptionsBuilder::new().repo(repository).tag(&image.tag).build();
+        self.0.tag_image(source, Some(names)).await.map_err(|error| {
+            Error::failed(
+                "image-not-tagged",
+                format!(
+                    "could not tag {source} as {repository}:{} for services.{}: {error}. Run the same command again",
+                    image.tag, image.service
+                ),
+            )
         })
+    }
+
+    async fn build(&self, run: &Run, image: &WantedImage, build: &Build) -> Result<()> {
+        let (why, log) = if build.needs_session() {
+            (self.build_with_session(image, build).await?, Vec::new())
+        } else {
+            self.build_with_log(run, image, build).await?
+        };
+        let Some(why) = why else { return Ok(()) };
+        let said = [&[why], &log[log.len().saturating_sub(LAST_LINES)..]].concat().join("\n  ");
+        Err(Error::failed(
+            "build-failed",
+            format!(
+                "could not build the image of services.{} from {}: {said}\nFix the build and run the same command again. Nothing was pushed for this service",
+                image.service,
+                build.context.root.display()
+            ),
+        ))
+    }
+
+    /// Builds an image. Returns why the build failed, if it did, and what it printed.
+    async fn build_with_log(&self, run: &Run, image: &WantedImage, build: &Build) -> Result<(Option<String>, Vec<String>)> {
+        let map = |pairs: &BTreeMap<String, String>| pairs.clone().into_iter().collect::<HashMap<_, _>>();
+        let session = format!("ecs-pipe-{}-{}", std::process::id(), image.local_name().replace(['/', ':'], "-"));
+        let mut options =
+            BuildImageOptionsBuilder::new().dockerfile(DOCKERFILE).t(&image.local_name()).version(BuilderVersion::BuilderBuildKit);
+        options = options.session(&session).buildargs(&map(&build.args)).labels(&map(&build.labels)).cachefrom(&build.cache_from);
+        options = build.target.iter().fold(options, |options, target| options.target(target));
+        options = image.platform.iter().fold(options, |options, platform| options.platform(platform));
+        let mut stream = std::pin::pin!(self.0.build_image(options.build(), None, Some(bollard::body_try_stream(build.context.pieces()))));
+        let mut log = Vec::new();
+        while let Some(said) = stream.next().await {
+            run.check()?;
+            let failed = match said {
+                Ok(info) => {
+                    log.extend(lines(&info));
+                    info.error_detail.and_then(|detail| detail.message)
+                }
+                Err(error) => Some(error.to_string()),
+            };
+            if failed.is_some() {
+                return Ok((failed, log));
+            }
+        }
+        Ok((None, log))
+    }
+
+    /// Builds an image with secrets or SSH, which only BuildKit's own protocol carries. It takes the context in one piece and does not
+    /// return what the steps print.
+    async fn build_with_session(&self, image: &WantedImage, build: &Build) -> Result<Option<String>> {
+        let pieces: Vec<Bytes> = build.context.pieces().try_collect().await.map_err(|error| build.context.unreadable(&error))?;
+        let mut options = ImageBuildFrontendOptionsBuilder::new().dockerfile(Path::new(DOCKERFILE)).enable_ssh(build.ssh);
+        options = build.args.iter().fold(options, |options, (key, value)| options.buildarg(key, value));
+        options = build.labels.iter().fold(options, |options, (key, value)| options.label(key, value));
+        options = build.secrets.iter().fold(options, |options, (id, source)| options.set_secret(id, source));
+        options = build.target.iter().fold(options, |options, target| options.target(target));
+        if let Some((os, architecture)) = image.platform.and_then(|platform| platform.split_once('/')) {
+            options = options.platforms(&ImageBuildPlatform { architecture: architecture.to_owned(), os: os.to_owned(), variant: None });
+        }
+        let context = ImageBuildLoadInput::Upload(pieces.concat().into());
+        let done = Moby::new(&self.0).docker_build(&image.local_name(), options.build(), context, None, None).await;
+        Ok(done.err().map(|error| error.to_string()))
+    }
+}
+
+/// Returns the steps that BuildKit reports, and what they print.
+fn lines(info: &BuildInfo) -> Vec<String> {
+    match &info.aux {
+        Some(BuildInfoAux::BuildKit(status)) => {
+            let steps =
+                status.vertexes.iter().filter(|step| step.started.is_some() && step.completed.is_none()).map(|step| step.name.clone());
+            let output =
+                status.logs.iter().flat_map(|log| String::from_utf8_lossy(&log.msg).lines().map(str::to_owned).collect::<Vec<_>>());
+            steps.chain(output).collect()
+        }
+        _ => info.stream.iter().flat_map(|text| text.lines().map(str::to_owned)).collect(),
     }
 }

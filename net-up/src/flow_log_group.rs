@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::types::LogGroup;
-use shared::name::pairs;
+use shared::owner::pairs;
 use shared::{Diff, Result, Run, Tried};
 
 use crate::NetUp;
 
-/// With its tags.
+/// The log group with its tags.
 pub type Found = Option<(LogGroup, HashMap<String, String>)>;
 
 pub fn name(run: &Run) -> String {
@@ -20,53 +20,51 @@ pub fn arn(run: &Run) -> Result<String> {
     run.arn("logs", &format!("log-group:{}", name(run)))
 }
 
-pub async fn find(logs: &Client, run: &Run, asked: bool) -> Result<Found> {
-    if !asked {
-        return Ok(None);
-    }
-    let call = logs.describe_log_groups().log_group_name_prefix(name(run));
-    let items = call.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let groups = items.tried(format!("look for the log group {}", name(run)))?;
-    let Some(group) = groups.into_iter().find(|group| group.log_group_name() == Some(&name(run))) else { return Ok(None) };
+pub async fn find(logs: &Client, run: &Run) -> Result<Found> {
+    let name = name(run);
+    let groups = shared::pages!(logs.describe_log_groups().log_group_name_prefix(&name), format!("read the log group {name}"))?;
+    let Some(group) = groups.into_iter().find(|group| group.log_group_name() == Some(&name)) else { return Ok(None) };
     run.ask_caller().await?;
     let arn = arn(run)?;
-    let said = logs.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of {arn}"))?;
+    let said = logs.list_tags_for_resource().resource_arn(&arn).send().await.tried(format!("read the tags of the log group {name}"))?;
     Ok(Some((group, said.tags.unwrap_or_default())))
 }
 
 impl NetUp {
     pub async fn flow_log_group_up(&self, run: &Run, days: i32) -> Result<()> {
         let name = name(run);
-        if let Some((_, found)) = &self.found.flow_log.group {
-            if !run.is_ours(pairs(found)) {
-                return Err(run.foreign("log group", &name));
+        let found = self.found.flow_log.group.as_ref();
+        if let Some((_, tags)) = found {
+            if !run.is_ours(pairs(tags)) {
+                return Err(run.unmanaged("log group", &name));
             }
-            run.settle_tags("log group", &name, run.tags("flow-logs"), pairs(found), async |missing| {
+            run.settle_tags("log group", &name, run.tags("flow-logs"), pairs(tags), async |missing| {
                 let call = self.logs.tag_resource().resource_arn(arn(run)?).set_tags(Some(missing.into_iter().collect()));
                 call.send().await.tried(format!("tag the log group {name}")).map(drop)
             })
             .await?;
-        } else {
-            let tags = run.tags("flow-logs").into_iter().collect();
-            let create = async {
-                let call = self.logs.create_log_group().log_group_name(&name).set_tags(Some(tags));
-                call.send().await.tried(format!("create the log group {name}")).map(|_| name.clone())
-            };
-            if run.create("log group", &name, create).await?.is_none() {
-                return Ok(());
-            }
+        } else if run.create("log group", &name, self.create_log_group(run, &name)).await?.is_none() {
+            // The plan of a new log group does not list its retention.
+            return Ok(());
         }
-        let was = self.found.flow_log.group.as_ref().and_then(|(group, _)| group.retention_in_days());
+        let was = found.and_then(|(group, _)| group.retention_in_days());
         run.change("log group", &name, &Diff::new().field("retentionInDays", was, Some(days)), async {
             let call = self.logs.put_retention_policy().log_group_name(&name).retention_in_days(days);
-            call.send().await.tried(format!("set the retention of {name}")).map(drop)
+            call.send().await.tried(format!("set the retention of the log group {name}")).map(drop)
         })
         .await
     }
 
+    async fn create_log_group(&self, run: &Run, name: &str) -> Result<String> {
+        let tags = run.tags("flow-logs").into_iter().collect();
+        let call = self.logs.create_log_group().log_group_name(name).set_tags(Some(tags));
+        call.send().await.tried(format!("create the log group {name}")).map(|_| name.to_owned())
+    }
+
     pub async fn flow_log_group_down(&self, run: &Run) -> Result<()> {
-        let (name, found) = (name(run), &self.found.flow_log.group);
-        if !found.as_ref().is_some_and(|(_, tags)| run.goes("log group", &name, run.is_ours(pairs(tags)))) {
+        let name = name(run);
+        let Some((_, tags)) = &self.found.flow_log.group else { return Ok(()) };
+        if !run.may_delete("log group", &name, run.is_ours(pairs(tags))) {
             return Ok(());
         }
         let delete = async {

@@ -1,6 +1,7 @@
-//! Makes the network of an app: VPC, subnets, gateways, routes and security groups.
+//! Creates the network of an app: VPC, subnets, gateways, routes and security groups.
 
 mod address;
+mod batch;
 mod claim;
 mod endpoint;
 mod flow_log;
@@ -9,24 +10,28 @@ mod flow_log_role;
 mod gateway;
 mod group;
 mod nat;
+mod policy;
 mod route;
+mod rule;
+mod settings;
 mod subnet;
 mod tag;
 mod vpc;
-mod wish;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use aws_sdk_ec2::types::SecurityGroup;
 use futures_util::try_join;
-use schemars::JsonSchema;
 use serde::Serialize;
 use shared::doc::Net;
+use shared::error::made;
 use shared::policy::Grant;
+use shared::settings::Parts;
 use shared::{Document, Result, Run, Stage};
 
-use wish::{Flags, Wanted};
+use settings::{Flags, Wanted};
 
 fn main() -> ExitCode {
     shared::main::<NetUp>()
@@ -34,22 +39,22 @@ fn main() -> ExitCode {
 
 struct NetUp {
     ec2: aws_sdk_ec2::Client,
-    /// For what EC2 would make twice.
+    /// For calls that EC2 would carry out twice.
     once: aws_sdk_ec2::Client,
     iam: aws_sdk_iam::Client,
     logs: aws_sdk_cloudwatchlogs::Client,
     found: Found,
-    /// The section as it grows.
+    /// The section, which the steps fill.
     net: RefCell<Net>,
-    /// Elastic IPs allocated in this run, by the name of their NAT gateway.
+    /// The elastic IPs, by the name of their NAT gateway.
     addresses: RefCell<BTreeMap<String, Option<String>>>,
     /// The security group of the interface endpoints, when there are any.
     endpoint_group: RefCell<Option<String>>,
-    /// The security group that came with the VPC.
-    default_group: RefCell<Option<aws_sdk_ec2::types::SecurityGroup>>,
+    /// The security group that AWS created with the VPC.
+    default_group: RefCell<Option<SecurityGroup>>,
 }
 
-/// What there was before the walk began.
+/// What exists before the first step.
 struct Found {
     vpc: vpc::Found,
     subnets: subnet::Found,
@@ -80,27 +85,20 @@ enum Step {
     Endpoints,
     FlowLogParts,
     FlowLog,
+    /// NAT gateways and elastic IPs that the settings no longer name.
     Surplus,
-}
-
-#[derive(JsonSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct Part {
-    #[schemars(rename = "x-net")]
-    x_net: Option<Flags>,
-    net: Option<Net>,
 }
 
 impl Stage for NetUp {
     const TOOL: &'static str = "net-up";
     const SECTION: &'static str = "net";
-    const ABOUT: &'static str = "Makes the network of an app: VPC, subnets, gateways, routes and security groups";
-    const DETAILS: &'static str = "Reads the document on stdin (wishes from `x-net`), or starts a new one for --app. Makes a VPC with a public and a \
-        private subnet in each zone, an internet gateway, NAT gateways, route tables, and security groups that let the internet reach only the load \
-        balancer and only the load balancer reach tasks and instances. Writes the document with the section `net`.\n\n\
-        Example:\n  net-up --app shop --nat single | cluster-up";
+    const ABOUT: &'static str = "Create the network of an app: VPC, subnets, gateways, routes and security groups";
+    const DETAILS: &'static str = "Reads the document on stdin (settings from `x-net`), or starts a new one with --app. Creates a VPC with \
+        a public and a private subnet in each zone, an internet gateway, NAT gateways, route tables and security groups. The internet \
+        reaches only the load balancer, and only the load balancer reaches tasks and instances. Writes the document with the section \
+        `net`.\n\nExample:\n  net-up --app shop --nat single | cluster-up";
     const NEEDS: &'static [(&'static str, &'static str)] = &[];
-    const GRANTS: &'static [Grant] = GRANTS;
+    const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
     const WAVES: &'static [&'static [Step]] = &[
         &[Step::Vpc, Step::Addresses, Step::Gateway, Step::FlowLogParts],
@@ -108,19 +106,22 @@ impl Stage for NetUp {
         // A NAT gateway needs the attached internet gateway.
         &[Step::GroupRules, Step::PublicRoutes, Step::NatGateways, Step::Endpoints],
         &[Step::PrivateRoutes, Step::FlowLog],
-        // What no route leads to any more.
+        // By now no route uses the surplus NAT gateways.
         &[Step::Surplus],
     ];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
-    type Part = Part;
+
+    fn parts() -> Parts {
+        Parts::default().with::<Option<Flags>>("x-net").with::<Option<Net>>("net")
+    }
 
     fn wanted(doc: &Document, flags: &Flags) -> Result<Wanted> {
         Wanted::read(doc, flags)
     }
 
-    async fn look(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn find(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let ec2 = shared::client!(aws_sdk_ec2, run);
         let (iam, logs) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_cloudwatchlogs, run));
         let (vpc, subnets, addresses, gateway, nats, tables, groups, endpoints, flow_log) = try_join!(
@@ -184,7 +185,7 @@ impl Stage for NetUp {
             Step::Attachment => self.attachment_down(run).await,
             Step::Subnets => self.subnets_down(run).await,
             Step::Groups => self.groups_down(run).await,
-            // Settings and the default group go with the VPC, rules with their group, surplus with the rest.
+            // AWS deletes DNS attributes and default group with the VPC, and rules with their group. The other steps delete all else.
             Step::Dns | Step::DefaultGroup | Step::GroupRules | Step::Surplus => Ok(()),
             Step::RouteTables => self.tables_down(run).await,
             Step::PublicRoutes => self.routes_down(run, true).await,
@@ -202,113 +203,8 @@ impl Stage for NetUp {
 }
 
 impl NetUp {
-    /// The VPC's id, for a call that can only be made when it is known.
+    /// Returns the VPC's id, for calls after the step that creates the VPC.
     fn vpc_id(&self) -> Result<String> {
-        shared::error::given(self.net.borrow().vpc_id.as_deref(), "the VPC's id")
+        made(self.net.borrow().vpc_id.as_deref(), "the VPC's ID")
     }
 }
-
-/// EC2's describe calls know no resources, so they stand on `*`; the others are bound to the kinds of resource that this tool makes.
-const GRANTS: &[Grant] = &[
-    Grant {
-        sid: "Look",
-        actions: &[
-            "ec2:DescribeAddresses",
-            "ec2:DescribeAvailabilityZones",
-            "ec2:DescribeFlowLogs",
-            "ec2:DescribeInternetGateways",
-            "ec2:DescribeNatGateways",
-            "ec2:DescribeRouteTables",
-            "ec2:DescribeSecurityGroups",
-            "ec2:DescribeSubnets",
-            "ec2:DescribeTags",
-            "ec2:DescribeVpcAttribute",
-            "ec2:DescribeVpcEndpointServices",
-            "ec2:DescribeVpcEndpoints",
-            "ec2:DescribeVpcs",
-            "logs:DescribeLogGroups",
-        ],
-        on: &["*"],
-    },
-    Grant {
-        sid: "Network",
-        actions: &[
-            "ec2:AllocateAddress",
-            "ec2:AssociateRouteTable",
-            "ec2:AttachInternetGateway",
-            "ec2:AuthorizeSecurityGroupEgress",
-            "ec2:AuthorizeSecurityGroupIngress",
-            "ec2:CreateFlowLogs",
-            "ec2:CreateInternetGateway",
-            "ec2:CreateNatGateway",
-            "ec2:CreateRoute",
-            "ec2:CreateRouteTable",
-            "ec2:CreateSecurityGroup",
-            "ec2:CreateSubnet",
-            "ec2:CreateTags",
-            "ec2:CreateVpc",
-            "ec2:CreateVpcEndpoint",
-            "ec2:DeleteFlowLogs",
-            "ec2:DeleteInternetGateway",
-            "ec2:DeleteNatGateway",
-            "ec2:DeleteRoute",
-            "ec2:DeleteRouteTable",
-            "ec2:DeleteSecurityGroup",
-            "ec2:DeleteSubnet",
-            "ec2:DeleteVpc",
-            "ec2:DeleteVpcEndpoints",
-            "ec2:DetachInternetGateway",
-            "ec2:DisassociateRouteTable",
-            "ec2:ModifyVpcAttribute",
-            "ec2:ModifyVpcEndpoint",
-            "ec2:ReleaseAddress",
-            "ec2:ReplaceRoute",
-            "ec2:ReplaceRouteTableAssociation",
-            "ec2:RevokeSecurityGroupEgress",
-            "ec2:RevokeSecurityGroupIngress",
-        ],
-        on: &[
-            "arn:*:ec2:*:*:vpc/*",
-            "arn:*:ec2:*:*:subnet/*",
-            "arn:*:ec2:*:*:internet-gateway/*",
-            "arn:*:ec2:*:*:natgateway/*",
-            "arn:*:ec2:*:*:elastic-ip/*",
-            "arn:*:ec2:*:*:ipv4pool-ec2/*",
-            "arn:*:ec2:*:*:route-table/*",
-            "arn:*:ec2:*:*:security-group/*",
-            "arn:*:ec2:*:*:security-group-rule/*",
-            "arn:*:ec2:*:*:vpc-endpoint/*",
-            "arn:*:ec2:*:*:vpc-flow-log/*",
-        ],
-    },
-    // For `x-net.flow_logs`.
-    Grant {
-        sid: "FlowLogGroup",
-        actions: &["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource"],
-        on: &["arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}", "arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}:*"],
-    },
-    // Logs wants them of who makes a flow log.
-    // https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
-    Grant { sid: "FlowLogDelivery", actions: &["logs:CreateLogDelivery", "logs:DeleteLogDelivery"], on: &["*"] },
-    Grant {
-        sid: "FlowLogRole",
-        actions: &[
-            "iam:CreateRole",
-            "iam:DeleteRole",
-            "iam:DeleteRolePolicy",
-            "iam:DetachRolePolicy",
-            "iam:GetRole",
-            "iam:GetRolePolicy",
-            "iam:ListAttachedRolePolicies",
-            "iam:ListRolePolicies",
-            "iam:PassRole",
-            "iam:PutRolePolicy",
-            "iam:TagRole",
-            "iam:UpdateAssumeRolePolicy",
-        ],
-        on: &["arn:*:iam::*:role/{app}-flow-logs-*"],
-    },
-    // An interface endpoint with private names brings a hosted zone along.
-    // https://docs.aws.amazon.com/vpc/latest/privatelink/create-interface-endpoint.html
-    Grant { sid: "PrivateNames", actions: &["route53:AssociateVPCWithHostedZone"], on: &["*"] },
-];

@@ -1,42 +1,41 @@
-//! The NAT gateways: the way out for the private subnets.
+//! The NAT gateways, through which private subnets reach the internet.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{NatGateway, NatGatewayState, ResourceType};
-use shared::error::given;
+use shared::error::{given, if_found, made};
 use shared::step::each;
 use shared::wait::{until, while_not_yet};
 use shared::{Error, Result, Run, Tried};
 
-use crate::wish::Wanted;
-use crate::{NetUp, tag};
+use crate::settings::Wanted;
+use crate::{NetUp, route, tag};
 
 pub struct Found {
-    /// Those that work or are about to.
+    /// Those that are available or pending.
     alive: BTreeMap<String, NatGateway>,
-    /// Those on their way out, which still hold their address.
+    /// The ids of those that AWS is deleting, which still hold their elastic IPs.
     deleting: Vec<String>,
-    /// Those that AWS could not start; they go away by themselves within an hour, but hold their address until they are deleted.
+    /// Those that AWS could not start. AWS deletes them within an hour; until then they hold their elastic IPs.
     failed: Vec<NatGateway>,
-    /// How many there have been, as far as AWS still shows them.
+    /// The number of all that AWS still lists.
     seen: usize,
 }
 
-/// The `i`-th NAT gateway stands in the `i`-th public subnet.
+/// Returns the name of the NAT gateway in the `i`-th public subnet.
 pub fn name(i: usize) -> String {
     format!("nat-{}", i + 1)
 }
 
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
-    let items =
-        ec2.describe_nat_gateways().set_filter(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let (mut alive, mut deleting, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut seen = 0;
-    for nat in items.tried("look for the NAT gateways")?.into_iter().filter(|nat| run.is_ours(nat.tags().iter().map(tag::pair))) {
+    let call = ec2.describe_nat_gateways().set_filter(Some(tag::ours(run)));
+    let all = shared::pages!(call, format!("list the NAT gateways of {}", run.app))?;
+    let (mut alive, mut deleting, mut failed, mut seen) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for nat in all.into_iter().filter(|nat| run.is_ours(nat.tags().iter().map(tag::pair))) {
         seen += 1;
-        // Deleted ones stay visible for about an hour.
         match nat.state() {
+            // AWS lists deleted ones for about an hour.
             Some(NatGatewayState::Deleted) => {}
             Some(NatGatewayState::Deleting) => deleting.extend(nat.nat_gateway_id().map(str::to_owned)),
             Some(NatGatewayState::Failed) => failed.push(nat),
@@ -47,14 +46,17 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
     Ok(Found { alive, deleting, failed, seen })
 }
 
+/// Returns why AWS could not start a NAT gateway.
+fn failure(nat: &NatGateway) -> &str {
+    nat.failure_message().unwrap_or("AWS gives no reason")
+}
+
 impl NetUp {
     pub async fn nats_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(network) = wanted.network() else { return Ok(()) };
         each(&self.found.nats.failed, async |nat| {
-            run.warn(&format!(
-                "AWS could not start a NAT gateway: {}; it is made again",
-                nat.failure_message().unwrap_or("no reason given")
-            ));
+            let id = nat.nat_gateway_id().unwrap_or_default();
+            run.warn("nat-gateway-replaced", format!("AWS could not start the NAT gateway {id}: {}. It is replaced", failure(nat)));
             self.delete_nat(run, nat).await
         })
         .await?;
@@ -70,54 +72,34 @@ impl NetUp {
         Ok(())
     }
 
-    /// Those that are no longer asked for, when no route leads to them any more, with their addresses.
-    pub async fn surplus_down(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let Some(network) = wanted.network() else { return Ok(()) };
-        // A zone that is no longer asked for keeps its subnets, in which tasks may still be, and these keep their way out.
-        let kept = |name: &String| {
-            let id = self.found.nats.alive.get(name).and_then(NatGateway::nat_gateway_id);
-            (0..network.nats()).any(|i| self::name(i) == *name) || self.leads_beyond(id, network.private.len())
-        };
-        each(self.found.nats.alive.iter().filter(|(name, _)| !kept(name)), async |(_, nat)| self.delete_nat(run, nat).await).await?;
-        each(self.found.addresses.iter().filter(|(name, _)| !kept(name)), async |(_, address)| self.release(run, address).await)
-            .await
-            .map(drop)
-    }
-
     async fn create_nat(&self, run: &Run, name: &str, i: usize) -> Result<String> {
-        let subnet = given(self.net.borrow().public_subnet_ids.get(i).and_then(Option::as_deref), "the public subnet's id")?;
+        let subnet = made(self.net.borrow().public_subnet_ids.get(i).and_then(Option::as_deref), "the public subnet's ID")?;
         let address = self.allocation(name)?;
-        // One that somebody has just deleted still holds its address.
-        each(&self.found.nats.deleting, async |id| self.nat_gone(run, id).await).await?;
-        // A run killed before it heard the id gets the same NAT gateway again, but never one that is gone.
+        // One that was deleted a moment ago still holds its elastic IP.
+        each(&self.found.nats.deleting, async |id| self.until_nat_is_deleted(run, id).await).await?;
+        // A run that was killed before it read the answer gets the same NAT gateway again, but never one that is deleted since.
         let token = shared::name::fit(&[&run.app, name, &subnet, &address, &self.found.nats.seen.to_string()], 64);
-        // Subnet and address, made a moment ago, are not known everywhere yet.
-        let made = while_not_yet(run, "the public subnet to be visible", Error::is_gone, async || {
-            let tags = tag::specification(run, ResourceType::Natgateway, name);
-            let call =
-                self.ec2.create_nat_gateway().subnet_id(&subnet).allocation_id(&address).client_token(&token).tag_specifications(tags);
-            call.send().await.tried(format!("create the NAT gateway {} in {subnet}", run.named(name)))
+        // A new subnet and a new elastic IP are not visible at once.
+        let created = while_not_yet(run, "the public subnet to be visible", Error::is_gone, async || {
+            let call = self.ec2.create_nat_gateway().subnet_id(&subnet).allocation_id(&address).client_token(&token);
+            let call = call.tag_specifications(tag::specification(run, ResourceType::Natgateway, name));
+            call.send().await.tried(format!("create the NAT gateway {} in the subnet {subnet}", run.named(name)))
         })
         .await?;
-        given(made.nat_gateway().and_then(NatGateway::nat_gateway_id), "the new NAT gateway's id")
+        given(created.nat_gateway().and_then(NatGateway::nat_gateway_id), "the ID of the new NAT gateway")
     }
 
-    /// NAT gateways start in one to two minutes, and say only then whether they could.
+    /// Waits until the NAT gateways are available. AWS needs one to two minutes, and reports only then whether it could start them.
     pub async fn nats_ready(&self, run: &Run) -> Result<()> {
         let ids: Vec<String> = self.net.borrow().nat_gateway_ids.iter().flatten().cloned().collect();
         each(ids, async |id| {
-            until(run, &format!("the NAT gateway {id}"), async || {
-                let nat = self.nat(&id).await?;
-                match nat.as_ref().and_then(NatGateway::state) {
-                    Some(NatGatewayState::Available) => Ok(Some(())),
-                    Some(NatGatewayState::Failed) => {
-                        let why = nat.as_ref().and_then(NatGateway::failure_message).unwrap_or("no reason given");
-                        Err(Error::Failed(format!(
-                            "AWS could not start the NAT gateway {id}: {why}. Run the same command again: it makes a new one"
-                        )))
-                    }
-                    _ => Ok(None),
+            until(run, &format!("the NAT gateway {id} to be available"), async || match self.nat(&id).await? {
+                Some(nat) if nat.state() == Some(&NatGatewayState::Available) => Ok(Some(())),
+                Some(nat) if nat.state() == Some(&NatGatewayState::Failed) => {
+                    let what = format!("could not start the NAT gateway {id}: {}. Run the same command again to replace it", failure(&nat));
+                    Err(Error::failed("nat-gateway-failed", what))
                 }
+                _ => Ok(None),
             })
             .await
         })
@@ -126,27 +108,42 @@ impl NetUp {
     }
 
     async fn nat(&self, id: &str) -> Result<Option<NatGateway>> {
-        let said = self.ec2.describe_nat_gateways().nat_gateway_ids(id).send().await.tried(format!("look at the NAT gateway {id}"));
-        Ok(shared::error::if_found(said)?.and_then(|said| said.nat_gateways().first().cloned()))
+        let said = self.ec2.describe_nat_gateways().nat_gateway_ids(id).send().await.tried(format!("read the NAT gateway {id}"));
+        Ok(if_found(said)?.and_then(|said| said.nat_gateways().first().cloned()))
     }
 
-    /// Waits until they are gone: until then they hold their addresses and the subnets.
+    /// Deletes NAT gateways that the settings no longer name, with their elastic IPs. No route uses them any more.
+    pub async fn surplus_down(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let Some(network) = wanted.network() else { return Ok(()) };
+        // A zone that the settings no longer name keeps its subnets, because tasks may still run there, and these keep their NAT gateway.
+        let is_kept = |name: &String| {
+            let id = self.found.nats.alive.get(name).and_then(NatGateway::nat_gateway_id);
+            let is_used = id.is_some_and(|id| route::is_used_beyond(&self.found.tables, id, network.private.len()));
+            (0..network.nats()).any(|i| self::name(i) == *name) || is_used
+        };
+        each(self.found.nats.alive.iter().filter(|(name, _)| !is_kept(name)), async |(_, nat)| self.delete_nat(run, nat).await).await?;
+        each(self.found.addresses.iter().filter(|(name, _)| !is_kept(name)), async |(_, address)| self.release(run, address).await)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until they are deleted: until then they hold their elastic IPs and the subnets.
     pub async fn nats_down(&self, run: &Run) -> Result<()> {
-        let going = &self.found.nats;
-        each(going.alive.values().chain(&going.failed), async |nat| self.delete_nat(run, nat).await).await?;
-        each(&going.deleting, async |id| self.nat_gone(run, id).await).await.map(drop)
+        let found = &self.found.nats;
+        each(found.alive.values().chain(&found.failed), async |nat| self.delete_nat(run, nat).await).await?;
+        each(&found.deleting, async |id| self.until_nat_is_deleted(run, id).await).await.map(drop)
     }
 
     async fn delete_nat(&self, run: &Run, nat: &NatGateway) -> Result<()> {
-        let id = given(nat.nat_gateway_id(), "the NAT gateway's id")?;
+        let id = given(nat.nat_gateway_id(), "the ID of the NAT gateway")?;
         let delete = async {
             self.ec2.delete_nat_gateway().nat_gateway_id(&id).send().await.tried(format!("delete the NAT gateway {id}"))?;
-            self.nat_gone(run, &id).await
+            self.until_nat_is_deleted(run, &id).await
         };
         run.delete("NAT gateway", &id, delete).await
     }
 
-    async fn nat_gone(&self, run: &Run, id: &str) -> Result<()> {
+    async fn until_nat_is_deleted(&self, run: &Run, id: &str) -> Result<()> {
         until(run, &format!("the NAT gateway {id} to be deleted"), async || {
             let state = self.nat(id).await?.and_then(|nat| nat.state().cloned());
             Ok(matches!(state, None | Some(NatGatewayState::Deleted)).then_some(()))

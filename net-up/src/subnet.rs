@@ -11,26 +11,34 @@ use shared::step::each;
 use shared::wait::{while_held, while_not_yet};
 use shared::{Error, Result, Run, Tried};
 
-use crate::wish::Wanted;
+use crate::settings::{Network, Wanted};
 use crate::{NetUp, tag};
 
 pub struct Found {
     pub by_name: BTreeMap<String, Subnet>,
-    /// The region's zones that are open to everyone, in their order; of subnets that the user named, theirs.
+    /// The region's zones in the order in which they are used; with an existing network, the zones of its subnets.
     zones: Vec<String>,
 }
 
+/// Returns the name of the `i`-th subnet of a kind, as in `public-1`.
+fn name(kind: &str, i: usize) -> String {
+    format!("{kind}-{}", i + 1)
+}
+
 impl Found {
-    /// The zone of each pair of subnets: that of the subnets that are there, and for new ones the first that is free.
+    /// Returns the zone of each pair of subnets: the one in which they are, and for new ones the first that is unused.
     pub fn place(&self, count: usize) -> Result<Vec<String>> {
-        let there = |i: usize| {
-            let named = |kind: &str| self.by_name.get(&format!("{kind}-{}", i + 1));
-            named("public").or_else(|| named("private")).and_then(Subnet::availability_zone).map(str::to_owned)
+        let zone = |i: usize| {
+            let subnet = self.by_name.get(&name("public", i)).or_else(|| self.by_name.get(&name("private", i)));
+            subnet.and_then(Subnet::availability_zone).map(str::to_owned)
         };
-        let known: Vec<Option<String>> = (0..count).map(there).collect();
-        let mut free = self.zones.iter().filter(|zone| !known.iter().flatten().any(|taken| taken == *zone));
-        let zones: Option<Vec<String>> = known.iter().map(|zone| zone.clone().or_else(|| free.next().cloned())).collect();
-        zones.ok_or_else(|| Error::document("x-net.azs", format!("{count} zones asked for, but the region has {}", self.zones.len())))
+        let known: Vec<Option<String>> = (0..count).map(zone).collect();
+        let mut unused = self.zones.iter().filter(|zone| !known.iter().flatten().any(|used| used == *zone));
+        let zones: Option<Vec<String>> = known.iter().map(|zone| zone.clone().or_else(|| unused.next().cloned())).collect();
+        zones.ok_or_else(|| {
+            let what = format!("must be at most {}, because the region has no more zones; found {count}", self.zones.len());
+            Error::document("azs-beyond-region", "x-net.azs", what)
+        })
     }
 }
 
@@ -40,85 +48,99 @@ pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
             let mut ids = [public.as_slice(), private].concat();
             ids.sort_unstable();
             ids.dedup();
-            let zones = zones_of(&adopted(ec2, vpc, ids).await?, public, private)?;
+            let zones = zones_of(&find_adopted(ec2, vpc, ids).await?, public, private)?;
             Ok(Found { by_name: BTreeMap::new(), zones })
         }
-        Some(Wanted::Make(_)) => {
-            let (by_name, zones) = try_join!(made(ec2, run), zones(ec2))?;
+        Some(Wanted::Create(_)) => {
+            let (by_name, zones) = try_join!(find_ours(ec2, run), zones(ec2))?;
             Ok(Found { by_name, zones })
         }
-        None => Ok(Found { by_name: made(ec2, run).await?, zones: Vec::new() }),
+        None => Ok(Found { by_name: find_ours(ec2, run).await?, zones: Vec::new() }),
     }
 }
 
-async fn made(ec2: &Client, run: &Run) -> Result<BTreeMap<String, Subnet>> {
-    let items =
-        ec2.describe_subnets().set_filters(Some(tag::ours(run))).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    run.by_name("subnet", items.tried("look for the subnets")?, Subnet::tags, tag::pair, Subnet::subnet_id)
+async fn find_ours(ec2: &Client, run: &Run) -> Result<BTreeMap<String, Subnet>> {
+    let call = ec2.describe_subnets().set_filters(Some(tag::ours(run)));
+    let all = shared::pages!(call, format!("list the subnets of {}", run.app))?;
+    run.by_name("subnet", all, Subnet::tags, tag::pair, Subnet::subnet_id)
 }
 
-async fn adopted(ec2: &Client, vpc: &str, ids: Vec<String>) -> Result<Vec<Subnet>> {
-    let items = ec2.describe_subnets().set_subnet_ids(Some(ids)).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let items = items.tried("look at the subnets that x-net names")?;
-    match items.iter().find(|subnet| subnet.vpc_id() != Some(vpc)) {
-        Some(foreign) => Err(Error::document("x-net.vpc", format!("the subnet {} is not in {vpc}", foreign.subnet_id().unwrap_or("?")))),
-        None => Ok(items),
+async fn find_adopted(ec2: &Client, vpc: &str, ids: Vec<String>) -> Result<Vec<Subnet>> {
+    let all = shared::pages!(ec2.describe_subnets().set_subnet_ids(Some(ids)), "read the subnets of x-net")?;
+    match all.iter().find(|subnet| subnet.vpc_id() != Some(vpc)) {
+        Some(other) => {
+            let (id, its) = (other.subnet_id().unwrap_or("without an ID"), other.vpc_id().unwrap_or("another VPC"));
+            let what =
+                format!("the subnet {id} is in {its}, not in {vpc}. Replace it with a subnet of {vpc}, or set x-net.vpc (--vpc) to {its}");
+            Err(Error::document("subnet-in-other-vpc", "x-net.vpc", what))
+        }
+        None => Ok(all),
     }
 }
 
-/// The zones of subnets that the user named: the load balancer takes one subnet in each, and reaches tasks only where it has one.
+/// Returns the zones of existing subnets. A load balancer takes one subnet in each zone, and reaches only tasks in these zones.
 fn zones_of(adopted: &[Subnet], public: &[String], private: &[String]) -> Result<Vec<String>> {
     let zone = |id: &String| adopted.iter().find(|subnet| subnet.subnet_id() == Some(id)).and_then(Subnet::availability_zone);
     let mut zones: Vec<String> = public.iter().filter_map(zone).map(str::to_owned).collect();
     zones.sort();
     zones.dedup();
     if zones.len() < 2 || zones.len() < public.len() {
-        return Err(Error::document("x-net.public_subnets", "a load balancer needs public subnets in two zones, and takes one in each"));
+        let what = format!(
+            "must name subnets in two or more zones, one in each zone, because a load balancer needs that; found {} in {}",
+            public.len(),
+            zones.join(", ")
+        );
+        return Err(Error::document("public-subnet-zones", "x-net.public_subnets", what));
     }
-    match private.iter().find(|id| zone(id).is_some_and(|its| !zones.iter().any(|zone| zone == its))) {
-        Some(far) => Err(Error::document(
-            "x-net.private_subnets",
-            format!("{far} is in a zone without a public subnet, where the load balancer does not reach its tasks"),
-        )),
+    match private.iter().find_map(|id| zone(id).map(|zone| (id, zone)).filter(|(_, zone)| !zones.iter().any(|its| its == zone))) {
+        Some((id, zone)) => {
+            let what = format!(
+                "must be in the zones of the public subnets ({}), because the load balancer reaches no others; found {id} in {zone}",
+                zones.join(", ")
+            );
+            Err(Error::document("private-subnet-zone", "x-net.private_subnets", what))
+        }
         None => Ok(zones),
     }
 }
 
-/// Local and wavelength zones, and zones that must be opted into, are left out: not every service is there.
+/// Returns the region's availability zones. Local zones, Wavelength zones and zones with opt-in lack services.
 async fn zones(ec2: &Client) -> Result<Vec<String>> {
-    let filters = [
+    let filters = vec![
         tag::filter("zone-type", "availability-zone"),
         tag::filter("opt-in-status", "opt-in-not-required"),
         tag::filter("state", "available"),
     ];
-    let said =
-        ec2.describe_availability_zones().set_filters(Some(filters.to_vec())).send().await.tried("list the region's availability zones")?;
+    let said = ec2.describe_availability_zones().set_filters(Some(filters)).send().await.tried("list the region's availability zones")?;
     let mut zones: Vec<&AvailabilityZone> = said.availability_zones().iter().collect();
     zones.sort_by_key(|zone| (zone.zone_id().is_some_and(|id| LAST.contains(&id)), zone.zone_name()));
     Ok(zones.into_iter().filter_map(AvailabilityZone::zone_name).map(str::to_owned).collect())
 }
 
-/// Zones without Fargate, or without the instance types of today: taken only when there are no others.
+/// The ids of zones that lack Fargate or current instance types. They are used only when there are no others.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/AWS_Fargate-Regions.html>
 /// <https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-nitro-instances.html>
 const LAST: &[&str] = &["apne1-az3", "cac1-az3", "cnn1-az3", "use1-az3", "usw1-az2"];
 
 impl NetUp {
     pub async fn subnets_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let network = match wanted {
-            Wanted::Make(network) => network,
+        match wanted {
+            Wanted::Create(network) => self.own_subnets_up(run, network).await,
             Wanted::Adopt { public, private, .. } => {
                 let mut net = self.net.borrow_mut();
                 net.public_subnet_ids = public.iter().cloned().map(Some).collect();
                 net.private_subnet_ids = private.iter().cloned().map(Some).collect();
                 net.zones.clone_from(&self.found.subnets.zones);
-                return Ok(());
+                Ok(())
             }
-        };
+        }
+    }
+
+    async fn own_subnets_up(&self, run: &Run, network: &Network) -> Result<()> {
         let zones = self.found.subnets.place(network.public.len())?;
         let numbered = |kind, cidrs: &[Ipv4Net]| cidrs.iter().enumerate().map(|(i, cidr)| (kind, i, *cidr)).collect::<Vec<_>>();
         let all = [numbered("public", &network.public), numbered("private", &network.private)].concat();
-        let mut ids = each(all, async |(kind, i, cidr)| self.subnet_up(run, &format!("{kind}-{}", i + 1), &zones[i], cidr).await).await?;
+        let mut ids = each(all, async |(kind, i, cidr)| self.subnet_up(run, &name(kind, i), &zones[i], cidr).await).await?;
         let mut net = self.net.borrow_mut();
         net.private_subnet_ids = ids.split_off(network.public.len());
         net.public_subnet_ids = ids;
@@ -132,39 +154,81 @@ impl NetUp {
             return run.create("subnet", &run.named(name), self.create_subnet(run, name, zone, &cidr)).await;
         };
         match found.cidr_block() {
-            Some(was) if was != cidr => Err(Error::document(
-                "x-net",
-                format!(
-                    "the subnet {} has {was}, which can't be changed to {cidr}: ask for {was}, or take the app down first",
+            Some(was) if was != cidr => {
+                let what = format!(
+                    "the subnet {} has {was}, and AWS can't change it to {cidr}. \
+                     Set {was}, or delete the app with --down before you deploy it again",
                     run.named(name)
-                ),
-            )),
+                );
+                Err(Error::document("subnet-cidr-changed", "x-net", what))
+            }
             _ => self.keep(run, "subnet", name, found.subnet_id().unwrap_or_default(), found.tags()).await,
         }
     }
 
     async fn create_subnet(&self, run: &Run, name: &str, zone: &str, cidr: &str) -> Result<String> {
         let vpc = self.vpc_id()?;
-        // A VPC made a moment ago is not known everywhere yet.
-        let made = while_not_yet(run, "the VPC to be visible", Error::is_gone, async || {
-            let tags = tag::specification(run, ResourceType::Subnet, name);
-            let call = self.ec2.create_subnet().vpc_id(&vpc).availability_zone(zone).cidr_block(cidr).tag_specifications(tags);
-            call.send().await.tried(format!("create the subnet {} ({cidr}) in {vpc}", run.named(name)))
+        // A new VPC is not visible at once.
+        let created = while_not_yet(run, "the VPC to be visible", Error::is_gone, async || {
+            let call = self.ec2.create_subnet().vpc_id(&vpc).availability_zone(zone).cidr_block(cidr);
+            let call = call.tag_specifications(tag::specification(run, ResourceType::Subnet, name));
+            call.send().await.tried(format!("create the subnet {} ({cidr}) in the VPC {vpc}", run.named(name)))
         })
         .await?;
-        given(made.subnet().and_then(Subnet::subnet_id), "the new subnet's id")
+        given(created.subnet().and_then(Subnet::subnet_id), "the ID of the new subnet")
     }
 
     pub async fn subnets_down(&self, run: &Run) -> Result<()> {
         each(self.found.subnets.by_name.values().filter_map(Subnet::subnet_id), async |id| {
-            // The network interfaces of load balancers and tasks outlive them by a minute or two.
+            // The network interfaces of load balancers and tasks exist a minute or two longer than these.
             let still_used = |error: &Error| error.is_code("DependencyViolation");
-            let delete = while_held(run, "the subnet's network interfaces to be gone", still_used, async || {
+            let delete = while_held(run, "the subnet's network interfaces to be deleted", still_used, async || {
                 self.ec2.delete_subnet().subnet_id(id).send().await.tried(format!("delete the subnet {id}")).map(drop)
             });
             run.delete("subnet", id, delete).await
         })
         .await
         .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subnet(id: &str, zone: &str) -> Subnet {
+        Subnet::builder().subnet_id(id).availability_zone(zone).build()
+    }
+
+    #[test]
+    fn subnets_keep_their_zones_and_new_ones_get_unused_zones() {
+        let place = |found: &[(&str, &str)], count| {
+            let by_name = found.iter().map(|(name, zone)| ((*name).to_owned(), subnet(name, zone))).collect();
+            Found { by_name, zones: ["a", "b", "c"].map(str::to_owned).to_vec() }.place(count).map_err(|error| error.to_string())
+        };
+        assert_eq!(place(&[], 2).unwrap(), ["a", "b"]);
+        assert_eq!(place(&[("public-1", "b"), ("public-2", "a")], 3).unwrap(), ["b", "a", "c"]);
+        assert_eq!(place(&[("private-2", "a")], 2).unwrap(), ["b", "a"], "the private subnet alone tells the zone, too");
+        assert_eq!(place(&[("public-1", "d")], 2).unwrap(), ["d", "a"], "a zone that new subnets would not use");
+        let refused = place(&[], 4).unwrap_err();
+        assert!(refused.contains("x-net.azs: must be at most 3") && refused.contains("found 4"), "{refused}");
+    }
+
+    #[test]
+    fn existing_subnets_must_suit_a_load_balancer() {
+        let all = [subnet("public-a", "a"), subnet("public-b", "b"), subnet("other-a", "a"), subnet("private-c", "c")];
+        let zones = |public: &[&str], private: &[&str]| {
+            let owned = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+            zones_of(&all, &owned(public), &owned(private)).map_err(|error| error.to_string())
+        };
+        assert_eq!(zones(&["public-b", "public-a"], &["other-a"]).unwrap(), ["a", "b"]);
+        for (public, private, says) in [
+            (&["public-a", "other-a"][..], &[][..], "one in each zone, because a load balancer needs that; found 2 in a"),
+            (&["public-a", "public-b", "other-a"], &[], "one in each zone, because a load balancer needs that; found 3 in a, b"),
+            (&["public-a", "public-b"], &["private-c"], "the zones of the public subnets (a, b)"),
+        ] {
+            let refused = zones(public, private).unwrap_err();
+            assert!(refused.contains(says), "{refused}");
+        }
     }
 }

@@ -1,31 +1,44 @@
-//! EC2's tags and tag filters.
+//! EC2's tags, tag filters and client tokens.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
-use shared::name::{TAG_APP, TAG_STAGE};
+use shared::owner::{TAG_APP, TAG_STAGE};
 use shared::{Result, Run, Tried};
 
-use crate::{NetUp, claim};
+use crate::NetUp;
 
-/// Tags in the call that creates: what is made is never without them. Every run says the same, because AWS refuses the same client token with
-/// something else.
+shared::tagging!(aws_sdk_ec2::types::Tag);
+
+/// The key of the tag with the app, the name and the time of creation. One filter on it finds all resources of a name, and in which order
+/// they were created.
+pub const CREATED: &str = "ecs-pipe:made";
+
+/// Returns the tags for the call that creates a resource, so that it never exists without them. They are the same in every run, because AWS
+/// refuses a known client token with other parameters.
 pub fn specification(run: &Run, kind: ResourceType, name: &str) -> TagSpecification {
-    let tags = run.tags(name).into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
-    TagSpecification::builder().resource_type(kind).set_tags(Some(tags.collect())).build()
+    TagSpecification::builder().resource_type(kind).set_tags(Some(aws_tags(run.tags(name)))).build()
 }
 
-/// The same with the time, for what is claimed when it is made.
+/// Returns the same tags and the time, for a resource that [`NetUp::claim`] compares with those of other runs.
 pub fn dated(run: &Run, kind: ResourceType, name: &str) -> TagSpecification {
-    let TagSpecification { resource_type, tags, .. } = specification(run, kind, name);
-    let tags = tags.unwrap_or_default().into_iter().chain([claim::made(run, name)]);
-    TagSpecification::builder().set_resource_type(resource_type).set_tags(Some(tags.collect())).build()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let created = format!("{}{:013}", created_by(run, name), now.as_millis());
+    let tags = run.tags(name).into_iter().chain([(CREATED.to_owned(), created)]).collect();
+    TagSpecification::builder().resource_type(kind).set_tags(Some(aws_tags(tags))).build()
 }
 
-/// The same for all attempts at one call, and never again: AWS may give the same answer to the same token also when the thing is gone.
+/// Returns how the value of [`CREATED`] begins for this app and name.
+pub fn created_by(run: &Run, name: &str) -> String {
+    format!("{}/{name} ", run.app)
+}
+
+/// Returns a client token for all attempts at one call. It is never used again: AWS may answer a known token with a deleted resource.
 pub fn token(run: &Run, name: &str) -> String {
-    shared::name::fingerprint(&format!("{} {name} {:?}", run.app, std::time::SystemTime::now()))
+    shared::name::fingerprint(&format!("{} {name} {:?}", run.app, SystemTime::now()))
 }
 
-/// What `specification` writes, as filters.
+/// Returns filters for what [`specification`] writes.
 pub fn ours(run: &Run) -> Vec<Filter> {
     vec![filter(&format!("tag:{TAG_APP}"), &run.app), filter(&format!("tag:{TAG_STAGE}"), "net-up")]
 }
@@ -34,19 +47,21 @@ pub fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
-pub fn pair(tag: &Tag) -> (Option<&str>, Option<&str>) {
-    (tag.key(), tag.value())
-}
-
 impl NetUp {
-    /// What is there stays, with the tags that it should have.
+    /// Keeps a resource that exists, and sets the tags that it lacks. Returns its id.
     pub async fn keep(&self, run: &Run, kind: &str, name: &str, id: &str, tags: &[Tag]) -> Result<Option<String>> {
         run.found(kind, id);
-        let put = async |missing: Vec<(String, String)>| {
-            let missing = missing.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-            self.ec2.create_tags().resources(id).set_tags(Some(missing)).send().await.tried(format!("tag the {kind} {id}")).map(drop)
-        };
-        run.settle_tags(kind, id, run.tags(name), tags.iter().map(pair), put).await?;
+        run.settle_tags(kind, id, run.tags(name), tags.iter().map(pair), async |missing| {
+            self.ec2
+                .create_tags()
+                .resources(id)
+                .set_tags(Some(aws_tags(missing)))
+                .send()
+                .await
+                .tried(format!("tag the {kind} {id}"))
+                .map(drop)
+        })
+        .await?;
         Ok(Some(id.to_owned()))
     }
 }

@@ -1,23 +1,27 @@
-//! Lets the services and instances of an app scale by themselves.
+//! Scales the services and instances of an app automatically.
 
 mod auto_scaling_group;
+mod bounds;
+mod policy;
 mod scalable_target;
 mod scaling_policy;
+mod schedule;
 mod scheduled_action;
-mod wish;
+mod section;
+mod settings;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use futures_util::try_join;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shared::policy::Grant;
+use shared::settings::Parts;
 use shared::step::each;
-use shared::{Document, Error, Result, Run, Stage};
+use shared::{Document, Result, Run, Stage};
 
-use wish::{Flags, TaskFlags, Wanted};
+use section::Scale;
+use settings::{Flags, InstanceFlags, TaskFlags, Wanted};
 
 fn main() -> ExitCode {
     shared::main::<ScaleSet>()
@@ -31,38 +35,12 @@ struct ScaleSet {
     scale: RefCell<Scale>,
 }
 
-/// What there was before the walk began.
+/// What existed before the walk began.
 struct Found {
     targets: scalable_target::Found,
     policies: scaling_policy::Found,
     actions: scheduled_action::Found,
     group: auto_scaling_group::Found,
-}
-
-/// `scale`: what scales, between which bounds, by which policies.
-#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-struct Scale {
-    services: BTreeMap<String, ScaledService>,
-    instances: Option<ScaledInstances>,
-}
-
-#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-struct ScaledService {
-    resource_id: String,
-    min: i32,
-    max: i32,
-    /// By metric: `cpu`, `memory`, `requests`.
-    policy_arns: BTreeMap<String, Option<String>>,
-}
-
-#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-struct ScaledInstances {
-    auto_scaling_group: String,
-    min: i32,
-    max: i32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,44 +51,35 @@ enum Step {
     Group,
 }
 
-#[derive(JsonSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct Part {
-    #[schemars(rename = "x-scale")]
-    x_scale: Option<Flags>,
-    services: Option<BTreeMap<String, ServicePart>>,
-    scale: Option<Scale>,
-}
-
-#[derive(JsonSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct ServicePart {
-    #[schemars(rename = "x-scale")]
-    x_scale: Option<TaskFlags>,
-}
-
 impl Stage for ScaleSet {
     const TOOL: &'static str = "scale-set";
     const SECTION: &'static str = "scale";
-    const ABOUT: &'static str = "Lets the services and instances of an app scale by themselves";
-    const DETAILS: &'static str = "Reads the document on stdin: the sections `cluster` and `svc`, and wishes from `x-scale` (at the top level for the \
-        instances, in a service for its tasks). Every service gets bounds and target tracking on CPU, 2 to 10 tasks at 70 % unless asked otherwise; other \
-        bounds by the clock with `schedule`; the Auto Scaling group gets its bounds. Writes the document with the section `scale`.\n\n\
-        Example:\n  scale-set --only web --min 4 --max 20 < shop.live.json";
+    const ABOUT: &'static str = "Scale the services and instances of an app automatically";
+    const DETAILS: &'static str = "Reads the document on stdin: the sections `cluster` and `svc`, and the settings in `x-scale`. Those at \
+        the top level are for the instances, those in a service for its tasks. Every service scales between a minimum and a maximum \
+        number of tasks, by target tracking on CPU. The entries of `schedule` set other bounds at certain times. Sets the minimum and the \
+        maximum number of instances of the Auto Scaling group. Writes the document with the section `scale`.\n\n\
+        Example:\n  scale-set --only web --min 4 --max 20 < live.json";
     const NEEDS: &'static [(&'static str, &'static str)] = &[("cluster", "cluster-up"), ("svc", "svc-deploy")];
-    const GRANTS: &'static [Grant] = GRANTS;
+    const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
     const WAVES: &'static [&'static [Step]] = &[&[Step::Targets, Step::Group], &[Step::Policies], &[Step::Schedules]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
-    type Part = Part;
+
+    fn parts() -> Parts {
+        Parts::default()
+            .with::<Option<InstanceFlags>>("x-scale")
+            .with_service::<Option<TaskFlags>>("x-scale")
+            .with::<Option<Scale>>("scale")
+    }
 
     fn wanted(doc: &Document, flags: &Flags) -> Result<Wanted> {
         Wanted::read(doc, flags)
     }
 
-    async fn look(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (application, groups) = (shared::client!(aws_sdk_applicationautoscaling, run), shared::client!(aws_sdk_autoscaling, run));
         let (targets, policies, actions, group) = try_join!(
             scalable_target::find(&application, run, wanted),
@@ -118,18 +87,18 @@ impl Stage for ScaleSet {
             scheduled_action::find(&application, wanted),
             auto_scaling_group::find(&groups, run, wanted),
         )?;
-        // What this run leaves alone stays as the document has it.
+        // Services that this run leaves out are kept as the document has them.
         let mut untouched = Scale { services: doc.view::<Scale>("scale")?.unwrap_or_default().services, instances: None };
         untouched.services.retain(|service, _| !flags.takes(service));
         Ok(Self { application, groups, found: Found { targets, policies, actions, group }, scale: RefCell::new(untouched) })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
-        // Services at the same time, but never two calls on one target (`is_busy`).
+        // Services at the same time, but never two calls on one target, because AWS makes one change of a target at a time.
         match step {
             Step::Targets => each(&wanted.tasks, async |tasks| self.target_up(run, tasks).await).await.map(drop),
             Step::Policies => each(&wanted.tasks, async |tasks| self.policies_up(run, tasks).await).await.map(drop),
-            Step::Schedules => each(&wanted.tasks, async |tasks| self.schedules_up(run, tasks).await).await.map(drop),
+            Step::Schedules => each(&wanted.tasks, async |tasks| self.schedule_up(run, tasks).await).await.map(drop),
             Step::Group => self.group_up(run, wanted).await,
         }
     }
@@ -137,7 +106,7 @@ impl Stage for ScaleSet {
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
             Step::Targets => self.targets_down(run).await,
-            // Policies and scheduled actions go with their target.
+            // AWS deletes policies and scheduled actions with their target.
             Step::Policies | Step::Schedules => Ok(()),
             Step::Group => self.group_down(run).await,
         }
@@ -147,56 +116,3 @@ impl Stage for ScaleSet {
         self.scale.borrow().clone()
     }
 }
-
-/// Application Auto Scaling makes one change of a scalable target at a time, which another run or a scheduled action may be about.
-/// <https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScalingPolicy.html#API_PutScalingPolicy_Errors>
-fn is_busy(error: &Error) -> bool {
-    error.is_code("ConcurrentUpdateException")
-}
-
-const GRANTS: &[Grant] = &[
-    Grant {
-        sid: "Look",
-        actions: &[
-            "application-autoscaling:DescribeScalableTargets",
-            "application-autoscaling:DescribeScalingPolicies",
-            "application-autoscaling:DescribeScheduledActions",
-            "autoscaling:DescribeAutoScalingGroups",
-            "autoscaling:DescribePolicies",
-            "cloudwatch:DescribeAlarms",
-        ],
-        on: &["*"],
-    },
-    Grant {
-        sid: "Tasks",
-        actions: &[
-            "application-autoscaling:DeleteScalingPolicy",
-            "application-autoscaling:DeleteScheduledAction",
-            "application-autoscaling:DeregisterScalableTarget",
-            "application-autoscaling:ListTagsForResource",
-            "application-autoscaling:PutScalingPolicy",
-            "application-autoscaling:PutScheduledAction",
-            "application-autoscaling:RegisterScalableTarget",
-            "application-autoscaling:TagResource",
-        ],
-        on: &["arn:*:application-autoscaling:*:*:scalable-target/*"],
-    },
-    // Application Auto Scaling looks at the service and at its alarms in the caller's name.
-    // https://docs.aws.amazon.com/autoscaling/application/userguide/security_iam_id-based-policy-examples.html
-    Grant {
-        sid: "TasksInTheCallersName",
-        actions: &["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"],
-        on: &["arn:*:cloudwatch:*:*:alarm:TargetTracking-*"],
-    },
-    Grant {
-        sid: "ServicesInTheCallersName",
-        actions: &["ecs:DescribeServices", "ecs:UpdateService"],
-        on: &["arn:*:ecs:*:*:service/{app}/*"],
-    },
-    Grant {
-        sid: "Instances",
-        actions: &["autoscaling:DeletePolicy", "autoscaling:PutScalingPolicy", "autoscaling:UpdateAutoScalingGroup"],
-        on: &["arn:*:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/{app}"],
-    },
-    Grant { sid: "ServiceRole", actions: &["iam:CreateServiceLinkedRole"], on: &["arn:*:iam::*:role/aws-service-role/*"] },
-];

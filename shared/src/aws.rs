@@ -1,4 +1,4 @@
-//! The way to AWS: configuration, retries, who is calling, and the guard that makes `--plan` read-only.
+//! Access to AWS: configuration, retries, the caller, and the guard that makes `--plan` read-only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,18 +26,18 @@ use crate::error::{Error, Result, Tried};
 use crate::flags::Common;
 use crate::progress::{Event, Progress};
 
-/// Attempts at one call before a throttle or a fault is given up: with the pauses below about a minute, longer than AWS's token buckets take
-/// to fill again. <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>
+/// Attempts at one call before a throttle or a fault is final: with the pauses below about a minute, longer than AWS's token buckets need
+/// to refill. <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>
 const ATTEMPTS: u32 = 10;
 /// Longest pause between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// Time of one attempt; the slowest calls (`CreateLoadBalancer`) answer within ten seconds.
 const ATTEMPT_TIME: Duration = Duration::from_mins(1);
-/// Time to connect: AWS's front doors answer in milliseconds, so more than this is no network.
+/// Time to connect: AWS's endpoints accept in milliseconds, so more than this means that there is no network.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// Builds a service's client on the session, with its guard: `shared::client!(aws_sdk_ec2, run)`. There is no other way to a client
-/// (clippy.toml refuses `Client::new`), so no call escapes the guard.
+/// Builds a service's client on the session, with its guard: `shared::client!(aws_sdk_ec2, run)`. clippy.toml refuses `Client::new`, so no call
+/// escapes the guard.
 #[macro_export]
 macro_rules! client {
     ($sdk:ident, $run:expr) => {
@@ -50,8 +50,8 @@ macro_rules! client {
     };
 }
 
-/// A client for calls that must not be repeated when their answer is lost ([`crate::wait::once`]). Throttled calls, which AWS has not acted upon,
-/// are tried again as always.
+/// Builds a client for calls that must not be repeated when their answer is lost ([`crate::wait::once`]). Throttled calls are repeated as always,
+/// because AWS has not acted on them.
 #[macro_export]
 macro_rules! client_once {
     ($sdk:ident, $run:expr) => {{
@@ -61,14 +61,22 @@ macro_rules! client_once {
     }};
 }
 
-/// The SDK allows a service some thirty retries in a row and then gives up at the first fault, so that servers do not storm a service that is down.
-/// A run makes few calls, and each has its own limit of attempts.
+/// Reads all pages of a list: `shared::pages!(ec2.describe_vpcs(), "list the VPCs")?`.
+#[macro_export]
+macro_rules! pages {
+    ($call:expr, $doing:expr) => {
+        $crate::Tried::tried($call.into_paginator().items().send().collect::<::std::result::Result<Vec<_>, _>>().await, $doing)
+    };
+}
+
+/// The SDK allows about thirty retries in a row for each service and then gives up at the first fault, so that servers do not overload a service that
+/// recovers. A run makes few calls, and each has its own limit of attempts.
 #[must_use]
 pub fn patience() -> RetryPartition {
     RetryPartition::custom("ecs-pipe").token_bucket(TokenBucket::unlimited()).build()
 }
 
-/// Forbids to try again what may have been done.
+/// Forbids to repeat a call that AWS may have acted on.
 #[derive(Debug)]
 pub struct Unrepeatable;
 
@@ -91,7 +99,7 @@ impl ClassifyRetry for Unrepeatable {
         "ecs-pipe unrepeatable"
     }
 
-    /// After all others, whose verdict it looks at.
+    /// After all others, whose verdict it reads.
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }
@@ -105,11 +113,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reads the configuration as every AWS tool does (environment, profile, instance or task role). Calls nothing but, without a region
-    /// in either place, the instance's metadata.
+    /// Reads the configuration as every AWS tool does (environment, profile, instance or task role). It calls nothing, or only the instance's
+    /// metadata when no region is set.
     ///
     /// # Errors
-    /// [`Error::Usage`] when no region is set.
+    /// Returns [`Error::Usage`] when there is no region.
     pub async fn open(tool: &'static str, common: &Common, known: Option<&Caller>) -> Result<Self> {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_BACKOFF))
@@ -128,25 +136,32 @@ impl Session {
         if config.region().is_some_and(|region| region.as_ref().is_empty()) {
             config = config.into_builder().region(None).build();
         }
-        // The SDK takes keys in the environment before a profile, but who names a profile means it.
+        // The SDK prefers keys in the environment to a profile, but --profile is explicit.
         if let Some(profile) = &common.profile {
             let provider = ProviderConfig::default().with_region(config.region().cloned());
             let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&provider).build();
             config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
         }
-        // A pipe whose first stage was told the region need not tell the others.
+        // In a pipe only the first tool needs --region.
         if let (None, Some(known)) = (config.region(), known) {
             config = config.into_builder().region(Region::new(known.region.clone())).build();
         }
         let region = config
             .region()
             .map(ToString::to_string)
-            .ok_or_else(|| Error::Usage("no AWS region is set: give --region, or set AWS_REGION or the profile's region".to_owned()))?;
+            .ok_or_else(|| Error::usage("no-region", "no AWS region is set. Set --region, AWS_REGION or the region of the profile"))?;
         let guard = SharedInterceptor::new(Guard {
             planning: common.plan,
             says: (common.verbose >= 2).then(|| Progress::new(tool, common)).map(Arc::new),
         });
         Ok(Self { config, guard, region })
+    }
+
+    /// A session for tests that call nothing.
+    #[cfg(test)]
+    pub(crate) fn unused() -> Self {
+        let guard = SharedInterceptor::new(Guard { planning: true, says: None });
+        Self { config: SdkConfig::builder().build(), guard, region: "eu-central-1".to_owned() }
     }
 
     #[must_use]
@@ -164,17 +179,18 @@ impl Session {
         &self.region
     }
 
-    /// Asks STS who is calling; the partition is that of the caller's ARN.
+    /// Reads the caller from STS; the partition is that of the caller's ARN.
     /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
     pub(crate) async fn caller(&self) -> Result<Caller> {
         let sts = aws_sdk_sts::config::Builder::from(&self.config).interceptor(self.guard()).build();
-        let said = aws_sdk_sts::Client::from_conf(sts).get_caller_identity().send().await.tried("find out which AWS account this is")?;
+        let said =
+            aws_sdk_sts::Client::from_conf(sts).get_caller_identity().send().await.tried("read the AWS account of the credentials")?;
         let partition = said.arn().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws").to_owned();
         Ok(Caller { account: said.account().unwrap_or_default().to_owned(), region: self.region.clone(), partition })
     }
 }
 
-/// Stands in every client: refuses all but reads while planning, and says every call with `-vv`.
+/// Part of every client: refuses all calls but reads while planning, and prints every call with `-vv`.
 #[derive(Debug)]
 struct Guard {
     planning: bool,
@@ -210,13 +226,13 @@ impl Intercept for Guard {
             let (status, id) = context
                 .response()
                 .map_or(("no answer".to_owned(), None), |answer| (answer.status().as_u16().to_string(), answer.headers().request_id()));
-            progress.say(Event::Call, &format!("{} {}: {status}, request id {}", call.service(), call.name(), id.unwrap_or("none")));
+            progress.say(Event::Call, &format!("{} {}: {status}, request ID {}", call.service(), call.name(), id.unwrap_or("none")));
         }
         Ok(())
     }
 }
 
-/// AWS names what only reads with these verbs.
+/// Returns whether a call only reads: AWS gives such calls these verbs.
 fn reads(operation: &str) -> bool {
     ["Describe", "Get", "List", "Head", "BatchGet", "BatchCheck", "Filter"].iter().any(|verb| operation.starts_with(verb))
 }

@@ -1,4 +1,4 @@
-//! The contract of the pipe and the machinery that the six tools share. Knows no tool, and of AWS only who is asking (STS).
+//! The contract of the pipe and the machinery that the six tools share. It knows no tool, and of AWS only the caller (STS).
 
 pub mod aws;
 pub mod diff;
@@ -6,9 +6,11 @@ pub mod doc;
 pub mod error;
 pub mod flags;
 pub mod name;
+pub mod owner;
 pub mod policy;
 pub mod progress;
 pub mod run;
+pub mod settings;
 pub mod stage;
 pub mod step;
 pub mod wait;

@@ -1,24 +1,18 @@
 //! Names: the app's, and those of its resources, which are derived from it.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
-/// The tag that says which app a resource belongs to.
-pub const TAG_APP: &str = "ecs-pipe:app";
-/// The tag that says which tool made a resource.
-pub const TAG_STAGE: &str = "ecs-pipe:stage";
-/// The tag that tells the resources of one stage apart.
-pub const TAG_NAME: &str = "ecs-pipe:name";
-
-/// The longest app name: with the longest suffix of ours it still fits AWS's limit of 32 for load balancers.
+/// The longest app name: with the longest suffix it still fits AWS's limit of 32 for load balancers.
 const LONGEST: usize = 20;
 
 /// Checks the app's name against `[a-z][a-z0-9-]{0,18}[a-z0-9]`.
 ///
 /// # Errors
-/// Says what does not fit, and offers a name that does.
+/// Says what does not fit, and suggests a name that does.
 pub fn check_app(name: &str, path: &str) -> Result<()> {
     let fits = (2..=LONGEST).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -27,10 +21,13 @@ pub fn check_app(name: &str, path: &str) -> Result<()> {
     if fits {
         return Ok(());
     }
-    let offer = offer(name).map_or_else(String::new, |name| format!("; \"{name}\" would do"));
+    let offer = offer(name).map_or_else(String::new, |name| format!(". Use for example {name:?}"));
     Err(Error::document(
+        "app-name",
         path,
-        format!("{name:?} can't name an app: 2 to {LONGEST} lower-case letters, digits and hyphens, a letter first, no hyphen last{offer}"),
+        format!(
+            "must be 2 to {LONGEST} lower-case letters, digits and hyphens, with a letter first and no hyphen last; found {name:?}{offer}"
+        ),
     ))
 }
 
@@ -41,7 +38,7 @@ fn offer(name: &str) -> Option<String> {
     (cut.len() >= 2).then(|| cut.to_owned())
 }
 
-/// Makes a name that AWS takes where the limit is tight: `parts` joined by hyphens, and when that is longer than `limit`, cut and ended by a
+/// Returns a name that AWS takes where the limit is tight: `parts` joined by hyphens. When that is longer than `limit`, it is cut and ends in a
 /// hash of the whole, so that two long names stay two names.
 #[must_use]
 pub fn fit(parts: &[&str], limit: usize) -> String {
@@ -50,26 +47,25 @@ pub fn fit(parts: &[&str], limit: usize) -> String {
     if whole.len() <= limit && parts.iter().all(|part| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')) {
         return whole;
     }
-    let mut ending = String::new();
-    let _ = write!(ending, "-{:08x}", fnv1a(&parts.join("/")));
+    let ending = format!("-{}", &fingerprint(&parts.join("/"))[..8]);
     let head: String = whole.chars().take(limit - ending.len()).collect();
     format!("{}{ending}", head.trim_end_matches('-'))
 }
 
-/// A short text that stays the same as long as `text` does.
+/// Returns a short text that stays the same as long as `text` does: 16 hexadecimal digits of its SHA-256.
 #[must_use]
 pub fn fingerprint(text: &str) -> String {
-    format!("{:08x}{:08x}", fnv1a(text), fnv1a(&text.chars().rev().collect::<String>()))
+    digest(Sha256::new_with_prefix(text))
 }
 
-/// FNV-1a, 32 bits: short, and the same in every version (unlike the standard library's hasher).
-fn fnv1a(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-/// Tags as some services give them, as [`crate::Run`] takes them.
-pub fn pairs<S>(tags: &HashMap<String, String, S>) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
-    tags.iter().map(|(key, value)| (Some(key.as_str()), Some(value.as_str())))
+/// Returns 64 bits of a hash as 16 hexadecimal digits: as short as a git hash, and enough for as many things as one app has.
+#[must_use]
+pub fn digest(hash: Sha256) -> String {
+    let digest = hash.finalize();
+    digest.iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

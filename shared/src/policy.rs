@@ -1,8 +1,8 @@
-//! IAM policies: the one that a tool needs, printed by `--policy`, and reading those that IAM gives.
+//! IAM policies: the one that a tool needs, printed by `--policy`, and those that IAM returns.
 
 use serde_json::{Value, json};
 
-/// Some actions on some resources. `{app}` in a resource stands for the app's name; account and region stay open.
+/// Some actions on some resources. `{app}` in a resource is replaced by the app's name; account and region stay open.
 #[derive(Debug, Clone, Copy)]
 pub struct Grant {
     pub sid: &'static str,
@@ -10,7 +10,7 @@ pub struct Grant {
     pub on: &'static [&'static str],
 }
 
-/// The policy document. Without an app it is for all apps of the account.
+/// Returns the policy document. Without an app it is for all apps of the account.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
 #[must_use]
 pub fn document(grants: &[Grant], app: Option<&str>) -> Value {
@@ -25,22 +25,51 @@ pub fn document(grants: &[Grant], app: Option<&str>) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-/// A policy as it can be compared: IAM gives lists back in another order, and one thing as it is or in a list.
+/// Returns a policy as it can be compared: IAM returns lists in another order, and a single item with or without its list.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
 #[must_use]
-pub fn plain(policy: &Value) -> Value {
-    match policy {
-        Value::Array(items) => {
-            let mut items: Vec<Value> = items.iter().map(plain).collect();
-            items.sort_by_key(Value::to_string);
-            if items.len() == 1 { items.remove(0) } else { items.into() }
-        }
-        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),
-        other => other.clone(),
+pub fn comparable(policy: &Value) -> Value {
+    let Value::Object(fields) = policy else { return policy.clone() };
+    let field = |(key, value): (&String, &Value)| {
+        (key.clone(), if key == "Statement" { sorted(items(value).into_iter().map(statement)) } else { value.clone() })
+    };
+    fields.iter().map(field).collect()
+}
+
+/// Returns the names of a policy's statements, or how many there are.
+#[must_use]
+pub fn names(policy: &Value) -> String {
+    let statements = policy.get("Statement").map(items).unwrap_or_default();
+    let names: Vec<&str> = statements.iter().filter_map(|statement| statement.get("Sid")?.as_str()).collect();
+    if names.len() == statements.len() { names.join(", ") } else { format!("{} statements", statements.len()) }
+}
+
+fn statement(statement: &Value) -> Value {
+    let Value::Object(fields) = statement else { return statement.clone() };
+    let field =
+        |(key, value): (&String, &Value)| (key.clone(), if key == "Sid" || key == "Effect" { value.clone() } else { listed(value) });
+    fields.iter().map(field).collect()
+}
+
+/// Every value as a sorted list.
+fn listed(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), listed(value))).collect(),
+        value => sorted(items(value).into_iter().cloned()),
     }
 }
 
-/// IAM gives policies percent-encoded (RFC 3986).
+fn items(value: &Value) -> Vec<&Value> {
+    value.as_array().map_or_else(|| vec![value], |items| items.iter().collect())
+}
+
+fn sorted(items: impl Iterator<Item = Value>) -> Value {
+    let mut items: Vec<Value> = items.collect();
+    items.sort_by_key(Value::to_string);
+    items.into()
+}
+
+/// Reads a policy as IAM returns it, percent-encoded (RFC 3986).
 #[must_use]
 pub fn decode(text: &str) -> Option<Value> {
     let decoded = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
@@ -49,13 +78,15 @@ pub fn decode(text: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::comparable;
     use serde_json::json;
 
     #[test]
-    fn lists_are_sets_and_one_is_no_list() {
-        let (ours, theirs) = (json!({"Action": ["b", "a"], "Resource": ["*"]}), json!({"Resource": "*", "Action": ["a", "b"]}));
-        assert_eq!(plain(&ours), plain(&theirs));
-        assert_ne!(plain(&ours), plain(&json!({"Action": ["a"], "Resource": "*"})));
+    fn lists_are_sets_and_one_item_needs_no_list() {
+        let statement = |statement| comparable(&json!({"Version": "2012-10-17", "Statement": statement}));
+        let ours = statement(json!([{"Action": ["b", "a"], "Resource": ["*"], "Principal": {"Service": ["x"]}}]));
+        let theirs = statement(json!({"Resource": "*", "Action": ["a", "b"], "Principal": {"Service": "x"}}));
+        assert_eq!(ours, theirs);
+        assert_ne!(ours, statement(json!([{"Action": ["a"], "Resource": "*", "Principal": {"Service": "x"}}])));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::error::Error;
 use crate::flags::{Common, LogFormat};
 
 /// What a line is about; the first word of a plain line, `event` of a JSON one.
@@ -13,6 +14,8 @@ use crate::flags::{Common, LogFormat};
 pub enum Event {
     Create,
     Change,
+    /// A setting of a resource that this run created.
+    Setting,
     Delete,
     /// Found as wanted; only said with `-v`.
     Found,
@@ -28,7 +31,7 @@ impl Event {
     fn word(self) -> &'static str {
         match self {
             Self::Create => "create",
-            Self::Change => "change",
+            Self::Change | Self::Setting => "change",
             Self::Delete => "delete",
             Self::Found => "found",
             Self::Wait => "wait",
@@ -43,10 +46,10 @@ impl Event {
     fn sign(self) -> &'static str {
         match self {
             Self::Create => "+ ",
-            Self::Change => "~ ",
+            Self::Change | Self::Setting => "~ ",
             Self::Delete => "- ",
-            Self::Warning => "warning: ",
-            Self::Error => "error: ",
+            Self::Warning => "warning",
+            Self::Error => "error",
             Self::Found | Self::Wait | Self::Call | Self::Note => "",
         }
     }
@@ -68,7 +71,7 @@ impl Progress {
         Self { tool, quiet: common.quiet, verbose: common.verbose, format: common.log_format, live }
     }
 
-    /// Says one line, unless the user asked for less. Errors, and what a plan lists, are always said.
+    /// Prints one line, unless the user chose to see less. Errors, and what a plan lists, are always printed.
     pub fn say(&self, event: Event, text: &str) {
         let wanted = match event {
             Event::Error => true,
@@ -77,13 +80,25 @@ impl Progress {
             _ => !self.quiet,
         };
         if wanted {
-            self.write(event, text);
+            self.write(event, None, text);
         }
     }
 
-    /// Says one line of a plan: the product of `--plan`, so said with `-q` too.
+    /// Prints a warning under its short name.
+    pub fn warn(&self, code: &'static str, text: &str) {
+        if !self.quiet {
+            self.write(Event::Warning, Some(code), text);
+        }
+    }
+
+    /// Prints the error that ends the run, under its short name.
+    pub fn fail(&self, error: &Error) {
+        self.write(Event::Error, Some(error.code()), &error.to_string());
+    }
+
+    /// Prints one line of a plan: the product of `--plan`, so with `-q` too.
     pub fn planned(&self, event: Event, text: &str) {
-        self.write(event, text);
+        self.write(event, None, text);
     }
 
     /// A live line for a wait on a terminal; elsewhere a plain line once.
@@ -99,10 +114,12 @@ impl Progress {
         Some(bar)
     }
 
-    fn write(&self, event: Event, text: &str) {
-        let line = match self.format {
-            LogFormat::Text => format!("{}: {}{text}", self.tool, event.sign()),
-            LogFormat::Json => json!({"tool": self.tool, "event": event.word(), "text": text}).to_string(),
+    fn write(&self, event: Event, code: Option<&str>, text: &str) {
+        let line = match (self.format, code) {
+            (LogFormat::Text, None) => format!("{}: {}{text}", self.tool, event.sign()),
+            (LogFormat::Text, Some(code)) => format!("{}: {}[{code}]: {text}", self.tool, event.sign()),
+            (LogFormat::Json, None) => json!({"tool": self.tool, "event": event.word(), "text": text}).to_string(),
+            (LogFormat::Json, Some(code)) => json!({"tool": self.tool, "event": event.word(), "code": code, "text": text}).to_string(),
         };
         // A closed stderr is no reason to stop the work.
         let _ = writeln!(std::io::stderr().lock(), "{line}");

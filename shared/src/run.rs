@@ -1,7 +1,6 @@
 //! One run of a tool: which app, in which mode, for how long, and what it has done so far.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -10,8 +9,7 @@ use tokio::sync::{OnceCell, watch};
 use crate::aws::Session;
 use crate::diff::Diff;
 use crate::doc::Caller;
-use crate::error::{Error, Result};
-use crate::name;
+use crate::error::{Error, Result, Stop, made};
 use crate::progress::{Event, Progress};
 
 pub struct Run {
@@ -19,122 +17,66 @@ pub struct Run {
     pub session: Session,
     pub progress: Progress,
     pub timeout: Duration,
-    /// Wait until what was made is ready.
+    /// Whether to wait until everything is ready.
     pub wait: bool,
     pub(crate) tool: &'static str,
     pub(crate) planning: bool,
     pub(crate) user_tags: Vec<(String, String)>,
     pub(crate) caller: OnceCell<Caller>,
-    pub(crate) stop: watch::Sender<Option<i32>>,
+    pub(crate) stop: watch::Sender<Option<Stop>>,
     pub(crate) made: RefCell<Vec<String>>,
     pub(crate) in_flight: RefCell<Vec<String>>,
-    pub(crate) changes: Cell<usize>,
+    pub(crate) counts: Cell<Counts>,
+}
+
+/// How many resources a run created, changed and deleted, or would.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub create: usize,
+    pub change: usize,
+    pub delete: usize,
+}
+
+impl Counts {
+    #[must_use]
+    pub fn total(self) -> usize {
+        self.create + self.change + self.delete
+    }
+
+    fn add(&mut self, event: Event) {
+        match event {
+            Event::Create => self.create += 1,
+            Event::Change => self.change += 1,
+            Event::Delete => self.delete += 1,
+            _ => {}
+        }
+    }
 }
 
 impl Run {
-    /// The tags of a resource: whose it is, who made it, which one it is, the `Name` that AWS's console shows, and the user's own.
-    #[must_use]
-    pub fn tags(&self, name: &str) -> Vec<(String, String)> {
-        let ours = [(name::TAG_APP, self.app.as_str()), (name::TAG_STAGE, self.tool), (name::TAG_NAME, name)];
-        let mut tags: Vec<_> = ours.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        tags.push(("Name".to_owned(), self.named(name)));
-        // IAM's keys are the same in either case.
-        tags.retain(|(key, _)| !self.user_tags.iter().any(|(user, _)| user.eq_ignore_ascii_case(key)));
-        tags.extend(self.user_tags.iter().cloned());
-        tags
-    }
-
-    /// Sorts found things by their `ecs-pipe:name`; those that are not this app's and this tool's fall out, whatever the filter let through.
-    ///
-    /// # Errors
-    /// Two things under one name, or one without a name: the ids are named, and nothing is guessed.
-    pub fn by_name<T, G>(
-        &self,
-        kind: &str,
-        items: Vec<T>,
-        tags: fn(&T) -> &[G],
-        pair: fn(&G) -> (Option<&str>, Option<&str>),
-        id: fn(&T) -> Option<&str>,
-    ) -> Result<BTreeMap<String, T>> {
-        let mut found: BTreeMap<String, T> = BTreeMap::new();
-        for item in items.into_iter().filter(|item| self.is_ours(tags(item).iter().map(pair))) {
-            let name = tags(&item)
-                .iter()
-                .map(pair)
-                .find(|(key, _)| *key == Some(name::TAG_NAME))
-                .and_then(|(_, value)| value)
-                .unwrap_or_default()
-                .to_owned();
-            if name.is_empty() {
-                return Err(Error::Failed(format!(
-                    "the {kind} {} carries the tags of {} but no tag {}, so it is not known which one it is. Nothing was guessed: give it that tag again, or take its {} tag away, and run the same command again",
-                    id(&item).unwrap_or("?"),
-                    self.app,
-                    name::TAG_NAME,
-                    name::TAG_APP
-                )));
-            }
-            if let Some(other) = found.get(&name) {
-                return Err(Error::Failed(format!(
-                    "two of one kind: {kind} {} and {} both carry the tags of {}'s {name:?}. Nothing was guessed: find out which one is in use, delete the other or its {} tag, and run the same command again",
-                    id(other).unwrap_or("?"),
-                    id(&item).unwrap_or("?"),
-                    self.app,
-                    name::TAG_APP
-                )));
-            }
-            found.insert(name, item);
-        }
-        Ok(found)
-    }
-
-    /// Whether these tags say that the resource is this app's and made by this tool.
-    pub fn is_ours<'a>(&self, tags: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>)>) -> bool {
-        let (mut app, mut stage) = (false, false);
-        for (key, value) in tags {
-            app |= key == Some(name::TAG_APP) && value == Some(&self.app);
-            stage |= key == Some(name::TAG_STAGE) && value == Some(self.tool);
-        }
-        app && stage
-    }
-
-    /// Whether these tags say that the resource is this app's, whichever tool has made it.
-    pub fn is_of_app<'a>(&self, tags: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>)>) -> bool {
-        tags.into_iter().any(|(key, value)| key == Some(name::TAG_APP) && value == Some(&self.app))
-    }
-
-    /// Whether `--down` takes this along; a thing that has our name and is not ours is left, and said to be.
-    #[must_use]
-    pub fn goes(&self, kind: &str, name: &str, ours: bool) -> bool {
-        if !ours {
-            self.warn(&format!("the {kind} {name} is left: its tags do not say that {} made it for {}", self.tool, self.app));
-        }
-        ours
-    }
-
-    /// The app's name with something behind it, as in `shop-task`.
+    /// Returns the app's name with a suffix, as in `shop-task`.
     #[must_use]
     pub fn named(&self, name: &str) -> String {
         format!("{}-{name}", self.app)
     }
 
-    /// Who is calling: as the document says, or asked of AWS once. For looking; once the walk has begun, [`Run::caller`] knows.
+    /// Returns the caller: as the document has it, or from AWS, which is called once. Once the walk has begun, [`Run::caller`] has it.
     ///
     /// # Errors
-    /// That AWS does not know the credentials.
+    /// Fails when AWS does not accept the credentials.
     pub async fn ask_caller(&self) -> Result<Caller> {
         self.caller.get_or_try_init(|| self.session.caller()).await.cloned()
     }
 
-    /// Who is calling. Known once the walk has begun.
+    /// Returns the caller, which is known once the walk has begun.
     ///
     /// # Errors
-    /// Only before that, which is a mistake of ours.
+    /// Returns [`Error::Internal`] before that.
     pub fn caller(&self) -> Result<Caller> {
-        self.caller.get().cloned().ok_or_else(|| Error::Failed("the caller's account is not known yet".to_owned()))
+        made(self.caller.get(), "the caller's account")
     }
 
-    /// An ARN in the caller's partition, account and region, as in `arn:aws:ecs:eu-central-1:123456789012:cluster/shop`.
+    /// Returns an ARN in the caller's partition, account and region, as in `arn:aws:ecs:eu-central-1:123456789012:cluster/shop`.
     ///
     /// # Errors
     /// As [`Run::caller`].
@@ -143,10 +85,10 @@ impl Run {
         Ok(format!("arn:{partition}:{service}:{region}:{account}:{resource}"))
     }
 
-    /// Makes something, or, planning, says that it would and gives `None`. `make` gives the new thing's id.
+    /// Creates a resource and returns its id, which `make` returns. With `--plan` it only says so and returns `None`.
     ///
     /// # Errors
-    /// Those of `make`, and an interruption before it began.
+    /// Returns those of `make`, and an interruption before it began.
     pub async fn create(&self, kind: &str, name: &str, make: impl Future<Output = Result<String>>) -> Result<Option<String>> {
         let what = format!("{kind} {name}");
         let id = self.act(Event::Create, &what, make).await?;
@@ -157,42 +99,36 @@ impl Run {
         Ok(id)
     }
 
-    /// Makes what differs right; an empty diff is nothing to do.
+    /// Changes what differs. An empty diff is nothing to do.
     ///
     /// # Errors
-    /// Those of `change`, and an interruption before it began.
+    /// Returns those of `change`, and an interruption before it began.
     pub async fn change(&self, kind: &str, name: &str, diff: &Diff, change: impl Future<Output = Result<()>>) -> Result<()> {
         if diff.is_empty() {
             return Ok(());
         }
-        self.act(Event::Change, &format!("{kind} {name} ({diff})"), change).await.map(drop)
+        let what = format!("{kind} {name}");
+        // Settings of a new resource are part of its creation.
+        let is_new = self.made.borrow().iter().any(|made| *made == what || made.starts_with(&format!("{what} (")));
+        let event = if is_new { Event::Setting } else { Event::Change };
+        self.act(event, &format!("{what} ({diff})"), change).await.map(drop)
     }
 
-    /// Puts the tags that a found thing lacks, or has with another value; others that it carries are somebody else's.
+    /// Changes a setting that belongs to a resource which this run creates, so it is shown but not counted.
     ///
     /// # Errors
     /// As [`Run::change`].
-    pub async fn settle_tags<'a>(
-        &self,
-        kind: &str,
-        name: &str,
-        wanted: Vec<(String, String)>,
-        found: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>)>,
-        put: impl AsyncFnOnce(Vec<(String, String)>) -> Result<()>,
-    ) -> Result<()> {
-        let found: BTreeMap<&str, &str> = found.into_iter().filter_map(|(key, value)| Some((key?, value.unwrap_or_default()))).collect();
-        let missing: Vec<(String, String)> =
-            wanted.into_iter().filter(|(key, value)| found.get(key.as_str()) != Some(&value.as_str())).collect();
-        let diff = missing.iter().fold(Diff::new(), |diff, (key, value)| {
-            diff.field(&format!("tag {key}"), found.get(key.as_str()).copied(), Some(value.as_str()))
-        });
-        self.change(kind, name, &diff, put(missing)).await
+    pub async fn set(&self, kind: &str, name: &str, diff: &Diff, change: impl Future<Output = Result<()>>) -> Result<()> {
+        if diff.is_empty() {
+            return Ok(());
+        }
+        self.act(Event::Setting, &format!("{kind} {name} ({diff})"), change).await.map(drop)
     }
 
-    /// Deletes something; that it is gone already is success.
+    /// Deletes a resource. One that does not exist any more is deleted.
     ///
     /// # Errors
-    /// Those of `delete` but "not there", and an interruption before it began.
+    /// Returns those of `delete` except "not found", and an interruption before it began.
     pub async fn delete(&self, kind: &str, name: &str, delete: impl Future<Output = Result<()>>) -> Result<()> {
         let gone_is_fine = async {
             match delete.await {
@@ -203,37 +139,29 @@ impl Run {
         self.act(Event::Delete, &format!("{kind} {name}"), gone_is_fine).await.map(drop)
     }
 
-    /// Does the second half of what [`Run::create`] has begun, so that it is neither planned nor counted, but known to be under way.
+    /// Does the second half of what [`Run::create`] has begun: it is neither planned nor counted, but reported when the run stops meanwhile.
     ///
     /// # Errors
-    /// Those of `work`, and an interruption before it began.
+    /// Returns those of `work`, and an interruption before it began.
     pub async fn carry<T>(&self, kind: &str, name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.check()?;
         self.under_way(&format!("{kind} {name}"), work).await
     }
 
-    /// Whether this run only looks. For values that can't be known before something is made; steps need not ask otherwise.
+    /// Returns whether this run only reads. Needed for values that do not exist before a resource is created; steps need not ask otherwise.
     #[must_use]
     pub fn is_planning(&self) -> bool {
         self.planning
     }
 
-    /// The refusal to touch a thing that has our name but not our tags.
-    #[must_use]
-    pub fn foreign(&self, kind: &str, name: &str) -> Error {
-        Error::Failed(format!(
-            "there is a {kind} {name} that {} did not make for {} (its tags do not say so). It was not touched: rename the app, or delete or rename that {kind}, and run the same command again",
-            self.tool, self.app
-        ))
-    }
-
-    /// Says that something is there as it should be (with `-v`).
+    /// Says that a resource exists as it should (with `-v`).
     pub fn found(&self, kind: &str, name: impl Display) {
         self.progress.say(Event::Found, &format!("{kind} {name}"));
     }
 
-    pub fn warn(&self, text: &str) {
-        self.progress.say(Event::Warning, text);
+    /// Prints a warning under its short name.
+    pub fn warn(&self, code: &'static str, text: impl AsRef<str>) {
+        self.progress.warn(code, text.as_ref());
     }
 
     pub fn note(&self, text: &str) {
@@ -241,17 +169,17 @@ impl Run {
     }
 
     /// # Errors
-    /// [`Error::Interrupted`] when the run was told to stop: by a signal, or because another step failed.
+    /// Returns [`Error::Interrupted`] when the run was told to stop: by a signal, or because another step failed.
     pub fn check(&self) -> Result<()> {
         match *self.stop.borrow() {
             None => Ok(()),
-            Some(signal) => Err(Error::Interrupted { signal }),
+            Some(stop) => Err(Error::Interrupted(stop)),
         }
     }
 
-    /// After a step's failure that is none: the others need not stop any more. A signal stays.
+    /// Lets the steps go on after one of them failed in a way that is no failure. A signal still stops them.
     pub(crate) fn go_on(&self) {
-        self.stop.send_if_modified(|stop| stop.take_if(|signal| *signal == crate::step::HALT).is_some());
+        self.stop.send_if_modified(|stop| stop.take_if(|stop| *stop == Stop::OtherStep).is_some());
     }
 
     /// Pauses, unless told to stop meanwhile.
@@ -264,14 +192,22 @@ impl Run {
     }
 
     async fn act<T>(&self, event: Event, what: &str, act: impl Future<Output = Result<T>>) -> Result<Option<T>> {
-        self.changes.set(self.changes.get() + 1);
         if self.planning {
+            self.count(event);
             self.progress.planned(event, what);
             return Ok(None);
         }
         self.check()?;
         self.progress.say(event, what);
-        self.under_way(what, act).await.map(Some)
+        let done = self.under_way(what, act).await?;
+        self.count(event);
+        Ok(Some(done))
+    }
+
+    fn count(&self, event: Event) {
+        let mut counts = self.counts.get();
+        counts.add(event);
+        self.counts.set(counts);
     }
 
     async fn under_way<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -279,5 +215,79 @@ impl Run {
         let done = work.await;
         self.in_flight.borrow_mut().retain(|other| other != what);
         done
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::flags::{Common, LogFormat};
+
+    /// The flags of a run that prints errors only.
+    pub fn quiet() -> Common {
+        Common {
+            plan: false,
+            down: false,
+            policy: false,
+            schema: false,
+            completions: None,
+            man: false,
+            app: None,
+            wait: false,
+            no_wait: false,
+            timeout: Duration::from_secs(30),
+            tags: Vec::new(),
+            region: None,
+            profile: None,
+            quiet: true,
+            verbose: 0,
+            log_format: LogFormat::Text,
+        }
+    }
+
+    /// A run of net-up for the app `shop`, which calls nothing.
+    pub fn run() -> Run {
+        Run {
+            app: "shop".to_owned(),
+            session: Session::unused(),
+            progress: Progress::new("net-up", &quiet()),
+            timeout: Duration::from_secs(30),
+            wait: false,
+            tool: "net-up",
+            planning: false,
+            user_tags: vec![("team".to_owned(), "a".to_owned())],
+            caller: OnceCell::new(),
+            stop: watch::Sender::new(None),
+            made: RefCell::default(),
+            in_flight: RefCell::default(),
+            counts: Cell::default(),
+        }
+    }
+
+    /// Runs a future to its end on a runtime of its own.
+    pub fn wait<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn what_is_created_and_changed_is_counted() {
+        let run = run();
+        wait(async {
+            let id = run.create("VPC", "shop", async { Ok("vpc-1".to_owned()) }).await.unwrap();
+            assert_eq!(id.as_deref(), Some("vpc-1"));
+            run.change("VPC", "shop", &Diff::new(), async { Ok(()) }).await.unwrap();
+            run.change("VPC", "shop", &Diff::new().field("a", 1, 2), async { Ok(()) }).await.unwrap();
+        });
+        assert_eq!(run.counts.get(), Counts { create: 1, change: 0, delete: 0 }, "settings of a new resource are part of its creation");
+        wait(run.change("VPC", "other", &Diff::new().field("a", 1, 2), async { Ok(()) })).unwrap();
+        assert_eq!(run.counts.get(), Counts { create: 1, change: 1, delete: 0 });
+        assert_eq!(*run.made.borrow(), ["VPC shop (vpc-1)"]);
+    }
+
+    #[test]
+    fn a_plan_creates_nothing() {
+        let run = Run { planning: true, ..run() };
+        let made = wait(run.create("VPC", "shop", async { Err(Error::Internal("called".to_owned())) })).unwrap();
+        assert_eq!((made, run.counts.get().create), (None, 1));
     }
 }

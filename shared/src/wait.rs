@@ -8,37 +8,37 @@ use tokio::time::Instant;
 use crate::error::{Error, Result};
 use crate::run::Run;
 
-/// First pause between two looks; most things that can be waited for take longer than that.
+/// First pause between two reads; most things that can be waited for take longer than that.
 const FIRST: Duration = Duration::from_millis(500);
-/// Longest pause: slow things (a NAT gateway takes two minutes) are asked for seldom, to stay clear of the throttles.
+/// Longest pause: slow resources (a NAT gateway takes two minutes) are read seldom, to stay below AWS's rate limits.
 const LONGEST: Duration = Duration::from_secs(8);
 
-/// Looks again and again until `look` gives something. `what` completes "waiting for …".
+/// Reads again and again until `read` returns something. `what` completes "waiting for …".
 ///
 /// # Errors
-/// [`Error::Deadline`] after the run's `--timeout`, [`Error::Interrupted`] on a signal, and whatever `look` fails with.
-pub async fn until<T>(run: &Run, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+/// Returns [`Error::Deadline`] after the run's `--timeout`, [`Error::Interrupted`] on a signal, and every error of `read`.
+pub async fn until<T>(run: &Run, what: &str, mut read: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     run.check()?;
-    match look().await? {
+    match read().await? {
         Some(found) => Ok(found),
-        None => later(run, what, FIRST, look).await,
+        None => later(run, what, FIRST, read).await,
     }
 }
 
-/// As [`until`], for what can't be there at once: looks first after a pause, and then ever more seldom.
+/// As [`until`], for what can't be ready at once: reads first after a pause, and then ever more seldom.
 ///
 /// # Errors
 /// As [`until`].
-pub async fn later<T>(run: &Run, what: &str, first: Duration, look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
-    paced(run, what, (first, LONGEST), run.timeout, look).await
+pub async fn later<T>(run: &Run, what: &str, first: Duration, read: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    paced(run, what, (first, LONGEST), run.timeout, read).await
 }
 
-/// As [`until`], for what must be noticed soon: looks after every pause.
+/// As [`until`], for what must be noticed soon: reads after every pause.
 ///
 /// # Errors
 /// As [`until`].
-pub async fn steadily<T>(run: &Run, what: &str, pause: Duration, look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
-    paced(run, what, (pause, pause), run.timeout, look).await
+pub async fn steadily<T>(run: &Run, what: &str, pause: Duration, read: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    paced(run, what, (pause, pause), run.timeout, read).await
 }
 
 async fn paced<T>(
@@ -46,7 +46,7 @@ async fn paced<T>(
     what: &str,
     (mut pause, longest): (Duration, Duration),
     limit: Duration,
-    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+    mut read: impl AsyncFnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let began = Instant::now();
     let _line = run.progress.waiting(what).map(Line);
@@ -56,26 +56,26 @@ async fn paced<T>(
             return Err(Error::Deadline { waiting_for: what.to_owned(), after, said: String::new() });
         }
         run.pause(pause).await?;
-        if let Some(found) = look().await? {
+        if let Some(found) = read().await? {
             return Ok(found);
         }
         pause = (pause * 3 / 2).min(longest);
     }
 }
 
-/// What was made before this time is known everywhere by now. EC2 speaks of seconds.
+/// What was created before this time is visible everywhere by now. EC2's documentation speaks of seconds.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
 pub const LOST: Duration = Duration::from_secs(3);
 
-/// Longest time that AWS may need to know everywhere what is new; IAM's roles take longest. What is not known then is not there.
+/// Longest time until a new resource is visible everywhere; IAM's roles take longest. What is not visible then does not exist.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>
 const LAG: Duration = Duration::from_mins(2);
 
-/// Tries again while AWS says one of the named things that may only mean "not yet everywhere". Each caller names its codes, with the reason beside
+/// Tries again while AWS returns one of the named errors that may only mean "not visible yet". Each caller names its codes, with the reason beside
 /// them.
 ///
 /// # Errors
-/// As [`until`], every error that `not_yet` does not know, and one that it knows when AWS has said it for two minutes.
+/// As [`until`], every error that `not_yet` does not name, and one that it names when AWS has returned it for two minutes.
 pub async fn while_not_yet<T>(
     run: &Run,
     what: &str,
@@ -89,10 +89,10 @@ pub async fn while_not_yet<T>(
     })
 }
 
-/// Tries again while AWS says one of the named things that mean "something else still holds it", which goes by itself.
+/// Tries again while AWS returns one of the named errors that mean "something else still uses it", which ends by itself.
 ///
 /// # Errors
-/// As [`until`], and every error that `held` does not know. When the time is up, what AWS said last stands in it.
+/// As [`until`], and every error that `held` does not name. When the time is up, the error repeats what AWS said last.
 pub async fn while_held<T>(run: &Run, what: &str, held: impl Fn(&Error) -> bool, attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     again(run, what, run.timeout, held, attempt).await.map_err(|(error, last)| match (error, last) {
         (Error::Deadline { waiting_for, after, .. }, Some(last)) => Error::Deadline { waiting_for, after, said: format!(": {last}") },
@@ -100,7 +100,7 @@ pub async fn while_held<T>(run: &Run, what: &str, held: impl Fn(&Error) -> bool,
     })
 }
 
-/// When the time is up, the error has what was said last beside it.
+/// When the time is up, returns the deadline with the last error beside it.
 async fn again<T>(
     run: &Run,
     what: &str,
@@ -109,7 +109,7 @@ async fn again<T>(
     mut attempt: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T, (Error, Option<Error>)> {
     let last = RefCell::new(None);
-    let mut look = async || match attempt().await {
+    let mut read = async || match attempt().await {
         Ok(done) => Ok(Some(done)),
         Err(error) if known(&error) => {
             last.replace(Some(error));
@@ -118,11 +118,11 @@ async fn again<T>(
         Err(error) => Err(error),
     };
     let first = match run.check() {
-        Ok(()) => look().await,
+        Ok(()) => read().await,
         Err(error) => Err(error),
     };
     let done = match first {
-        Ok(None) => paced(run, what, (FIRST, LONGEST), limit, look).await,
+        Ok(None) => paced(run, what, (FIRST, LONGEST), limit, read).await,
         Ok(Some(done)) => Ok(done),
         Err(error) => Err(error),
     };
@@ -132,8 +132,8 @@ async fn again<T>(
     })
 }
 
-/// Makes something that AWS would make twice, because it has no token and no name for it. When the answer is lost, `find` looks for it before
-/// it is tried again. For clients of [`crate::client_once`], which do not try again by themselves.
+/// Creates something that AWS would create twice, because it has no token and no unique name. When the answer is lost, `find` looks it up before
+/// the next attempt. For clients of [`crate::client_once`], which do not repeat calls by themselves.
 ///
 /// # Errors
 /// As [`until`], and every other error of `make` and `find`.
@@ -147,7 +147,7 @@ pub async fn once<T>(
         Err(error) if error.leaves_open() => {}
         other => return other,
     }
-    later(run, &format!("AWS to say whether it has made {what}"), LOST, async || {
+    later(run, &format!("AWS to show whether it has created {what}"), LOST, async || {
         if let Some(found) = find().await? {
             return Ok(Some(found));
         }
@@ -159,11 +159,55 @@ pub async fn once<T>(
     .await
 }
 
-/// Clears the live line, also when the wait ends by an error.
+/// Clears the live line, also when the wait ends in an error.
 struct Line(indicatif::ProgressBar);
 
 impl Drop for Line {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::run::tests::{run, wait};
+
+    fn lost() -> Error {
+        Error::unanswered("test-lost", "the answer was lost")
+    }
+
+    #[test]
+    fn once_returns_what_was_created() {
+        let made = wait(once(&run(), "the VPC", async || Ok("vpc-1"), async || Err(lost())));
+        assert_eq!(made.unwrap(), "vpc-1");
+    }
+
+    #[test]
+    fn once_finds_what_a_lost_call_created_and_does_not_create_it_again() {
+        let (run, makes) = (run(), Cell::new(0));
+        let make = async || {
+            makes.set(makes.get() + 1);
+            Err(lost())
+        };
+        assert_eq!(wait(once(&run, "the VPC", make, async || Ok(Some("vpc-1")))).unwrap(), "vpc-1");
+        assert_eq!(makes.get(), 1);
+    }
+
+    #[test]
+    fn once_does_not_repeat_what_aws_refused() {
+        let refused = wait(once(&run(), "the VPC", async || Err::<(), _>(Error::failed("test-refused", "no")), async || Ok(None)));
+        assert_eq!(refused.unwrap_err().code(), "test-refused");
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_with_what_was_said_last() {
+        let run = Run { timeout: Duration::from_millis(10), ..run() };
+        let held = wait(while_held(&run, "it to be unused", |_| true, async || Err::<(), _>(Error::failed("test-used", "it is in use"))));
+        let error = held.unwrap_err();
+        assert_eq!(error.exit_code(), 75);
+        assert!(error.to_string().contains("waited 10ms for it to be unused: it is in use"), "{error}");
     }
 }

@@ -2,9 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_path_to_error::Segment;
 
 use crate::error::{Error, Result};
 
@@ -15,8 +15,9 @@ pub struct At<'a> {
 }
 
 impl<'a> At<'a> {
-    pub(super) fn root(value: &'a Value) -> Self {
-        Self { path: String::new(), value }
+    /// A value that is at `path`; the root's path is empty.
+    pub(crate) fn of(path: String, value: &'a Value) -> Self {
+        Self { path, value }
     }
 
     #[must_use]
@@ -29,113 +30,98 @@ impl<'a> At<'a> {
         self.value
     }
 
-    /// What stands under a key; `null` counts as nothing.
+    /// Returns the value of a key; `null` counts as nothing.
     #[must_use]
     pub fn key(&self, key: &str) -> Option<At<'a>> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
         Some(At { path: self.below(key), value })
     }
 
-    /// An error about this place.
+    /// Returns an error about this place.
     #[must_use]
-    pub fn wrong(&self, what: impl Into<String>) -> Error {
-        Error::document(self.path.clone(), what)
+    pub fn wrong(&self, code: &'static str, what: impl Into<String>) -> Error {
+        Error::document(code, self.path.clone(), what)
     }
 
     /// # Errors
-    /// That it is no string.
+    /// Fails when the value is not a string.
     pub fn text(&self) -> Result<&'a str> {
-        self.value.as_str().ok_or_else(|| self.expected("a string"))
+        self.value.as_str().ok_or_else(|| self.expected("not-a-string", "a string"))
     }
 
-    /// A string, or a number or truth value as Compose writes it in a string.
+    /// Returns a string, or a number or boolean as Compose writes it in a string.
     ///
     /// # Errors
-    /// That it is none of these.
+    /// Fails when the value is an object or a list.
     pub fn scalar(&self) -> Result<String> {
         match self.value {
             Value::String(text) => Ok(text.clone()),
             Value::Number(_) | Value::Bool(_) => Ok(self.value.to_string()),
-            _ => Err(self.expected("a string, a number, or true or false")),
+            _ => Err(self.expected("not-a-scalar", "a string, a number, true or false")),
         }
     }
 
     /// # Errors
-    /// That it is neither `true` nor `false`.
+    /// Fails when the value is neither `true` nor `false`.
     pub fn truth(&self) -> Result<bool> {
-        self.value.as_bool().ok_or_else(|| self.expected("true or false"))
+        self.value.as_bool().ok_or_else(|| self.expected("not-a-boolean", "true or false"))
     }
 
-    /// A whole number in a range, as a number or (as Compose prints some) in a string.
+    /// Returns a whole number in a range, written as a number or (as Compose prints some) as a string.
     ///
     /// # Errors
-    /// That it is none, or out of the range.
+    /// Fails when the value is something else, or out of the range.
     pub fn whole(&self, range: RangeInclusive<i32>) -> Result<i32> {
         let number = self.scalar().ok().and_then(|text| text.parse().ok());
         number
             .filter(|number| range.contains(number))
-            .ok_or_else(|| self.expected(&format!("a whole number from {} to {}", range.start(), range.end())))
+            .ok_or_else(|| self.expected("not-in-range", &format!("a whole number between {} and {}", range.start(), range.end())))
     }
 
-    /// A number in a range, as a number or in a string.
+    /// Returns a number in a range, written as a number or as a string.
     ///
     /// # Errors
-    /// That it is none, or out of the range.
+    /// As [`At::whole`].
     pub fn number(&self, range: RangeInclusive<f64>) -> Result<f64> {
         let number = self.scalar().ok().and_then(|text| text.parse().ok());
         number
             .filter(|number| range.contains(number))
-            .ok_or_else(|| self.expected(&format!("a number from {} to {}", range.start(), range.end())))
+            .ok_or_else(|| self.expected("number-not-in-range", &format!("a number between {} and {}", range.start(), range.end())))
     }
 
     /// # Errors
-    /// That it is no list.
+    /// Fails when the value is not a list.
     pub fn list(&self) -> Result<Vec<At<'a>>> {
-        let items = self.value.as_array().ok_or_else(|| self.expected("a list"))?;
+        let items = self.value.as_array().ok_or_else(|| self.expected("not-a-list", "a list"))?;
         Ok(items.iter().enumerate().map(|(i, value)| At { path: format!("{}[{i}]", self.path), value }).collect())
     }
 
     /// # Errors
-    /// That it is no object.
+    /// Fails when the value is not an object.
     pub fn entries(&self) -> Result<Vec<(&'a str, At<'a>)>> {
-        let object = self.value.as_object().ok_or_else(|| self.expected("an object"))?;
+        let object = self.value.as_object().ok_or_else(|| self.expected("not-an-object", "an object"))?;
         Ok(object.iter().map(|(key, value)| (key.as_str(), At { path: self.below(key), value })).collect())
     }
 
     /// # Errors
-    /// Where, below this place, it is not of the type.
+    /// Says where, below this place, a value is not of the type.
     pub fn typed<T: DeserializeOwned>(&self) -> Result<T> {
         typed(self.value, &self.path)
     }
 
-    /// Wishes of one kind under a key: flag over document. [`super::Document::wish`] is the way to it.
-    ///
-    /// # Errors
-    /// Where and how the document's wish is wrong.
-    pub(super) fn wish<T: Serialize + DeserializeOwned>(&self, key: &str, flags: &T) -> Result<T> {
-        let mut wishes = match self.key(key) {
-            Some(at) => at.value.as_object().cloned().ok_or_else(|| at.expected("an object"))?,
-            None => Map::new(),
-        };
-        if let Ok(Value::Object(flags)) = serde_json::to_value(flags) {
-            wishes.extend(flags.into_iter().filter(|(_, value)| !value.is_null()));
-        }
-        typed(&Value::Object(wishes), &self.below(key))
-    }
-
-    /// An error about the kind of thing that stands here.
+    /// Returns the error "must be `kind`", with the value found.
     #[must_use]
-    pub fn expected(&self, kind: &str) -> Error {
+    pub fn expected(&self, code: &'static str, kind: &str) -> Error {
         let found = match self.value {
             Value::Object(_) => "an object".to_owned(),
             Value::Array(_) => "a list".to_owned(),
             Value::String(_) if self.may_be_secret() => "a string".to_owned(),
             value => short(&value.to_string()),
         };
-        self.wrong(format!("expected {kind}, found {found}"))
+        self.wrong(code, format!("must be {kind}; found {found}"))
     }
 
-    /// People put passwords there, whatever the documentation says.
+    /// People write passwords there, whatever the documentation says.
     fn may_be_secret(&self) -> bool {
         self.path.split(['.', '[']).any(|step| ["environment", "args", "secrets"].contains(&step))
     }
@@ -151,20 +137,39 @@ fn short(text: &str) -> String {
 
 fn typed<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let inner = error.path().to_string();
-        let path = match inner.as_str() {
-            "." => path.to_owned(),
-            inner if inner.starts_with('[') => format!("{path}{inner}"),
-            inner => format!("{path}.{inner}"),
-        };
-        let said = error.inner().to_string();
-        // What our types are called says nothing to who has written the document.
-        let words = match said.split_once(", expected ") {
-            Some((found, "u8" | "u16" | "u32" | "i32")) => format!("{found}, expected a whole number"),
-            Some((found, "f64")) => format!("{found}, expected a number"),
-            Some((found, kind)) if kind.starts_with("struct ") => format!("{found}, expected an object"),
-            _ => said,
-        };
-        Error::document(path, words)
+        let mut at = At { path: path.to_owned(), value };
+        for segment in error.path() {
+            let step = match segment {
+                Segment::Seq { index } => at.value.get(index).map(|value| (format!("{}[{index}]", at.path), value)),
+                Segment::Map { key } => at.value.get(key).map(|value| (at.below(key), value)),
+                Segment::Enum { .. } | Segment::Unknown => None,
+            };
+            let Some((path, value)) = step else { break };
+            at = At { path, value };
+        }
+        in_words(&at, &error.inner().to_string())
     })
+}
+
+/// Returns serde's error in words that do not name our types.
+fn in_words(at: &At<'_>, said: &str) -> Error {
+    let plain = |text: &str| text.replace('`', "");
+    if let Some((key, known)) = said.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, expected ")) {
+        return at
+            .wrong("unknown-key-of-setting", format!("has the unknown key {key:?}; the keys are {}", plain(known).replace("one of ", "")));
+    }
+    if let Some(key) = said.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        return at.wrong("missing-key", format!("lacks the key {key:?}. Add it"));
+    }
+    let kind = match said.split_once(", expected ").map(|(_, kind)| kind) {
+        Some("u8" | "u16" | "u32" | "i32" | "i64" | "usize") => "a whole number".to_owned(),
+        Some("f64") => "a number".to_owned(),
+        Some("a boolean") => "true or false".to_owned(),
+        Some("a sequence") => "a list".to_owned(),
+        Some("a map") => "an object".to_owned(),
+        Some(kind) if kind.starts_with("struct ") => "an object".to_owned(),
+        Some(kind) => plain(kind),
+        None => return at.wrong("invalid-value", format!("is not valid: {said}")),
+    };
+    at.expected("wrong-type", &kind)
 }

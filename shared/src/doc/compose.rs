@@ -3,16 +3,18 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::{AMD64, ARM64, At, Cluster, Document, LaunchType};
+use super::at::At;
+use super::document::Document;
+use super::sections::{AMD64, ARM64, Cluster, LaunchType};
 use crate::error::{Error, Result};
 
 /// Which services a tool works on.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Selection {
-    /// Work on these services alone
+    /// Process only these services, for example --only web,api
     #[arg(long, value_name = "SERVICE", value_delimiter = ',', conflicts_with_all = ["except", "down"])]
     pub only: Vec<String>,
-    /// Work on all services but these
+    /// Process all services except these
     #[arg(long, value_name = "SERVICE", value_delimiter = ',', conflicts_with = "down")]
     pub except: Vec<String>,
 }
@@ -25,26 +27,28 @@ impl Selection {
     }
 
     /// # Errors
-    /// That a service is named which is not there.
+    /// Fails for a service that does not exist.
     pub fn check(&self, is_there: impl Fn(&str) -> bool) -> Result<()> {
         match self.only.iter().chain(&self.except).find(|name| !is_there(name)) {
-            Some(missing) => Err(Error::Usage(format!("the document has no service {missing:?}"))),
+            Some(missing) => {
+                Err(Error::usage("no-such-service", format!("the document has no service {missing:?}. Check --only and --except")))
+            }
             None => Ok(()),
         }
     }
 }
 
 impl Document {
-    /// The selected services in the document's order.
+    /// Returns the selected services in the document's order.
     ///
     /// # Errors
-    /// That `services` is no object of objects, that a name can't be one, or that a selected service does not exist.
+    /// Fails when `services` is not an object of objects, a name is not valid, or a selected service does not exist.
     pub fn services(&self, selection: &Selection) -> Result<Vec<(&str, At<'_>)>> {
         let Some(services) = self.root().key("services") else { return selection.check(|_| false).map(|()| Vec::new()) };
         let mut all = services.entries()?;
         for (name, at) in &all {
             if !matches!(at.value(), Value::Object(_)) {
-                return Err(at.expected("an object"));
+                return Err(at.expected("service-not-an-object", "an object"));
             }
             check_service(name, at)?;
         }
@@ -57,7 +61,7 @@ impl Document {
 /// The longest service name: `/ecs-pipe/<app>/<service>` and `<app>-<service>` stay well inside every limit of AWS.
 const LONGEST: usize = 60;
 
-/// A service names AWS resources, so it must be one of Compose's names (`[a-zA-Z0-9._-]+`) without dots, which ECS does not take.
+/// AWS resources are named after a service, so it has one of Compose's names (`[a-zA-Z0-9._-]+`) without dots, which ECS refuses.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html>
 fn check_service(name: &str, at: &At<'_>) -> Result<()> {
     let fits = (1..=LONGEST).contains(&name.len())
@@ -66,41 +70,45 @@ fn check_service(name: &str, at: &At<'_>) -> Result<()> {
     if fits {
         Ok(())
     } else {
-        Err(at.wrong(format!(
-            "{name:?} can't name a service: 1 to {LONGEST} letters, digits, hyphens and underscores, a letter or digit first"
-        )))
+        let what = format!(
+            "the name of a service must be 1 to {LONGEST} letters, digits, hyphens and underscores, with a letter or digit first; found {name:?}"
+        );
+        Err(at.wrong("service-name", what))
     }
 }
 
-/// The platform of a service's image in Docker's words: what `platform` or `build.platforms` asks for, else what the cluster runs.
+/// Returns the platform of a service's image in Docker's words: that of `platform` or `build.platforms`, or else that of the cluster.
 ///
 /// # Errors
-/// That it is none of ECS's platforms, or not that of the cluster's instances: the container would end with "exec format error".
+/// Fails for a platform that ECS or the cluster's instances do not have: the container would end with "exec format error".
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RuntimePlatform.html>
 pub fn platform(service: &At<'_>, cluster: Option<&Cluster>) -> Result<Option<&'static str>> {
     let runs = cluster.and_then(Cluster::platform);
-    let Some(asked) = asked_platform(service)? else { return Ok(runs) };
-    let platform = match asked.text()? {
+    let Some(place) = configured_platform(service)? else { return Ok(runs) };
+    let platform = match place.text()? {
         "linux/amd64" => AMD64,
         "linux/arm64" | "linux/arm64/v8" => ARM64,
-        _ => return Err(asked.expected("linux/amd64 or linux/arm64")),
+        _ => return Err(place.expected("platform-unknown", "one of linux/amd64 and linux/arm64")),
     };
-    // On Fargate every task has the processors that it asks for.
+    // On Fargate every task has the processors that it is configured for.
     match runs.filter(|runs| *runs != platform && cluster.is_some_and(|cluster| cluster.launch_type == LaunchType::Ec2)) {
-        Some(runs) => Err(asked.wrong(format!(
-            "the image is for {platform}, but the cluster's instances run {runs}: take this out to have it built for them, or ask for other instances (x-cluster.ami, x-cluster.instance_types)"
-        ))),
+        Some(runs) => Err(place.wrong(
+            "platform-of-cluster",
+            format!(
+                "the image is for {platform}, but the instances of the cluster are {runs}. Remove this to build for them, or choose other instances (x-cluster.ami, x-cluster.instance_types)"
+            ),
+        )),
         None => Ok(Some(platform)),
     }
 }
 
-fn asked_platform<'a>(service: &At<'a>) -> Result<Option<At<'a>>> {
-    if let Some(asked) = service.key("platform") {
-        return Ok(Some(asked));
+fn configured_platform<'a>(service: &At<'a>) -> Result<Option<At<'a>>> {
+    if let Some(place) = service.key("platform") {
+        return Ok(Some(place));
     }
     let Some(list) = service.key("build").and_then(|build| build.key("platforms")) else { return Ok(None) };
     match list.list()?.as_slice() {
         [one] => Ok(Some(one.clone())),
-        _ => Err(list.wrong("one platform an image: ECS tasks run on one")),
+        _ => Err(list.wrong("several-platforms", "must have exactly one platform, because an ECS task runs on one. Remove the others")),
     }
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `aws`: whose account and which region the document is of.
+/// `aws`: account and region of the document
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Caller {
     pub account: String,
@@ -14,7 +14,7 @@ pub struct Caller {
     pub partition: String,
 }
 
-/// `net`: the network that `net-up` made or adopted.
+/// `net`: the network that net-up created or uses
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Net {
@@ -27,19 +27,19 @@ pub struct Net {
     pub nat_gateway_ids: Vec<Option<String>>,
     pub public_route_table_id: Option<String>,
     pub private_route_table_ids: Vec<Option<String>>,
-    /// Lets the internet reach the load balancer.
+    /// Security group of the load balancer; it allows traffic from the internet
     pub lb_security_group_id: Option<String>,
-    /// Lets only the load balancer reach tasks and instances.
+    /// Security group of tasks and instances; it allows traffic from the load balancer only
     pub task_security_group_id: Option<String>,
     pub vpc_endpoint_ids: Vec<Option<String>>,
 }
 
-/// `img`: an image a service.
+/// `img`: the image of each service
 pub type Img = BTreeMap<String, Image>;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Image {
-    /// By digest: `<registry>/<repository>@sha256:…`.
+    /// Image by digest: `<registry>/<repository>@sha256:…`
     pub uri: Option<String>,
     pub repository_arn: Option<String>,
     pub tag: String,
@@ -55,18 +55,18 @@ pub enum LaunchType {
     Fargate,
 }
 
-/// `cluster`: where tasks run.
+/// `cluster`: the ECS cluster
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Cluster {
     pub arn: Option<String>,
     pub name: String,
     pub launch_type: LaunchType,
-    /// What services follow.
+    /// Capacity provider strategy of the services
     pub capacity_provider_strategy: Vec<Capacity>,
-    /// Of the instances, as EC2 calls it: `x86_64` or `arm64`. On Fargate every service may have its own.
+    /// Architecture of the instances, as EC2 names it: `x86_64` or `arm64`. On Fargate each service may have another one
     pub architecture: Option<String>,
-    /// Instances at least and at most; 0 on Fargate.
+    /// Minimum and maximum number of instances; 0 on Fargate
     pub min: i32,
     pub max: i32,
     pub auto_scaling_group: Option<String>,
@@ -75,7 +75,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The platform of images for it, as Docker calls it; Fargate's own default is `linux/amd64`.
+    /// Returns the platform of images for the cluster, as Docker names it. Fargate's own default is `linux/amd64`.
     pub(super) fn platform(&self) -> Option<&'static str> {
         match (self.launch_type, self.architecture.as_deref()) {
             (LaunchType::Fargate, _) | (_, Some("x86_64")) => Some(AMD64),
@@ -88,7 +88,7 @@ impl Cluster {
 pub const AMD64: &str = "linux/amd64";
 pub const ARM64: &str = "linux/arm64";
 
-/// A share of the tasks: `base` of them first, then in the proportion of the weights.
+/// Share of the tasks on a capacity provider: first `base` tasks, then in the proportion of the weights
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
     pub capacity_provider: String,
@@ -96,11 +96,11 @@ pub struct Capacity {
     pub base: i32,
 }
 
-/// `svc`: what runs, and where it answers.
+/// `svc`: the services and their load balancer
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Svc {
-    /// Where the published services answer; `null` when none is published.
+    /// URL of the load balancer; `null` when no service is published
     pub url: Option<String>,
     pub load_balancer_arn: Option<String>,
     pub load_balancer_name: Option<String>,
@@ -116,7 +116,7 @@ pub struct ServiceRecord {
     pub name: String,
     pub task_definition_arn: Option<String>,
     pub task_role_arn: Option<String>,
-    /// Whether it stands behind the load balancer.
+    /// Whether the load balancer forwards to it
     pub published: bool,
     pub target_group_arn: Option<String>,
     pub log_group: String,

@@ -1,4 +1,4 @@
-//! No key twice in one object: JSON allows it, every reader takes another one of the two, and neither is surely what was meant.
+//! Finds keys that are twice in one object: JSON allows them, but each reader takes another one of the two.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-/// Where the first key that stands there twice is, if there is one. What is no JSON at all is somebody else's to say.
+/// Returns the path of the first key that is in one object twice. Text that is not JSON is not reported here.
 pub fn twice(text: &[u8]) -> Option<String> {
     let found = RefCell::new(None);
     let _ = Walk { path: String::new(), found: &found }.deserialize(&mut serde_json::Deserializer::from_slice(text));

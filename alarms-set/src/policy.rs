@@ -1,0 +1,28 @@
+//! What alarms-set may do in AWS.
+
+use shared::policy::Grant;
+
+pub const GRANTS: &[Grant] = &[
+    Grant { sid: "Read", actions: &["cloudwatch:DescribeAlarms"], on: &["*"] },
+    Grant {
+        sid: "Alarms",
+        actions: &["cloudwatch:DeleteAlarms", "cloudwatch:ListTagsForResource", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"],
+        on: &["arn:*:cloudwatch:*:*:alarm:{app}/*"],
+    },
+    Grant {
+        sid: "Topic",
+        actions: &[
+            "sns:CreateTopic",
+            "sns:DeleteTopic",
+            "sns:GetTopicAttributes",
+            "sns:ListSubscriptionsByTopic",
+            "sns:ListTagsForResource",
+            "sns:Subscribe",
+            "sns:TagResource",
+        ],
+        on: &["arn:*:sns:*:*:{app}-alarms"],
+    },
+    // A subscription is not a resource of IAM: SNS has been seen to check this action on the topic and on the account.
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
+    Grant { sid: "Unsubscribe", actions: &["sns:Unsubscribe"], on: &["arn:*:sns:*:*:*"] },
+];

@@ -1,0 +1,90 @@
+//! What cluster-up may do in AWS.
+
+use shared::policy::Grant;
+
+pub const GRANTS: &[Grant] = &[
+    // These actions only read, and AWS can't limit most of them to one resource.
+    Grant {
+        sid: "Read",
+        actions: &[
+            "autoscaling:DescribeAutoScalingGroups",
+            "ec2:DescribeImages",
+            "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
+            "ec2:DescribeLaunchTemplateVersions",
+            "ec2:DescribeLaunchTemplates",
+            "ecs:DescribeCapacityProviders",
+            "iam:ListRoles",
+        ],
+        on: &["*"],
+    },
+    Grant {
+        sid: "Cluster",
+        actions: &[
+            "ecs:CreateCluster",
+            "ecs:DeleteCluster",
+            "ecs:DescribeClusters",
+            "ecs:PutClusterCapacityProviders",
+            "ecs:TagResource",
+            "ecs:UpdateCluster",
+        ],
+        on: &["arn:*:ecs:*:*:cluster/{app}"],
+    },
+    Grant {
+        sid: "CapacityProvider",
+        actions: &["ecs:CreateCapacityProvider", "ecs:DeleteCapacityProvider", "ecs:TagResource", "ecs:UpdateCapacityProvider"],
+        on: &["arn:*:ecs:*:*:capacity-provider/instances-of-{app}"],
+    },
+    Grant {
+        sid: "Instances",
+        actions: &[
+            "autoscaling:CreateAutoScalingGroup",
+            "autoscaling:CreateOrUpdateTags",
+            "autoscaling:DeleteAutoScalingGroup",
+            "autoscaling:SetInstanceProtection",
+            "autoscaling:UpdateAutoScalingGroup",
+        ],
+        on: &["arn:*:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/{app}"],
+    },
+    // The Auto Scaling group starts instances with the caller's permissions: RunInstances, CreateTags, and GetParameters for the AMI.
+    // https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html
+    Grant {
+        sid: "LaunchTemplate",
+        actions: &[
+            "ec2:CreateLaunchTemplate",
+            "ec2:CreateLaunchTemplateVersion",
+            "ec2:CreateTags",
+            "ec2:DeleteLaunchTemplate",
+            "ec2:ModifyLaunchTemplate",
+            "ec2:RunInstances",
+            "ssm:GetParameters",
+        ],
+        on: &["*"],
+    },
+    // PassRole lets the launch template give the role to its instances.
+    Grant {
+        sid: "InstanceRole",
+        actions: &[
+            "iam:AddRoleToInstanceProfile",
+            "iam:AttachRolePolicy",
+            "iam:CreateInstanceProfile",
+            "iam:CreateRole",
+            "iam:DeleteInstanceProfile",
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:DetachRolePolicy",
+            "iam:GetInstanceProfile",
+            "iam:GetRole",
+            "iam:ListAttachedRolePolicies",
+            "iam:ListRolePolicies",
+            "iam:PassRole",
+            "iam:RemoveRoleFromInstanceProfile",
+            "iam:TagInstanceProfile",
+            "iam:TagRole",
+            "iam:UpdateAssumeRolePolicy",
+        ],
+        on: &["arn:*:iam::*:role/{app}-instance-*", "arn:*:iam::*:instance-profile/{app}-instance-*"],
+    },
+    // ECS's role, and that of Auto Scaling, which Auto Scaling creates with the first group of the account.
+    Grant { sid: "ServiceRole", actions: &["iam:CreateServiceLinkedRole"], on: &["arn:*:iam::*:role/aws-service-role/*"] },
+];

@@ -1,0 +1,40 @@
+//! What this tool may do in AWS.
+
+use shared::policy::Grant;
+
+pub const GRANTS: &[Grant] = &[
+    // Neither call can be limited to repositories: `--down` lists all of them, and a token is valid for all of them.
+    Grant { sid: "Read", actions: &["ecr:DescribeRepositories", "ecr:GetAuthorizationToken"], on: &["*"] },
+    Grant {
+        sid: "Repositories",
+        actions: &[
+            "ecr:CreateRepository",
+            "ecr:DeleteRepository",
+            "ecr:DescribeImages",
+            "ecr:GetLifecyclePolicy",
+            "ecr:ListTagsForResource",
+            "ecr:PutImageScanningConfiguration",
+            "ecr:PutImageTagMutability",
+            "ecr:PutLifecyclePolicy",
+            "ecr:TagResource",
+        ],
+        on: &["arn:*:ecr:*:*:repository/{app}/*"],
+    },
+    // ECR uses the key of a repository (`x-img.kms_key`) with the permissions of the caller.
+    // https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html
+    Grant { sid: "Key", actions: &["kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"], on: &["arn:*:kms:*:*:key/*"] },
+    // The Docker Engine calls these when it pushes.
+    // https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+    Grant {
+        sid: "Push",
+        actions: &[
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:CompleteLayerUpload",
+            "ecr:InitiateLayerUpload",
+            "ecr:PutImage",
+            "ecr:UploadLayerPart",
+        ],
+        on: &["arn:*:ecr:*:*:repository/{app}/*"],
+    },
+];

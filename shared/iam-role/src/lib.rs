@@ -1,0 +1,201 @@
+//! An IAM role: its trust policy, its tags, and exactly the policies that it should have.
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html>
+
+use std::collections::BTreeSet;
+
+use aws_sdk_iam::Client;
+use aws_sdk_iam::types::{AttachedPolicy, Role};
+use futures_util::try_join;
+use serde_json::Value;
+use shared::error::{given, if_found};
+use shared::owner::Pair;
+use shared::wait::while_not_yet;
+use shared::{Diff, Error, Result, Run, Tried};
+
+shared::tagging!(aws_sdk_iam::types::Tag);
+
+/// A role as it should be.
+pub struct Wanted<'a> {
+    pub name: &'a str,
+    /// As in `/ecs-pipe/shop/`.
+    pub path: &'a str,
+    pub description: &'a str,
+    /// Who may assume it.
+    pub trust: Value,
+    /// Its `ecs-pipe:name`.
+    pub tag: &'a str,
+}
+
+/// The policies that a role should have, and no others.
+#[derive(Default)]
+pub struct Policies {
+    /// ARNs of managed policies.
+    pub attached: BTreeSet<String>,
+    /// The role's own policy with its name.
+    pub inline: Option<(&'static str, Value)>,
+}
+
+/// A role as it is.
+pub struct Found {
+    pub role: Role,
+    /// The inline policy that was read by name.
+    policy: Option<Value>,
+    /// The names of all inline policies.
+    inline: BTreeSet<String>,
+    /// The ARNs of all managed policies.
+    attached: BTreeSet<String>,
+}
+
+impl Found {
+    pub fn tags(&self) -> impl Iterator<Item = Pair<'_>> {
+        self.role.tags().iter().map(pair)
+    }
+}
+
+/// Finds a role, with what its inline policy of the name `inline` says.
+///
+/// # Errors
+/// Returns what IAM refused.
+pub async fn find(iam: &Client, name: &str, inline: Option<&str>) -> Result<Option<Found>> {
+    let role = async { if_found(iam.get_role().role_name(name).send().await.tried(format!("read the role {name}"))) };
+    let policy = async {
+        let Some(inline) = inline else { return Ok(None) };
+        let call = iam.get_role_policy().role_name(name).policy_name(inline);
+        let said = if_found(call.send().await.tried(format!("read the policy {inline} of the role {name}")))?;
+        Ok(said.and_then(|said| shared::policy::decode(said.policy_document())))
+    };
+    let names = async {
+        let call = iam.list_role_policies().role_name(name);
+        if_found(shared::pages!(call, format!("list the inline policies of the role {name}")))
+    };
+    let attached = async {
+        let call = iam.list_attached_role_policies().role_name(name);
+        if_found(shared::pages!(call, format!("list the policies attached to the role {name}")))
+    };
+    let (role, policy, names, attached) = try_join!(role, policy, names, attached)?;
+    let attached = attached.iter().flatten().filter_map(AttachedPolicy::policy_arn).map(str::to_owned).collect();
+    let found = |role| Found { role, policy, inline: names.unwrap_or_default().into_iter().collect(), attached };
+    Ok(role.and_then(|said| said.role).map(found))
+}
+
+/// Creates the role, or corrects its trust policy and tags. Returns its ARN, or `None` when it is only planned.
+///
+/// # Errors
+/// Refuses a role of this name that ecs-pipe did not create, and returns what IAM refused.
+pub async fn up(iam: &Client, run: &Run, wanted: &Wanted<'_>, found: Option<&Found>) -> Result<Option<String>> {
+    let name = wanted.name;
+    let Some(found) = found else { return run.create("role", name, create(iam, run, wanted)).await };
+    if !run.is_ours(found.tags()) {
+        return Err(run.unmanaged("role", name));
+    }
+    run.found("role", name);
+    let was = found.role.assume_role_policy_document().and_then(shared::policy::decode);
+    run.change("role", name, &Diff::new().policy("trust", was.as_ref(), &wanted.trust), async {
+        let call = iam.update_assume_role_policy().role_name(name).policy_document(wanted.trust.to_string());
+        call.send().await.tried(format!("update the trust policy of the role {name}")).map(drop)
+    })
+    .await?;
+    run.settle_tags("role", name, run.tags(wanted.tag), found.tags(), async |missing| {
+        let call = iam.tag_role().role_name(name).set_tags(Some(aws_tags(missing)));
+        call.send().await.tried(format!("tag the role {name}")).map(drop)
+    })
+    .await?;
+    Ok(Some(found.role.arn().to_owned()))
+}
+
+async fn create(iam: &Client, run: &Run, wanted: &Wanted<'_>) -> Result<String> {
+    let call = iam.create_role().role_name(wanted.name).path(wanted.path).description(wanted.description);
+    let call = call.assume_role_policy_document(wanted.trust.to_string()).set_tags(Some(aws_tags(run.tags(wanted.tag))));
+    let made = call.send().await.tried(format!("create the role {}", wanted.name))?;
+    given(made.role().map(Role::arn), "the ARN of the new role")
+}
+
+/// Gives the role its policies: adds what is missing first and removes the rest afterwards, so that tasks that run never lack a permission.
+///
+/// # Errors
+/// Returns what IAM refused.
+pub async fn settle(iam: &Client, run: &Run, name: &str, found: Option<&Found>, wanted: &Policies) -> Result<()> {
+    // The plan of a new role is the role itself.
+    if found.is_none() && run.is_planning() {
+        return Ok(());
+    }
+    let none = BTreeSet::new();
+    let (attached, inline) = found.map_or((&none, &none), |found| (&found.attached, &found.inline));
+    let extra: Vec<&String> = inline.iter().filter(|inline| wanted.inline.as_ref().is_none_or(|(own, _)| own != inline)).collect();
+    let mut own = Diff::new();
+    if let Some((policy, document)) = &wanted.inline {
+        own = own.policy(policy, found.and_then(|found| found.policy.as_ref()), document);
+    }
+    let own_differs = !own.is_empty();
+    let diff = own.set("attached policies", attached, &wanted.attached).set("inline policies", &extra, [""; 0]);
+    run.change("role", name, &diff, async {
+        if let Some((policy, document)) = wanted.inline.as_ref().filter(|_| own_differs) {
+            put(iam, run, name, policy, document).await?;
+        }
+        for arn in wanted.attached.difference(attached) {
+            attach(iam, run, name, arn).await?;
+        }
+        for arn in attached.difference(&wanted.attached) {
+            detach(iam, name, arn).await?;
+        }
+        for inline in extra {
+            delete_inline(iam, name, inline).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn put(iam: &Client, run: &Run, name: &str, policy: &str, document: &Value) -> Result<()> {
+    // A new role is not visible at once.
+    while_not_yet(run, "the role to be visible", Error::is_gone, async || {
+        let call = iam.put_role_policy().role_name(name).policy_name(policy).policy_document(document.to_string());
+        call.send().await.tried(format!("set the policy {policy} of the role {name}")).map(drop)
+    })
+    .await
+}
+
+async fn attach(iam: &Client, run: &Run, name: &str, arn: &str) -> Result<()> {
+    // A new role is not visible at once.
+    while_not_yet(run, "the role to be visible", Error::is_gone, async || {
+        let call = iam.attach_role_policy().role_name(name).policy_arn(arn);
+        call.send().await.tried(format!("attach the policy {arn} to the role {name}")).map(drop)
+    })
+    .await
+}
+
+async fn detach(iam: &Client, name: &str, arn: &str) -> Result<()> {
+    let call = iam.detach_role_policy().role_name(name).policy_arn(arn);
+    if_found(call.send().await.tried(format!("detach the policy {arn} from the role {name}"))).map(drop)
+}
+
+async fn delete_inline(iam: &Client, name: &str, inline: &str) -> Result<()> {
+    let call = iam.delete_role_policy().role_name(name).policy_name(inline);
+    if_found(call.send().await.tried(format!("delete the policy {inline} of the role {name}"))).map(drop)
+}
+
+/// Deletes the role with its policies, unless ecs-pipe did not create it.
+///
+/// # Errors
+/// Returns what IAM refused.
+pub async fn remove(iam: &Client, run: &Run, found: Option<&Found>) -> Result<()> {
+    let Some(found) = found else { return Ok(()) };
+    let name = found.role.role_name();
+    if !run.may_delete("role", name, run.is_ours(found.tags())) {
+        return Ok(());
+    }
+    let delete = async {
+        for inline in &found.inline {
+            delete_inline(iam, name, inline).await?;
+        }
+        for arn in &found.attached {
+            detach(iam, name, arn).await?;
+        }
+        // What was detached a moment ago may still count.
+        while_not_yet(run, "the role to be unused", Error::is_conflict, async || {
+            iam.delete_role().role_name(name).send().await.tried(format!("delete the role {name}")).map(drop)
+        })
+        .await
+    };
+    run.delete("role", name, delete).await
+}

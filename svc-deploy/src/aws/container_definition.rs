@@ -1,0 +1,278 @@
+//! The container definitions of a task, in ECS's JSON.
+//! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html>
+
+use serde_json::{Map, Value, json};
+use shared::doc::Caller;
+use shared::{Error, Result};
+
+use super::{log_group, secret};
+use crate::model::{Container, HealthCheck, Linux, NetworkMode, Port, Service, Wanted};
+
+/// Returns `containerDefinitions` of `RegisterTaskDefinition`. `x-svc.patch.container` is merged into the service's own container, which is the
+/// first, before the default log driver is set.
+pub fn definitions(app: &str, caller: &Caller, service: &Service) -> Vec<Value> {
+    let mut definitions: Vec<Value> = service.containers.iter().map(|container| definition(container, service.network_mode)).collect();
+    if let (Some(patch), Some(own)) = (&service.patch.container, definitions.first_mut()) {
+        json_patch::merge(own, patch);
+    }
+    for definition in &mut definitions {
+        if let Some(fields) = definition.as_object_mut() {
+            fields.entry("logConfiguration").or_insert_with(|| awslogs(app, caller, &service.name));
+        }
+        secret::resolve(caller, definition);
+    }
+    definitions
+}
+
+/// Bytes of the largest task definition that ECS accepts.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html>
+const LARGEST: usize = 64 * 1024;
+
+/// Refuses containers that are too large for one task definition.
+pub fn check_size(wanted: &Wanted) -> Result<()> {
+    for service in &wanted.services {
+        let definitions = service.containers.iter().map(|container| definition(container, service.network_mode));
+        let size: usize = definitions.map(|definition| definition.to_string().len()).sum();
+        if size > LARGEST {
+            return Err(Error::document(
+                "task-definition-size",
+                format!("services.{}", service.name),
+                format!("a task definition must have at most {LARGEST} bytes; found {size}. Shorten the environment, labels or commands"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html>
+fn awslogs(app: &str, caller: &Caller, service: &str) -> Value {
+    json!({"logDriver": "awslogs", "options": {
+        "awslogs-group": log_group::name(app, service),
+        "awslogs-region": caller.region,
+        "awslogs-stream-prefix": service,
+        // A full buffer must not stop the service.
+        "mode": "non-blocking",
+        "max-buffer-size": "25m",
+    }})
+}
+
+/// What is `null` or empty is left out, but for the image: a plan may not know it.
+fn definition(container: &Container, network_mode: NetworkMode) -> Value {
+    let mut definition = Map::from_iter([("name".to_owned(), json!(container.name)), ("image".to_owned(), json!(container.image))]);
+    for part in [basics(container, network_mode), process(container), host(container), links(container)] {
+        definition.extend(present(part));
+    }
+    definition.into()
+}
+
+fn basics(container: &Container, network_mode: NetworkMode) -> Value {
+    json!({
+        "essential": container.essential,
+        "cpu": container.size.cpu,
+        "memory": container.size.memory,
+        "memoryReservation": container.memory_reservation,
+        "portMappings": list(&container.ports, |port| port_mapping(*port, network_mode)),
+    })
+}
+
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html>
+fn port_mapping(port: Port, network_mode: NetworkMode) -> Value {
+    // On a bridge ECS chooses the port of the instance, so that several tasks fit on one.
+    let host = if network_mode == NetworkMode::Bridge { 0 } else { port.number };
+    json!({"containerPort": port.number, "hostPort": host, "protocol": port.protocol.value()})
+}
+
+fn process(container: &Container) -> Value {
+    json!({
+        "command": container.command,
+        "entryPoint": container.entry_point,
+        "workingDirectory": container.working_directory,
+        "user": container.user,
+        "readonlyRootFilesystem": container.read_only,
+        "pseudoTerminal": container.pseudo_terminal,
+        "interactive": container.interactive,
+        "privileged": container.privileged,
+        "stopTimeout": container.stop_timeout,
+        "environment": list(&container.environment, |(name, value)| json!({"name": name, "value": value})),
+        "secrets": list(&container.secrets, |secret| json!({"name": secret.variable, "valueFrom": secret.source})),
+        "healthCheck": container.health_check.as_ref().map(health_check),
+        "dockerLabels": container.labels,
+        "logConfiguration": container.log.as_ref().map(|log| json!({"logDriver": log.driver, "options": log.options})),
+    })
+}
+
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html>
+fn health_check(check: &HealthCheck) -> Value {
+    json!({
+        "command": check.command,
+        "timeout": check.timeout,
+        "interval": check.interval,
+        "startPeriod": check.start_period,
+        "retries": check.retries,
+    })
+}
+
+fn host(container: &Container) -> Value {
+    json!({
+        "hostname": container.hostname,
+        "extraHosts": list(&container.extra_hosts, |(host, address)| json!({"hostname": host, "ipAddress": address})),
+        "dnsServers": container.dns_servers,
+        "dnsSearchDomains": container.dns_search_domains,
+        "ulimits": list(&container.ulimits, |one| json!({"name": one.name, "softLimit": one.soft, "hardLimit": one.hard})),
+        "systemControls": list(&container.system_controls, |(name, value)| json!({"namespace": name, "value": value})),
+        "linuxParameters": linux(&container.linux),
+    })
+}
+
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LinuxParameters.html>,
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Tmpfs.html>
+fn linux(linux: &Linux) -> Value {
+    json!({
+        "initProcessEnabled": linux.init,
+        "sharedMemorySize": linux.shared_memory,
+        "capabilities": {"add": linux.capabilities_added, "drop": linux.capabilities_dropped},
+        "tmpfs": list(&linux.tmpfs, |mount| json!({"containerPath": mount.path, "size": mount.size, "mountOptions": mount.options})),
+    })
+}
+
+fn links(container: &Container) -> Value {
+    let mount =
+        |mount: &crate::model::Mount| json!({"sourceVolume": mount.volume, "containerPath": mount.path, "readOnly": mount.read_only});
+    json!({
+        "mountPoints": list(&container.mounts, mount),
+        "dependsOn": list(&container.depends_on, |one| json!({"containerName": one.container, "condition": one.condition.value()})),
+    })
+}
+
+fn list<I: IntoIterator>(items: I, json: impl Fn(I::Item) -> Value) -> Value {
+    items.into_iter().map(json).collect()
+}
+
+/// Returns the fields that say something, at every depth.
+fn present(value: Value) -> Map<String, Value> {
+    let Value::Object(fields) = value else { return Map::new() };
+    fields.into_iter().map(|(key, value)| (key, deep(value))).filter(|(_, value)| !says_nothing(value)).collect()
+}
+
+fn deep(value: Value) -> Value {
+    match value {
+        Value::Object(_) => present(value).into(),
+        Value::Array(items) => items.into_iter().map(deep).collect(),
+        other => other,
+    }
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::samples;
+    use crate::model::{Condition, Dependency, LogDriver, Mount, Protocol, Secret, Tmpfs, Ulimit};
+
+    fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {
+        texts.map(str::to_owned).to_vec()
+    }
+
+    fn rendered(change: impl FnOnce(&mut Container)) -> Value {
+        let mut container = samples::container("web");
+        change(&mut container);
+        definition(&container, NetworkMode::Bridge)
+    }
+
+    /// What a container has beside the sample's fields, and what ECS's JSON then has beside the sample's.
+    #[test]
+    fn each_field_is_written_as_ecs_names_it() {
+        type Change = fn(&mut Container);
+        let cases: Vec<(Change, Value)> = vec![
+            (|_| {}, json!({})),
+            (|one| one.image = None, json!({"image": null})),
+            (|one| one.essential = false, json!({"essential": false})),
+            (|one| one.memory_reservation = Some(128), json!({"memoryReservation": 128})),
+            (|one| one.command = Some(texts(["a", "b c"])), json!({"command": ["a", "b c"]})),
+            (|one| one.command = Some(Vec::new()), json!({})),
+            (|one| one.entry_point = Some(texts(["a"])), json!({"entryPoint": ["a"]})),
+            (|one| one.working_directory = Some("/srv".to_owned()), json!({"workingDirectory": "/srv"})),
+            (|one| one.user = Some("1000:1000".to_owned()), json!({"user": "1000:1000"})),
+            (|one| one.read_only = Some(false), json!({"readonlyRootFilesystem": false})),
+            (|one| one.pseudo_terminal = Some(true), json!({"pseudoTerminal": true})),
+            (|one| one.interactive = Some(true), json!({"interactive": true})),
+            (|one| one.privileged = Some(true), json!({"privileged": true})),
+            (|one| one.hostname = Some("web".to_owned()), json!({"hostname": "web"})),
+            (|one| one.stop_timeout = Some(90), json!({"stopTimeout": 90})),
+            (|one| one.dns_servers = texts(["10.0.0.2"]), json!({"dnsServers": ["10.0.0.2"]})),
+            (|one| one.dns_search_domains = texts(["shop.internal"]), json!({"dnsSearchDomains": ["shop.internal"]})),
+            (|one| one.linux.init = Some(true), json!({"linuxParameters": {"initProcessEnabled": true}})),
+            (|one| one.linux.shared_memory = Some(64), json!({"linuxParameters": {"sharedMemorySize": 64}})),
+            (|one| one.linux.capabilities_dropped = texts(["ALL"]), json!({"linuxParameters": {"capabilities": {"drop": ["ALL"]}}})),
+        ];
+        for (change, expected) in cases {
+            let mut whole = json!({"name": "web", "image": "nginx", "essential": true, "cpu": 256, "memory": 512});
+            // A merge patch would remove what it sets to null.
+            expected.as_object().into_iter().flatten().for_each(|(key, value)| whole[key] = value.clone());
+            assert_eq!(rendered(change), whole, "{expected}");
+        }
+        assert_eq!(rendered(|one| one.labels = [("a".to_owned(), "x".to_owned())].into())["dockerLabels"], json!({"a": "x"}));
+    }
+
+    #[test]
+    fn lists_are_written_as_ecs_names_their_items() {
+        let text = str::to_owned;
+        let whole = rendered(|one| {
+            one.environment = [("B".to_owned(), "2".to_owned()), ("A".to_owned(), String::new())].into();
+            one.extra_hosts = vec![(text("db"), text("10.0.0.1"))];
+            one.ulimits = vec![Ulimit { name: text("nofile"), soft: 1, hard: 2 }];
+            one.system_controls = vec![(text("net.core.somaxconn"), text("1024"))];
+            one.mounts = vec![Mount { volume: text("data"), path: text("/data"), read_only: true }];
+            one.depends_on = vec![Dependency { container: text("db"), condition: Condition::Healthy }];
+            one.linux.tmpfs = vec![Tmpfs { path: text("/run"), size: 64, options: Vec::new() }];
+            one.secrets = vec![Secret { variable: text("TOKEN"), source: text("/shop/token") }];
+            one.log = Some(LogDriver { driver: text("splunk"), options: [(text("a"), text("b"))].into() });
+            one.health_check =
+                Some(HealthCheck { command: texts(["CMD", "true"]), timeout: 30, interval: Some(10), start_period: None, retries: None });
+        });
+        for (field, expected) in [
+            ("environment", json!([{"name": "A", "value": ""}, {"name": "B", "value": "2"}])),
+            ("extraHosts", json!([{"hostname": "db", "ipAddress": "10.0.0.1"}])),
+            ("ulimits", json!([{"name": "nofile", "softLimit": 1, "hardLimit": 2}])),
+            ("systemControls", json!([{"namespace": "net.core.somaxconn", "value": "1024"}])),
+            ("mountPoints", json!([{"sourceVolume": "data", "containerPath": "/data", "readOnly": true}])),
+            ("dependsOn", json!([{"containerName": "db", "condition": "HEALTHY"}])),
+            ("linuxParameters", json!({"tmpfs": [{"containerPath": "/run", "size": 64}]})),
+            ("secrets", json!([{"name": "TOKEN", "valueFrom": "/shop/token"}])),
+            ("logConfiguration", json!({"logDriver": "splunk", "options": {"a": "b"}})),
+            ("healthCheck", json!({"command": ["CMD", "true"], "timeout": 30, "interval": 10})),
+        ] {
+            assert_eq!(whole[field], expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn the_host_port_follows_the_network_mode() {
+        let port = Port { number: 53, protocol: Protocol::Udp };
+        for (mode, host) in [(NetworkMode::Bridge, 0), (NetworkMode::Awsvpc, 53), (NetworkMode::Host, 53)] {
+            assert_eq!(port_mapping(port, mode), json!({"containerPort": 53, "hostPort": host, "protocol": "udp"}));
+        }
+    }
+
+    #[test]
+    fn the_patch_is_merged_into_the_own_container_before_the_default_log_driver() {
+        let mut service = samples::service("web");
+        service.containers.push(samples::container("sidecar"));
+        service.patch.container =
+            Some(json!({"logConfiguration": {"logDriver": "none"}, "secrets": [{"name": "A", "valueFrom": "/a"}], "cpu": null}));
+        let definitions = definitions("shop", &samples::caller(), &service);
+        assert_eq!(definitions[0]["logConfiguration"], json!({"logDriver": "none"}));
+        assert_eq!(definitions[0]["secrets"][0]["valueFrom"], "arn:aws:ssm:us-east-1:123456789012:parameter/a");
+        assert_eq!(definitions[0].get("cpu"), None);
+        assert_eq!(definitions[1]["cpu"], 256);
+        assert_eq!(definitions[1]["logConfiguration"]["options"]["awslogs-group"], "/ecs-pipe/shop/web");
+    }
+}

@@ -1,0 +1,89 @@
+//! The ECS services as they are.
+//! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Service.html>
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ecs::Client;
+use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, Service, ServiceField};
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use shared::error::if_found;
+use shared::{Error, Result, Run, Tried};
+
+use super::arn::last_name;
+use super::call::Answer;
+use crate::model::Wanted;
+
+/// By name; those that are deleted for good are left out.
+pub type Found = BTreeMap<String, FoundService>;
+
+#[derive(Debug, Clone)]
+pub struct FoundService {
+    pub service: Service,
+    /// The same in AWS's own JSON, which may have fields that the SDK does not know.
+    pub json: Value,
+}
+
+/// Services that one call of `DescribeServices` takes.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServices.html>
+const SERVICES_A_CALL: usize = 10;
+
+/// Finds those that this run deploys, or with `--down` all of the cluster.
+pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
+    let Some(wanted) = wanted else { return by_name(ecs, run, listed(ecs, run).await?).await };
+    let names = wanted.selected().map(|service| service.name.clone()).collect();
+    let (found, listed) = futures_util::try_join!(by_name(ecs, run, names), listed(ecs, run))?;
+    for name in listed.iter().map(|arn| last_name(arn)).filter(|name| !wanted.services.iter().any(|service| service.name == **name)) {
+        run.warn(
+            "service-not-in-document",
+            format!(
+                "the service {name} runs in the cluster {0} but is not in the document. It is kept, but without rules of the load balancer, and the execution role may no longer pull its image and write its log. Add it to the document, or delete it with `aws ecs delete-service --cluster {0} --service {name} --force`",
+                run.app
+            ),
+        );
+    }
+    Ok(found)
+}
+
+/// Returns the ARNs of the cluster's services.
+async fn listed(ecs: &Client, run: &Run) -> Result<Vec<String>> {
+    let call = ecs.list_services().cluster(&run.app);
+    Ok(if_found(shared::pages!(call, format!("list the services of the cluster {}", run.app)))?.unwrap_or_default())
+}
+
+async fn by_name(ecs: &Client, run: &Run, names: Vec<String>) -> Result<Found> {
+    let found = described(ecs, run, names).await?.into_iter().filter(|found| found.service.status() != Some("INACTIVE"));
+    Ok(found.map(|found| (found.service.service_name().unwrap_or_default().to_owned(), found)).collect())
+}
+
+/// Returns the services of these names or ARNs, also deleted ones for as long as ECS returns them.
+pub async fn described(ecs: &Client, run: &Run, names: Vec<String>) -> Result<Vec<FoundService>> {
+    let found = try_join_all(names.chunks(SERVICES_A_CALL).map(async |some| {
+        let answer = Answer::default();
+        let call = ecs.describe_services().cluster(&run.app).set_services(Some(some.to_vec())).include(ServiceField::Tags);
+        let said = call.customize().interceptor(answer.clone()).send().await;
+        let said = if_found(said.tried(format!("read the services of the cluster {}", run.app)))?;
+        let services = said.map(|said| said.services().to_vec()).unwrap_or_default();
+        Ok::<_, Error>(with_json(services, &answer.json()))
+    }))
+    .await?;
+    Ok(found.concat())
+}
+
+fn with_json(services: Vec<Service>, answer: &Value) -> Vec<FoundService> {
+    let all = answer.get("services").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let json = |service: &Service| all.iter().find(|json| json["serviceArn"].as_str() == service.service_arn()).cloned();
+    services.into_iter().map(|service| FoundService { json: json(&service).unwrap_or_default(), service }).collect()
+}
+
+/// Returns the newest deployment, which is to replace the others.
+pub fn primary(service: &Service) -> Option<&Deployment> {
+    service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"))
+}
+
+/// Returns whether the newest deployment failed without an older one to roll back to. ECS then tries no more, so a run starts a new deployment,
+/// though the revision may be the same.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
+pub fn has_failed(service: &Service) -> bool {
+    primary(service).is_some_and(|deployment| deployment.rollout_state() == Some(&DeploymentRolloutState::Failed))
+}

@@ -1,0 +1,29 @@
+//! From the model to AWS: one file a resource, each with how it is found, created, updated and deleted.
+
+mod action;
+mod arn;
+mod call;
+pub mod container_definition;
+mod deployment;
+mod ecs_tag;
+pub mod execution_policy;
+pub mod found_service;
+mod listener;
+pub mod load_balancer;
+pub mod log_group;
+pub mod role;
+mod rule;
+mod secret;
+mod service;
+mod service_diff;
+pub mod service_request;
+mod tag;
+pub mod target_group;
+pub mod task_definition;
+mod task_definition_diff;
+pub mod task_definition_request;
+pub mod traffic_shift;
+mod volume;
+
+#[cfg(test)]
+mod samples;

@@ -1,0 +1,164 @@
+//! The requests that create and update an ECS service, in AWS's own JSON.
+//! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html>,
+//! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html>
+
+use aws_sdk_ecs::types::ThresholdType;
+use serde_json::{Value, json};
+use shared::Result;
+use shared::doc::{LaunchType, ServiceRecord};
+use shared::error::made;
+
+use super::ecs_tag;
+use crate::model::{Breaker, NetworkMode, Service, Wanted};
+
+/// Returns the request of `CreateService`.
+///
+/// # Errors
+/// Fails when the task definition or target group is not known yet.
+pub fn create(app: &str, wanted: &Wanted, service: &Service, record: &ServiceRecord, tags: Vec<(String, String)>) -> Result<Value> {
+    let mut request = shape(wanted, service, record)?;
+    request["cluster"] = json!(app);
+    request["serviceName"] = json!(service.name);
+    request["desiredCount"] = json!(service.desired);
+    request["capacityProviderStrategy"] = strategy(wanted);
+    request["tags"] = ecs_tag::json(tags);
+    Ok(patched(request, service))
+}
+
+/// What an update does beside setting the service's fields.
+#[derive(Debug, Clone, Copy)]
+pub struct Update {
+    /// The capacity provider strategy differs.
+    pub strategy: bool,
+    /// A new deployment starts also when no field differs.
+    pub new_deployment: bool,
+}
+
+/// Returns the request of `UpdateService`. It never sets the number of tasks, which belongs to `scale-set`.
+///
+/// # Errors
+/// As [`create`].
+pub fn update(app: &str, wanted: &Wanted, service: &Service, record: &ServiceRecord, update: Update) -> Result<Value> {
+    let mut request = shape(wanted, service, record)?;
+    request["cluster"] = json!(app);
+    request["service"] = json!(service.name);
+    // ECS keeps what a request lacks.
+    if service.published.is_none() {
+        request["loadBalancers"] = json!([]);
+    }
+    if update.strategy {
+        request["capacityProviderStrategy"] = strategy(wanted);
+    }
+    if update.strategy || update.new_deployment {
+        request["forceNewDeployment"] = json!(true);
+    }
+    Ok(patched(request, service))
+}
+
+/// Returns what both requests have.
+fn shape(wanted: &Wanted, service: &Service, record: &ServiceRecord) -> Result<Value> {
+    let (kind, value) = threshold(service.breaker);
+    let mut shape = json!({
+        "taskDefinition": made(record.task_definition_arn.as_deref(), "the ARN of the task definition")?,
+        "deploymentConfiguration": {
+            "minimumHealthyPercent": service.healthy_percent.minimum,
+            "maximumPercent": service.healthy_percent.maximum,
+            "deploymentCircuitBreaker": {
+                "enable": service.breaker.enable,
+                "rollback": service.breaker.rollback,
+                "thresholdConfiguration": {"type": kind.as_str(), "value": value},
+            },
+        },
+        "propagateTags": "SERVICE",
+        "enableECSManagedTags": true,
+        "availabilityZoneRebalancing": rebalancing(service),
+    });
+    if wanted.cluster.launch_type == LaunchType::Ec2 {
+        // First over the zones, then over the instances of each.
+        shape["placementStrategy"] =
+            json!([{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "spread", "field": "instanceId"}]);
+    }
+    if let Some(published) = &service.published {
+        let target_group = made(record.target_group_arn.as_deref(), "the ARN of the target group")?;
+        shape["loadBalancers"] = json!([{"targetGroupArn": target_group, "containerName": service.name, "containerPort": published.port}]);
+        shape["healthCheckGracePeriodSeconds"] = json!(published.grace);
+    }
+    if service.network_mode == NetworkMode::Awsvpc {
+        shape["networkConfiguration"] = json!({"awsvpcConfiguration": {
+            "subnets": wanted.net.private_subnet_ids,
+            "securityGroups": [wanted.net.task_security_group_id],
+            "assignPublicIp": "DISABLED",
+        }});
+    }
+    Ok(shape)
+}
+
+/// `x-svc.patch.service` is merged last.
+fn patched(mut request: Value, service: &Service) -> Value {
+    if let Some(patch) = &service.patch.service {
+        json_patch::merge(&mut request, patch);
+    }
+    request
+}
+
+fn strategy(wanted: &Wanted) -> Value {
+    let shares = wanted.cluster.capacity_provider_strategy.iter();
+    shares.map(|share| json!({"capacityProvider": share.capacity_provider, "weight": share.weight, "base": share.base})).collect()
+}
+
+/// The threshold of ECS itself: half of the tasks, but at least 3 and at most 200 failures.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
+pub const ECS_THRESHOLD: (ThresholdType, i32) = (ThresholdType::BoundedPercent, 50);
+
+/// Returns type and value. ECS's own are sent as well, so that they are set again when the setting is removed.
+pub fn threshold(breaker: Breaker) -> (ThresholdType, i32) {
+    breaker.failures.map_or(ECS_THRESHOLD, |failures| (ThresholdType::Count, failures))
+}
+
+/// ECS moves tasks between zones only where it may start a new one first.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html>
+pub fn rebalancing(service: &Service) -> &'static str {
+    if service.healthy_percent.maximum > 100 { "ENABLED" } else { "DISABLED" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::samples;
+
+    #[test]
+    fn without_a_number_of_failures_the_threshold_is_that_of_ecs() {
+        let breaker = |failures| Breaker { enable: true, rollback: true, failures };
+        assert_eq!(threshold(breaker(None)), (ThresholdType::BoundedPercent, 50));
+        assert_eq!(threshold(breaker(Some(3))), (ThresholdType::Count, 3));
+    }
+
+    #[test]
+    fn an_update_sends_only_what_differs_of_the_strategy() {
+        let (wanted, service) = (samples::wanted(Vec::new()), samples::service("web"));
+        let record = ServiceRecord { task_definition_arn: Some("arn".to_owned()), ..ServiceRecord::default() };
+        for (strategy, new_deployment, keys) in [
+            (false, false, vec![]),
+            (false, true, vec!["forceNewDeployment"]),
+            (true, false, vec!["capacityProviderStrategy", "forceNewDeployment"]),
+        ] {
+            let request = update("shop", &wanted, &service, &record, Update { strategy, new_deployment }).unwrap();
+            let sent: Vec<&str> = ["capacityProviderStrategy", "forceNewDeployment", "desiredCount"]
+                .into_iter()
+                .filter(|key| request.get(key).is_some())
+                .collect();
+            assert_eq!(sent, keys);
+            assert_eq!(request["loadBalancers"], json!([]));
+        }
+    }
+
+    #[test]
+    fn the_patch_is_merged_last() {
+        let (wanted, mut service) = (samples::wanted(Vec::new()), samples::service("web"));
+        service.patch.service = Some(json!({"enableExecuteCommand": true, "desiredCount": 7, "propagateTags": null}));
+        let record = ServiceRecord { task_definition_arn: Some("arn".to_owned()), ..ServiceRecord::default() };
+        let request = create("shop", &wanted, &service, &record, Vec::new()).unwrap();
+        assert_eq!((&request["enableExecuteCommand"], &request["desiredCount"]), (&json!(true), &json!(7)));
+        assert_eq!(request.get("propagateTags"), None);
+    }
+}

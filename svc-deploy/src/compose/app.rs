@@ -1,0 +1,105 @@
+//! The whole app, as the document and the flags have it.
+
+use shared::doc::{Cluster, Img, Net, check_retention};
+use shared::{Document, Error, Result};
+
+use super::{one_service, service};
+use crate::model::{Service, Wanted};
+use crate::settings::{Flags, SvcFlags, SvcSettings};
+
+/// Reads and checks everything; calls nothing.
+///
+/// # Errors
+/// Says what is wrong in the document or the flags, with its path.
+pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
+    let (net, cluster): (Net, Cluster) = (doc.need("net", "net-up")?, doc.need("cluster", "cluster-up")?);
+    let mut img: Option<Img> = doc.view("img")?;
+    if let (Some(img), Some(service), Some(_)) = (&mut img, &flags.one.service, &flags.one.image) {
+        img.remove(service);
+    }
+    let doc = &one_service::put_into(&flags.one, doc)?;
+    let given = shared::settings::read_flags(doc, &doc.root(), "x-svc", &flags.svc)?;
+    let settings = SvcSettings::from(given.clone());
+    check_execution_role(settings.execution_role.as_deref())?;
+    let retention = check_retention("x-svc.retention", settings.retention)?;
+    let services =
+        service::read(doc, &flags.selection, img.as_ref(), &cluster).map_err(|error| one_service::blame_flag(&flags.one, error))?;
+    check_any(doc, &services)?;
+    if settings.alb.is_some() {
+        check_adopted(&given, &services)?;
+    } else if services.iter().any(|service| service.published.is_some()) && doc.name()?.starts_with("internal-") {
+        return Err(Error::document(
+            "internal-name",
+            "name",
+            "the name of a load balancer must not begin with \"internal-\". Give the app another name",
+        ));
+    }
+    let SvcSettings { certificate, ssl_policy, internal, access_logs, alb, execution_role, .. } = settings;
+    Ok(Wanted { net, cluster, certificate, ssl_policy, internal, access_logs, alb, execution_role, retention, services })
+}
+
+/// ECS accepts the name of a role, too, but answers with its ARN, so each run would find a difference and register a new revision.
+fn check_execution_role(role: Option<&str>) -> Result<()> {
+    match role.filter(|role| !role.starts_with("arn:")) {
+        Some(role) => {
+            Err(Error::document("execution-role", "x-svc.execution_role", format!("must be the ARN of an existing role; found {role:?}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Without services a run would remove what runs from the load balancer.
+fn check_any(doc: &Document, services: &[Service]) -> Result<()> {
+    if !services.is_empty() {
+        return Ok(());
+    }
+    let app = doc.name()?;
+    Err(Error::document(
+        "no-services",
+        "services",
+        format!(
+            "the document has no services. Add them, or set --service and --image. To delete the app, run svc-deploy --down --app {app}"
+        ),
+    ))
+}
+
+/// An adopted load balancer is used as it is, so none of its settings can be set, and its default action is not ours.
+fn check_adopted(given: &SvcFlags, services: &[Service]) -> Result<()> {
+    let settings = [
+        ("certificate", given.certificate.is_some()),
+        ("ssl_policy", given.ssl_policy.is_some()),
+        ("internal", given.internal.is_some()),
+        ("access_logs", given.access_logs.is_some()),
+    ];
+    let set: Vec<&str> = settings.into_iter().filter_map(|(key, is_set)| is_set.then_some(key)).collect();
+    if !set.is_empty() {
+        return Err(Error::document(
+            "alb-settings",
+            "x-svc.alb",
+            format!("svc-deploy does not change the settings of an existing load balancer. Remove {}, or remove alb", set.join(", ")),
+        ));
+    }
+    let takes_all = |service: &&Service| service.published.as_ref().is_some_and(|one| one.paths.is_empty() && one.hosts.is_empty());
+    match services.iter().find(takes_all) {
+        Some(service) => Err(Error::document(
+            "alb-without-path",
+            format!("services.{}.x-svc.path", service.name),
+            "behind an existing load balancer (x-svc.alb) every published service needs a path or a host. Add one",
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_execution_role_is_an_arn() {
+        assert!(check_execution_role(None).is_ok());
+        assert!(check_execution_role(Some("arn:aws-cn:iam::123456789012:role/execution")).is_ok());
+        let wrong = check_execution_role(Some("execution")).unwrap_err();
+        let said = "the document is wrong at x-svc.execution_role: must be the ARN of an existing role; found \"execution\"";
+        assert_eq!((wrong.code(), wrong.to_string().as_str()), ("execution-role", said));
+    }
+}

@@ -1,0 +1,116 @@
+//! `depends_on`: within a task the order of its containers, between services the order of their deployments.
+//! <https://github.com/compose-spec/compose-spec/blob/main/05-services.md#depends_on>
+
+use shared::doc::{At, Document};
+use shared::{Error, Result};
+
+use crate::model::{Condition, Container, Dependency, Service};
+
+/// Sets the order in which a service's own container and its sidecars start. `places` are their places in the document, in the same order.
+pub fn within_task(containers: &mut [Container], places: &[&At<'_>]) -> Result<()> {
+    let names: Vec<String> = containers.iter().map(|container| container.name.clone()).collect();
+    for (container, at) in containers.iter_mut().zip(places) {
+        let within = conditions(at)?.into_iter().filter(|one| names.contains(&one.service));
+        container.depends_on = within.map(|one| Dependency { condition: one.condition, container: one.service }).collect();
+    }
+    let dependencies = containers.iter().flat_map(|container| &container.depends_on);
+    let completing: Vec<String> = dependencies.filter(|one| one.condition == Condition::Success).map(|one| one.container.clone()).collect();
+    // A container that others wait for to complete must be allowed to end.
+    for container in containers.iter_mut().filter(|container| completing.contains(&container.name)) {
+        container.essential = false;
+    }
+    Ok(())
+}
+
+/// One entry of `depends_on`.
+struct Entry<'a> {
+    at: At<'a>,
+    service: String,
+    condition: Condition,
+    required: bool,
+}
+
+/// Reads `depends_on` in both forms: names, or names with conditions.
+fn conditions<'a>(at: &At<'a>) -> Result<Vec<Entry<'a>>> {
+    let Some(depends_on) = at.key("depends_on") else { return Ok(Vec::new()) };
+    if depends_on.value().is_array() {
+        let started = |at: At<'a>| Ok(Entry { service: at.text()?.to_owned(), condition: Condition::Start, required: true, at });
+        return depends_on.list()?.into_iter().map(started).collect();
+    }
+    let entry = |(name, at): (&str, At<'a>)| {
+        let condition = match at.key("condition").map_or(Ok("service_started"), |at| at.text())? {
+            "service_healthy" => Condition::Healthy,
+            "service_completed_successfully" => Condition::Success,
+            _ => Condition::Start,
+        };
+        let required = at.key("required").map_or(Ok(true), |at| at.truth())?;
+        Ok(Entry { service: name.to_owned(), condition, required, at })
+    };
+    depends_on.entries()?.into_iter().map(entry).collect()
+}
+
+/// Returns the services that must be healthy before this one is deployed; `places` are those of its containers.
+pub fn after(doc: &Document, containers: &[Container], places: &[&At<'_>]) -> Result<Vec<String>> {
+    let is_within = |service: &str| containers.iter().any(|container| container.name == service);
+    let mut healthy = Vec::new();
+    for at in places {
+        for one in conditions(at)?.into_iter().filter(|one| !is_within(&one.service)) {
+            let exists = doc.root().key("services").is_some_and(|all| all.key(&one.service).is_some());
+            match one.condition {
+                _ if !exists && one.required => {
+                    return Err(one
+                        .at
+                        .wrong("dependency-missing", format!("there is no service {:?}. Add it, or remove this", one.service)));
+                }
+                _ if !exists => {}
+                Condition::Healthy => healthy.push(one.service),
+                Condition::Success => {
+                    return Err(one.at.wrong(
+                        "dependency-completes",
+                        format!(
+                            "an ECS service never completes. Make {0} a sidecar of this service (in {0}, network_mode: service:…), or run it before with `aws ecs run-task`",
+                            one.service
+                        ),
+                    ));
+                }
+                Condition::Start => {}
+            }
+        }
+    }
+    Ok(healthy)
+}
+
+/// Returns the services in the order in which they are deployed.
+pub fn in_order(mut left: Vec<Service>) -> Result<Vec<Service>> {
+    let mut ordered: Vec<Service> = Vec::new();
+    while !left.is_empty() {
+        let waits = |service: &Service| service.after.iter().any(|name| left.iter().any(|other| other.name == *name));
+        let Some(next) = left.iter().position(|service| !waits(service)) else {
+            let names = cycle(&left).join(", ");
+            return Err(Error::document(
+                "dependency-cycle",
+                "services",
+                format!(
+                    "these services wait for each other to be healthy: {names}. Remove one of the dependencies between them from depends_on"
+                ),
+            ));
+        };
+        ordered.push(left.remove(next));
+    }
+    Ok(ordered)
+}
+
+/// Returns the services of one cycle. Each of `all` waits for another one of them, so following what they wait for ends in a cycle.
+fn cycle(all: &[Service]) -> Vec<&str> {
+    let mut path: Vec<&Service> = Vec::new();
+    let mut next = all.first();
+    while let Some(service) = next {
+        if let Some(start) = path.iter().position(|seen| seen.name == service.name) {
+            path.drain(..start);
+            break;
+        }
+        path.push(service);
+        next = all.iter().find(|other| service.after.contains(&other.name));
+    }
+    path.into_iter().map(|service| service.name.as_str()).collect()
+}

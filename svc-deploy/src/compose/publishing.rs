@@ -1,0 +1,245 @@
+//! How a service is behind the load balancer: its port, its paths and hosts, and its target group.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use shared::doc::{At, Document};
+use shared::{Error, Result};
+
+use super::port;
+use crate::model::{Codes, NetworkMode, Published, RULE_VALUES, Service, TargetGroupShape};
+use crate::settings::{Health, ServiceSettings};
+
+/// Images that do not speak HTTP, so that nothing good comes of publishing them.
+const DATABASES: &[&str] = &["postgres", "mysql", "mariadb", "mongo", "redis", "memcached", "valkey"];
+
+/// Seconds for which a stopping task may answer the requests that it has. AWS's five minutes make every deployment as slow.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/bestpracticesguide/load-balancer-connection-draining.html>
+const DRAIN: &str = "30";
+
+/// Returns how the service is published, or `None` when it is private. `ports` are its tcp ports.
+pub fn read(
+    doc: &Document,
+    at: &At<'_>,
+    settings: &ServiceSettings,
+    ports: &[i32],
+    network_mode: NetworkMode,
+) -> Result<Option<Published>> {
+    if !settings.publish {
+        return Ok(None);
+    }
+    port::check_open(at)?;
+    let Some(first) = ports.first() else { return Ok(None) };
+    let x_svc = at.key("x-svc");
+    let setting = |key: &str| x_svc.as_ref().and_then(|at| at.key(key));
+    let port = settings.port.map_or(*first, i32::from);
+    if let Some(chosen) = setting("port").filter(|_| !ports.contains(&port)) {
+        return Err(chosen.wrong("port-not-published", format!("must be one of the ports in `ports`; found {port}")));
+    }
+    if ports.len() > 1 && settings.port.is_none() {
+        let path = at.path();
+        doc.warn(
+            "first-port-only",
+            format!("{path}.ports: only the first port, {port}, is behind the load balancer. Set x-svc.port to choose another"),
+        );
+    }
+    warn_of_database(doc, at);
+    let mut paths = settings.path.clone().unwrap_or_default();
+    check_paths(&paths, setting("path"))?;
+    // Every path is the same as none.
+    if paths.iter().any(|path| path == "/*") {
+        paths.clear();
+    }
+    let hosts = settings.host.as_deref().unwrap_or_default();
+    check_hosts(hosts, setting("host"), !paths.is_empty())?;
+    // The load balancer ignores the case.
+    let hosts = hosts.iter().map(|host| host.to_lowercase()).collect();
+    let target_group = target_group(at, settings, port, network_mode)?;
+    Ok(Some(Published { port, paths, hosts, target_group, grace: settings.grace }))
+}
+
+fn warn_of_database(doc: &Document, at: &At<'_>) {
+    let image = at.key("image").and_then(|image| image.value().as_str()).unwrap_or_default();
+    let last = image.rsplit('/').next().and_then(|last| last.split([':', '@']).next());
+    if let Some(database) = DATABASES.iter().find(|name| last == Some(**name)) {
+        doc.warn(
+            "database-published",
+            format!(
+                "{}: {database} does not speak HTTP, but its port is open behind the load balancer. Set x-svc.publish: false to keep it private",
+                at.path()
+            ),
+        );
+    }
+}
+
+/// Returns what the target group should be; the patch has the last word.
+/// Ranges and defaults: <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html>
+fn target_group(at: &At<'_>, settings: &ServiceSettings, port: i32, network_mode: NetworkMode) -> Result<TargetGroupShape> {
+    let health = Health::from(settings.health.clone().unwrap_or_default());
+    let place = at.key("x-svc").and_then(|at| at.key("health"));
+    let place = |key: &str| place.as_ref().and_then(|at| at.key(key));
+    let interval = health.interval;
+    // Elastic Load Balancing needs an answer before the next check.
+    let timeout = health.timeout.unwrap_or(5.min(interval - 1));
+    if let Some(late) = place("timeout").filter(|_| timeout >= interval) {
+        return Err(late.wrong("health-timeout", format!("must be less than the interval of {interval} seconds; found {timeout}")));
+    }
+    if let Some(path) = place("path").filter(|_| !health.path.starts_with('/') || health.path.len() > 1024) {
+        return Err(path.expected("health-path", "a path of at most 1024 characters that begins with /"));
+    }
+    let shape = TargetGroupShape {
+        port,
+        protocol: "HTTP".to_owned(),
+        protocol_version: "HTTP1".to_owned(),
+        // Tasks with a network interface of their own have an address, others that of their instance.
+        target_type: if network_mode == NetworkMode::Awsvpc { "ip" } else { "instance" }.to_owned(),
+        health_check_protocol: None,
+        health_check_port: None,
+        health_check_path: health.path,
+        health_check_interval_seconds: interval,
+        health_check_timeout_seconds: timeout,
+        healthy_threshold_count: health.healthy,
+        unhealthy_threshold_count: health.unhealthy,
+        matcher: Codes { http_code: Some(health.codes), grpc_code: None },
+        // <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html>
+        attributes: BTreeMap::from([("deregistration_delay.timeout_seconds".to_owned(), DRAIN.to_owned())]),
+    };
+    let patch = settings.patch.as_ref().and_then(|patch| patch.target_group.as_ref());
+    patch.map_or(Ok(shape.clone()), |patch| patched(&shape, patch, at))
+}
+
+/// Returns the shape with the patch of the service at this place.
+fn patched(shape: &TargetGroupShape, patch: &Map<String, Value>, at: &At<'_>) -> Result<TargetGroupShape> {
+    let mut shape = serde_json::to_value(shape).map_err(|error| Error::Internal(error.to_string()))?;
+    // gRPC has codes of its own, and ELB accepts no others; these are its default for HTTP's success.
+    if patch.get("ProtocolVersion").is_some_and(|version| version == "GRPC") {
+        shape["Matcher"] = json!({"GrpcCode": "0-99"});
+    }
+    json_patch::merge(&mut shape, &Value::Object(patch.clone()));
+    serde_json::from_value(shape).map_err(|error| {
+        let place = format!("{}.x-svc.patch.target_group", at.path());
+        Error::document("target-group-patch", place, format!("{error}. Use the fields of CreateTargetGroup, and Attributes"))
+    })
+}
+
+fn check_paths(paths: &[String], at: Option<At<'_>>) -> Result<()> {
+    let wrong = |path: &String| !path.starts_with('/') || path.len() > 128;
+    match item(at, paths.iter().position(wrong)) {
+        Some(item) => Err(item.expected("rule-path", "a path of at most 128 characters that begins with /")),
+        None => Ok(()),
+    }
+}
+
+/// With paths, the rule needs room for one of them.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html#host-conditions>
+fn check_hosts(hosts: &[String], at: Option<At<'_>>, with_paths: bool) -> Result<()> {
+    let fits = |host: &String| {
+        let letters = |last: &str| !last.is_empty() && last.chars().all(|c| c.is_ascii_alphabetic());
+        host.len() <= 128 && host.rsplit_once('.').is_some_and(|(_, last)| letters(last))
+    };
+    if let Some(item) = item(at.clone(), hosts.iter().position(|host| !fits(host))) {
+        let kind = "a host name of at most 128 characters, with a dot and only letters after the last one";
+        return Err(item.expected("rule-host", kind));
+    }
+    let most = if with_paths { RULE_VALUES - 1 } else { RULE_VALUES };
+    match at.filter(|_| hosts.len() > most) {
+        Some(at) => Err(at.wrong(
+            "too-many-hosts",
+            format!(
+                "must be at most {most} host names, because a rule has at most {RULE_VALUES} hosts and paths together; found {}",
+                hosts.len()
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Returns the place of an item of a setting that is one text or a list of them.
+fn item(at: Option<At<'_>>, index: Option<usize>) -> Option<At<'_>> {
+    let (at, index) = at.zip(index)?;
+    if at.value().is_array() { at.list().ok()?.into_iter().nth(index) } else { Some(at) }
+}
+
+/// No two services may claim the same requests, and only one may get all others.
+pub fn check_claims(services: &[Service]) -> Result<()> {
+    let mut claims: Vec<(String, &str)> = Vec::new();
+    for service in services {
+        let Some(published) = &service.published else { continue };
+        let any = [String::new()];
+        let hosts = if published.hosts.is_empty() { &any[..] } else { &published.hosts };
+        let paths = if published.paths.is_empty() { &any[..] } else { &published.paths };
+        for claim in hosts.iter().flat_map(|host| paths.iter().map(move |path| format!("{host}{path}"))) {
+            if let Some((_, other)) = claims.iter().find(|(taken, _)| *taken == claim) {
+                let what = if claim.is_empty() { "every path".to_owned() } else { claim };
+                return Err(Error::document(
+                    "two-services-one-path",
+                    format!("services.{}.x-svc.path", service.name),
+                    format!("this service and services.{other} both claim {what}. Give each its own path or host"),
+                ));
+            }
+            claims.push((claim, &service.name));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::ServiceFlags;
+
+    fn published(x_svc: &Value) -> Result<Option<Published>, String> {
+        let doc = json!({"services": {"web": {"image": "nginx", "ports": ["80", "9090"], "x-svc": x_svc}}});
+        let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+        let at = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
+        let settings = shared::settings::read(&doc, &at, "x-svc", &ServiceFlags::default());
+        settings.and_then(|settings| read(&doc, &at, &settings, &[80, 9090], NetworkMode::Bridge)).map_err(|error| error.to_string())
+    }
+
+    fn wrong(x_svc: &Value) -> String {
+        published(x_svc).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn paths_and_hosts_are_checked() {
+        let web = published(&json!({"path": "/api/*", "host": ["WWW.example.com"], "port": 9090})).unwrap().unwrap();
+        assert_eq!((web.port, web.paths, web.hosts), (9090, vec!["/api/*".to_owned()], vec!["www.example.com".to_owned()]));
+        assert!(published(&json!({"path": ["/api/*", "/*"]})).unwrap().unwrap().paths.is_empty());
+        assert!(published(&json!({"publish": false})).unwrap().is_none());
+        for (x_svc, said) in [
+            (json!({"path": "api"}), "services.web.x-svc.path: must be a path"),
+            (json!({"path": ["/api", "api"]}), "services.web.x-svc.path[1]: must be a path"),
+            (json!({"path": 1}), "services.web.x-svc.path: must be a string or a list of strings; found 1"),
+            (json!({"host": ["a.b", "localhost"]}), "services.web.x-svc.host[1]: must be a host name"),
+            (json!({"host": "localhost"}), "services.web.x-svc.host: must be a host name"),
+            (json!({"host": ["a.b", "b.b", "c.b", "d.b", "e.b"], "path": "/x"}), "must be at most 4 host names"),
+            (json!({"port": 8080}), "must be one of the ports"),
+        ] {
+            assert!(wrong(&x_svc).contains(said), "{x_svc}: {}", wrong(&x_svc));
+        }
+    }
+
+    #[test]
+    fn the_target_group_follows_health_and_patch() {
+        let shape = |x_svc: Value| published(&x_svc).unwrap().unwrap().target_group;
+        let plain = shape(json!({}));
+        assert_eq!(
+            (plain.target_type.as_str(), plain.health_check_path.as_str(), plain.health_check_timeout_seconds),
+            ("instance", "/", 5)
+        );
+        assert_eq!(shape(json!({"health": {"interval": 5}})).health_check_timeout_seconds, 4);
+        let grpc = shape(json!({"patch": {"target_group": {"ProtocolVersion": "GRPC", "Attributes": {"stickiness.enabled": "true"}}}}));
+        assert_eq!((grpc.matcher.http_code, grpc.matcher.grpc_code.as_deref()), (None, Some("0-99")));
+        assert_eq!(grpc.attributes["stickiness.enabled"], "true");
+        let http2 = shape(json!({"patch": {"target_group": {"ProtocolVersion": "HTTP2"}}}));
+        assert_eq!((http2.protocol_version.as_str(), http2.matcher.http_code.as_deref()), ("HTTP2", Some("200-399")));
+        for (x_svc, said) in [
+            (json!({"health": {"interval": 10, "timeout": 10}}), "must be less than the interval of 10 seconds; found 10"),
+            (json!({"health": {"path": "up"}}), "x-svc.health.path: must be a path"),
+            (json!({"health": {"healthy": 1}}), "x-svc.health.healthy: must be between 2 and 10; found 1"),
+            (json!({"patch": {"target_group": {"Prot": "x"}}}), "unknown field `Prot`"),
+        ] {
+            assert!(wrong(&x_svc).contains(said), "{x_svc}: {}", wrong(&x_svc));
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! A Compose service with its sidecars as an ECS service.
+
+use serde_json::Value;
+use shared::doc::{At, Cluster, Document, Img, LaunchType, Selection, check_tags, platform};
+use shared::{Error, Result};
+
+use super::container::Target;
+use super::forms::pairs;
+use super::volume::Disk;
+use super::{container, dependency, publishing, size, update};
+use crate::model::{NetworkMode, Patch, Service, Size, TaskRole, Volume};
+use crate::settings::{NetworkModeSetting, PatchSetting, ServiceFlags, ServiceSettings, Strategy, TaskRoleSetting};
+
+/// The document's services with their places; sidecars (`network_mode: service:X`) are containers of X's task.
+pub fn read(doc: &Document, selection: &Selection, img: Option<&Img>, cluster: &Cluster) -> Result<Vec<Service>> {
+    doc.services(selection)?;
+    let all = doc.services(&Selection::default())?;
+    let mut services = Vec::new();
+    for (name, at) in all.iter().filter(|(_, at)| owner(at).is_none()) {
+        let sidecars: Vec<&(&str, At<'_>)> = all.iter().filter(|(_, at)| owner(at) == Some(name)).collect();
+        services.push(Source { doc, name, at, sidecars, img, cluster }.read(selection.takes(name))?);
+    }
+    for (name, at) in &all {
+        if let Some(owner) = owner(at).filter(|owner| !services.iter().any(|service| service.name == *owner)) {
+            return Err(Error::document(
+                "sidecar-without-service",
+                format!("services.{name}.network_mode"),
+                format!("there is no service {owner:?} for this sidecar. Add it, or change network_mode"),
+            ));
+        }
+    }
+    publishing::check_claims(&services)?;
+    dependency::in_order(services)
+}
+
+/// Returns the service whose task a sidecar belongs to.
+fn owner<'a>(at: &At<'a>) -> Option<&'a str> {
+    at.key("network_mode").and_then(|mode| mode.value().as_str()).and_then(|mode| mode.strip_prefix("service:"))
+}
+
+/// What a service is read from.
+struct Source<'a> {
+    doc: &'a Document,
+    name: &'a str,
+    at: &'a At<'a>,
+    sidecars: Vec<&'a (&'a str, At<'a>)>,
+    img: Option<&'a Img>,
+    cluster: &'a Cluster,
+}
+
+impl Source<'_> {
+    fn read(&self, selected: bool) -> Result<Service> {
+        let Self { doc, name, at, cluster, .. } = self;
+        let settings: ServiceSettings = shared::settings::read(doc, at, "x-svc", &ServiceFlags::default())?;
+        check_patch(at)?;
+        // With a second strategy this does not compile, so that it is not ignored.
+        let Strategy::Rolling = settings.strategy;
+        let fargate = cluster.launch_type == LaunchType::Fargate;
+        let network_mode = network_mode(at, settings.network_mode, fargate, !self.sidecars.is_empty())?;
+        let target = Target { disk: Disk { fargate, host_volumes: settings.host_volumes }, network_mode, selected };
+        let (mut containers, ports, volumes) = self.containers(target)?;
+        let places: Vec<&At<'_>> = std::iter::once(*at).chain(self.sidecars.iter().map(|(_, at)| at)).collect();
+        dependency::within_task(&mut containers, &places)?;
+        let whole = containers.iter().fold(Size::default(), |sum, container| sum + container.size);
+        let deploy = at.key("deploy");
+        let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.key("scale"));
+        // Two tasks, one in each zone, so that one zone may fail.
+        let desired = replicas.map_or(Ok(2), |at| at.whole(0..=1000))?;
+        Ok(Service {
+            name: (*name).to_owned(),
+            selected,
+            network_mode,
+            size: if fargate { Some(size::fargate(doc, at, whole)?) } else { None },
+            platform: self.platform()?,
+            published: publishing::read(doc, at, &settings, &ports, network_mode)?,
+            desired,
+            after: dependency::after(doc, &containers, &places)?,
+            breaker: update::breaker(deploy.as_ref(), settings.breaker)?,
+            healthy_percent: update::healthy_percent(deploy.as_ref(), desired)?,
+            task_role: task_role(settings.task_role.as_ref(), at)?,
+            labels: deploy.and_then(|deploy| deploy.key("labels")).map_or(Ok(Vec::new()), |at| labels(&at))?,
+            patch: patch(settings.patch),
+            containers,
+            volumes,
+        })
+    }
+
+    /// Reads the service's own container and those of its sidecars, the tcp ports of its own, and the volumes of all.
+    fn containers(&self, target: Target) -> Result<(Vec<crate::model::Container>, Vec<i32>, Vec<Volume>)> {
+        let own = container::read(self.doc, self.name, self.at, self.img, target)?;
+        let (mut containers, mut volumes) = (vec![own.container], own.volumes);
+        for (sidecar, at) in &self.sidecars {
+            check_sidecar(self.doc, self.name, at)?;
+            let more = container::read(self.doc, sidecar, at, self.img, target)?;
+            containers.push(more.container);
+            for volume in more.volumes {
+                if !volumes.contains(&volume) {
+                    volumes.push(volume);
+                }
+            }
+        }
+        Ok((containers, own.published, volumes))
+    }
+
+    /// Returns the platform of the task, which all its containers share.
+    fn platform(&self) -> Result<Option<&'static str>> {
+        let runs_on = platform(self.at, Some(self.cluster))?;
+        for (_, sidecar) in self.sidecars.iter().filter(|(_, sidecar)| sidecar.key("platform").is_some()) {
+            if platform(sidecar, Some(self.cluster))? != runs_on {
+                let of = runs_on.unwrap_or("another");
+                return Err(sidecar.wrong(
+                    "platform-of-sidecar",
+                    format!(
+                        "the container is part of services.{}, whose platform is {of}. Remove platform here, or set the same",
+                        self.name
+                    ),
+                ));
+            }
+        }
+        Ok(runs_on)
+    }
+}
+
+/// Refuses a patch of something that svc-deploy does not send.
+fn check_patch(at: &At<'_>) -> Result<()> {
+    let patch = at.key("x-svc").and_then(|at| at.key("patch"));
+    for (key, place) in patch.map_or_else(|| Ok(Vec::new()), |at| at.entries())? {
+        if !["task", "container", "service", "target_group"].contains(&key) {
+            return Err(place.wrong("patch-unknown", "must be one of task, container, service and target_group"));
+        }
+    }
+    Ok(())
+}
+
+/// A sidecar is a container of another service, so it has no settings of its own.
+fn check_sidecar(doc: &Document, owner: &str, at: &At<'_>) -> Result<()> {
+    for key in ["x-svc", "x-scale"] {
+        if let Some(place) = at.key(key) {
+            return Err(place.wrong("sidecar-settings", format!("this container is part of services.{owner}. Move the settings there")));
+        }
+    }
+    let replicas = at.key("deploy").and_then(|deploy| deploy.key("replicas"));
+    for place in [replicas, at.key("scale"), at.key("ports")].into_iter().flatten() {
+        doc.warn(
+            "sidecar-without-effect",
+            format!("{} has no effect, because this container is part of services.{owner}. Set it there", place.path()),
+        );
+    }
+    Ok(())
+}
+
+fn network_mode(at: &At<'_>, setting: Option<NetworkModeSetting>, fargate: bool, shared: bool) -> Result<NetworkMode> {
+    let compose = at.key("network_mode");
+    if let Some(place) = compose.as_ref().filter(|mode| !["bridge", "default", "host"].iter().any(|known| mode.value() == known)) {
+        return Err(place.expected("compose-network-mode", "one of bridge, host (on EC2) and service:NAME"));
+    }
+    let host = compose.filter(|mode| mode.value() == "host");
+    if let Some(place) = host.as_ref().filter(|_| fargate) {
+        return Err(place.wrong("host-network-on-fargate", "Fargate has no host network. Remove this"));
+    }
+    let place = at.key("x-svc").and_then(|at| at.key("network_mode")).unwrap_or_else(|| at.clone());
+    match setting {
+        None if fargate => Ok(NetworkMode::Awsvpc),
+        None if host.is_some() => Ok(NetworkMode::Host),
+        // Otherwise the containers of a task reach each other only on a network interface of their own.
+        None if shared => Ok(NetworkMode::Awsvpc),
+        Some(_) if host.is_some() => Err(place.wrong("two-network-modes", "contradicts network_mode: host. Remove one of the two")),
+        Some(NetworkModeSetting::Awsvpc) => Ok(NetworkMode::Awsvpc),
+        Some(NetworkModeSetting::Bridge) if fargate => Err(place.expected("network-mode", "awsvpc on Fargate")),
+        None | Some(NetworkModeSetting::Bridge) => Ok(NetworkMode::Bridge),
+    }
+}
+
+/// Returns an existing role by ARN, or one of its own with these policies.
+fn task_role(setting: Option<&TaskRoleSetting>, at: &At<'_>) -> Result<TaskRole> {
+    match setting {
+        None => Ok(TaskRole::Own(std::collections::BTreeSet::new())),
+        Some(TaskRoleSetting::Role(arn)) if arn.starts_with("arn:") => Ok(TaskRole::Adopted(arn.clone())),
+        Some(TaskRoleSetting::Role(_)) => {
+            let place = at.key("x-svc").and_then(|at| at.key("task_role")).unwrap_or_else(|| at.clone());
+            Err(place.expected("task-role", r#"the ARN of an existing role, or an object {"policies": [ARNs]}"#))
+        }
+        Some(TaskRoleSetting::Own(role)) => Ok(TaskRole::Own(role.policies.clone())),
+    }
+}
+
+fn labels(at: &At<'_>) -> Result<Vec<(String, String)>> {
+    let labels = pairs(at)?;
+    check_tags(at.path(), &labels)?;
+    Ok(labels)
+}
+
+fn patch(setting: Option<PatchSetting>) -> Patch {
+    let PatchSetting { task, container, service, .. } = setting.unwrap_or_default();
+    Patch { task: task.map(Value::Object), container: container.map(Value::Object), service: service.map(Value::Object) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn services(launch_type: LaunchType, all: &Value) -> Result<Vec<Service>, String> {
+        let doc = Document::parse(json!({"name": "shop", "services": all}).to_string().as_bytes()).unwrap();
+        let cluster = Cluster { launch_type, ..Cluster::default() };
+        read(&doc, &Selection::default(), None, &cluster).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn there_is_one_strategy() {
+        let of = |strategy: &str| services(LaunchType::Ec2, &json!({"web": {"image": "nginx", "x-svc": {"strategy": strategy}}}));
+        assert!(of("rolling").is_ok());
+        let found = of("blue-green").unwrap_err();
+        assert!(found.contains("x-svc.strategy: must be rolling; found \"blue-green\""), "{found}");
+    }
+
+    fn mode(launch_type: LaunchType, web: &Value) -> Result<NetworkMode, String> {
+        services(launch_type, &json!({"web": web})).map(|all| all[0].network_mode)
+    }
+
+    #[test]
+    fn the_network_mode_follows_from_place_and_settings() {
+        let (ec2, fargate) = (LaunchType::Ec2, LaunchType::Fargate);
+        let image = |more: Value| {
+            let mut web = json!({"image": "nginx"});
+            json_patch::merge(&mut web, &more);
+            web
+        };
+        assert_eq!(mode(ec2, &image(json!({}))), Ok(NetworkMode::Bridge));
+        assert_eq!(mode(fargate, &image(json!({}))), Ok(NetworkMode::Awsvpc));
+        assert_eq!(mode(ec2, &image(json!({"network_mode": "host"}))), Ok(NetworkMode::Host));
+        assert_eq!(mode(ec2, &image(json!({"x-svc": {"network_mode": "awsvpc"}}))), Ok(NetworkMode::Awsvpc));
+        for (launch_type, web, said) in [
+            (fargate, json!({"network_mode": "host"}), "network_mode: Fargate has no host network"),
+            (fargate, json!({"x-svc": {"network_mode": "bridge"}}), "x-svc.network_mode: must be awsvpc on Fargate"),
+            (ec2, json!({"x-svc": {"network_mode": "host"}}), "x-svc.network_mode: must be awsvpc or bridge; found"),
+            (ec2, json!({"network_mode": "host", "x-svc": {"network_mode": "bridge"}}), "contradicts network_mode: host"),
+            (ec2, json!({"network_mode": "none"}), "network_mode: must be one of bridge, host"),
+        ] {
+            let found = mode(launch_type, &image(web)).unwrap_err();
+            assert!(found.contains(said), "{found}");
+        }
+    }
+
+    #[test]
+    fn sidecars_are_containers_of_the_task() {
+        let all = services(
+            LaunchType::Ec2,
+            &json!({
+                "web": {"image": "nginx", "depends_on": {"init": {"condition": "service_completed_successfully"}}},
+                "init": {"image": "busybox", "network_mode": "service:web"},
+                "log": {"image": "busybox", "network_mode": "service:web", "depends_on": ["web"]}}),
+        )
+        .unwrap();
+        assert_eq!((all.len(), all[0].network_mode), (1, NetworkMode::Awsvpc));
+        let containers: Vec<(&str, bool)> = all[0].containers.iter().map(|one| (one.name.as_str(), one.essential)).collect();
+        assert_eq!(containers, [("web", true), ("init", false), ("log", true)], "a container that completes is not essential");
+        let waits: Vec<&str> = all[0].containers.iter().flat_map(|one| &one.depends_on).map(|one| one.condition.value()).collect();
+        assert_eq!(waits, ["SUCCESS", "START"]);
+        let lost = services(LaunchType::Ec2, &json!({"log": {"image": "busybox", "network_mode": "service:web"}})).unwrap_err();
+        assert!(lost.contains("services.log.network_mode: there is no service \"web\""), "{lost}");
+    }
+
+    #[test]
+    fn services_are_ordered_by_what_they_wait_for() {
+        let waiting = |on: &str| json!({"image": "nginx", "depends_on": {on: {"condition": "service_healthy"}}});
+        let names = |all: Value| services(LaunchType::Ec2, &all).map(|all| all.iter().map(|one| one.name.clone()).collect::<Vec<_>>());
+        assert_eq!(
+            names(json!({"a": waiting("b"), "b": waiting("c"), "c": {"image": "nginx"}})),
+            Ok(vec!["c".into(), "b".into(), "a".into()])
+        );
+        let cycle = names(json!({"c": waiting("a"), "a": waiting("b"), "b": waiting("a"), "d": waiting("c")})).unwrap_err();
+        assert!(cycle.contains("wait for each other to be healthy: a, b. Remove"), "{cycle}");
+        assert!(names(json!({"a": waiting("d")})).unwrap_err().contains("there is no service \"d\""));
+    }
+
+    #[test]
+    fn two_services_do_not_claim_the_same_requests() {
+        let web = |x_svc: Value| json!({"image": "nginx", "ports": ["80"], "x-svc": x_svc});
+        let both = |a: Value, b: Value| services(LaunchType::Ec2, &json!({"a": web(a), "b": web(b)})).map(drop);
+        assert_eq!(both(json!({"path": "/a"}), json!({})), Ok(()));
+        assert_eq!(both(json!({"path": "/a", "host": "a.example"}), json!({"path": "/a", "host": "b.example"})), Ok(()));
+        assert!(both(json!({}), json!({})).unwrap_err().contains("both claim every path"));
+        assert!(both(json!({"path": "/a"}), json!({"path": ["/b", "/a"]})).unwrap_err().contains("both claim /a"));
+    }
+}

@@ -1,0 +1,161 @@
+//! Both floors together: what Compose says, in the requests that ECS gets. Only for tests.
+
+use serde_json::{Value, json};
+use shared::Document;
+use shared::doc::{Caller, ServiceRecord};
+
+use crate::aws::{container_definition, execution_policy, service_request, task_definition_request};
+use crate::compose;
+use crate::model::{Service, Wanted};
+use crate::settings::{Flags, One, SvcFlags};
+
+fn caller() -> Caller {
+    Caller { account: "123456789012".to_owned(), region: "eu-central-1".to_owned(), partition: "aws".to_owned() }
+}
+
+/// Reads an app with these services, on EC2 or Fargate.
+fn wanted(launch_type: &str, more: &Value) -> Result<Wanted, String> {
+    let provider = if launch_type == "ec2" { "instances-of-shop" } else { "FARGATE" };
+    let mut doc = json!({
+        "name": "shop",
+        "net": {"vpc_id": "vpc-1", "private_subnet_ids": ["subnet-1", "subnet-2"], "public_subnet_ids": ["subnet-3", "subnet-4"],
+                "lb_security_group_id": "sg-1", "task_security_group_id": "sg-2"},
+        "cluster": {"arn": "arn:aws:ecs:eu-central-1:123456789012:cluster/shop", "name": "shop", "launch_type": launch_type,
+                    "architecture": if launch_type == "ec2" { json!("arm64") } else { json!(null) },
+                    "capacity_provider_strategy": [{"capacity_provider": provider, "weight": 1, "base": 0}]}});
+    json_patch::merge(&mut doc, more);
+    let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+    let flags = Flags { svc: SvcFlags::default(), selection: shared::doc::Selection::default(), one: One::default() };
+    compose::read(&doc, &flags).map_err(|error| error.to_string())
+}
+
+/// Each key of Compose with what it becomes in the container definition; everything else stays as it is.
+#[test]
+fn what_compose_says_in_the_words_of_ecs() {
+    for (key, value, becomes) in [
+        ("command", json!("a 'b c'"), json!({"command": ["a", "b c"]})),
+        ("entrypoint", json!(["a", "b"]), json!({"entryPoint": ["a", "b"]})),
+        ("working_dir", json!("/srv"), json!({"workingDirectory": "/srv"})),
+        ("user", json!("1000:1000"), json!({"user": "1000:1000"})),
+        ("read_only", json!(true), json!({"readonlyRootFilesystem": true})),
+        ("tty", json!(true), json!({"pseudoTerminal": true})),
+        ("stdin_open", json!(true), json!({"interactive": true})),
+        ("privileged", json!(true), json!({"privileged": true})),
+        ("hostname", json!("web"), json!({"hostname": "web"})),
+        ("stop_grace_period", json!("1m30s"), json!({"stopTimeout": 90})),
+        ("environment", json!(["B=2", "A=1", "C"]), json!({"environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]})),
+        ("environment", json!({"A": 1, "B": null}), json!({"environment": [{"name": "A", "value": "1"}]})),
+        ("ports", json!(["80:8080", "8080"]), json!({"portMappings": [{"containerPort": 8080, "hostPort": 0, "protocol": "tcp"}]})),
+        ("expose", json!(["9090/udp"]), json!({"portMappings": [{"containerPort": 9090, "hostPort": 0, "protocol": "udp"}]})),
+        ("ulimits", json!({"nofile": {"soft": 1, "hard": 2}}), json!({"ulimits": [{"name": "nofile", "softLimit": 1, "hardLimit": 2}]})),
+        ("ulimits", json!({"nproc": 5}), json!({"ulimits": [{"name": "nproc", "softLimit": 5, "hardLimit": 5}]})),
+        ("sysctls", json!({"net.core.somaxconn": 1024}), json!({"systemControls": [{"namespace": "net.core.somaxconn", "value": "1024"}]})),
+        ("extra_hosts", json!(["db=10.0.0.1"]), json!({"extraHosts": [{"hostname": "db", "ipAddress": "10.0.0.1"}]})),
+        ("dns", json!("10.0.0.2"), json!({"dnsServers": ["10.0.0.2"]})),
+        ("dns_search", json!(["shop.internal"]), json!({"dnsSearchDomains": ["shop.internal"]})),
+        ("labels", json!(["a=b"]), json!({"dockerLabels": {"a": "b"}})),
+        ("init", json!(true), json!({"linuxParameters": {"initProcessEnabled": true}})),
+        ("shm_size", json!("64m"), json!({"linuxParameters": {"sharedMemorySize": 64}})),
+        ("cap_add", json!(["NET_ADMIN"]), json!({"linuxParameters": {"capabilities": {"add": ["NET_ADMIN"]}}})),
+        ("cap_drop", json!(["ALL"]), json!({"linuxParameters": {"capabilities": {"drop": ["ALL"]}}})),
+        ("tmpfs", json!("/run:size=64m"), json!({"linuxParameters": {"tmpfs": [{"containerPath": "/run", "size": 64}]}})),
+        ("cpus", json!(0.5), json!({"cpu": 512})),
+        ("mem_limit", json!("1g"), json!({"memory": 1024})),
+        ("mem_reservation", json!("128m"), json!({"memoryReservation": 128})),
+        (
+            "deploy",
+            json!({"resources": {"limits": {"cpus": "2", "memory": "1073741824"}, "reservations": {"memory": "64m"}}}),
+            json!({"cpu": 2048, "memory": 1024, "memoryReservation": 64}),
+        ),
+        (
+            "healthcheck",
+            json!({"test": "true", "interval": "10s", "retries": 2}),
+            json!({"healthCheck": {"command": ["CMD-SHELL", "true"], "timeout": 30, "interval": 10, "retries": 2}}),
+        ),
+        ("healthcheck", json!({"test": ["CMD", "true"], "disable": true}), json!({})),
+        ("healthcheck", json!({"test": ["NONE"]}), json!({})),
+        ("logging", json!({"driver": "json-file"}), json!({})),
+        (
+            "logging",
+            json!({"driver": "splunk", "options": {"a": "b"}}),
+            json!({"logConfiguration": {"logDriver": "splunk", "options": {"a": "b"}}}),
+        ),
+    ] {
+        let mut expected = json!({"name": "web", "image": "nginx", "essential": true, "cpu": 256, "memory": 512});
+        json_patch::merge(&mut expected, &becomes);
+        let web = json!({"image": "nginx", "x-svc": {"publish": false}, key: value.clone()});
+        let app = wanted("ec2", &json!({"services": {"web": web}})).unwrap();
+        let mut definition = container_definition::definitions("shop", &caller(), &app.services[0]).remove(0);
+        if expected.get("logConfiguration").is_none() {
+            definition.as_object_mut().unwrap().remove("logConfiguration");
+        }
+        assert_eq!(definition, expected, "{key}: {value}");
+    }
+}
+
+/// An app that uses everything that the launch type has.
+fn everything(launch_type: &str) -> Wanted {
+    let web = json!({
+        "image": "nginx:1.27",
+        "ports": ["8080:80"],
+        "expose": ["9090"],
+        "command": ["nginx", "-g", "daemon off;"],
+        "environment": {"GREETING": "hello", "EMPTY": ""},
+        "secrets": ["token", {"source": "parameter", "target": "SETTING"}],
+        "volumes": ["data:/data:ro"],
+        "healthcheck": {"test": ["CMD", "true"], "interval": "10s"},
+        "labels": {"team": "shop"},
+        "deploy": {"replicas": 3, "labels": {"cost": "shop"}, "update_config": {"order": "stop-first", "failure_action": "pause"},
+                   "resources": {"limits": {"cpus": "0.5", "memory": "1g"}, "reservations": {"memory": "256m"}}},
+        "x-svc": {"path": ["/shop/*"], "host": ["www.example.com"], "health": {"path": "/up", "interval": 10}, "grace": 90, "breaker": 5,
+                  "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]},
+                  "patch": {"task": {"ephemeralStorage": {"sizeInGiB": 30}}, "container": {"startTimeout": 60},
+                            "service": {"enableExecuteCommand": true}, "target_group": {"Attributes": {"stickiness.enabled": "true"}}}}});
+    let http2 = json!({
+        "image": "grpc/api:1",
+        "ports": ["50051"],
+        "depends_on": {"web": {"condition": "service_healthy"}},
+        "x-svc": {"path": "/api/*", "patch": {"target_group": {"ProtocolVersion": "HTTP2"}}}});
+    let sidecar = json!({"image": "fluent-bit:3", "network_mode": "service:worker", "logging": {"driver": "splunk"}});
+    let worker = json!({"image": "busybox", "command": "sleep 1000", "depends_on": ["log"]});
+    let data = json!({"x-efs": {"file_system_id": "fs-1", "access_point_id": "fsap-1", "iam": true}});
+    let secrets = json!({"token": {"external": true, "name": "shop/token"}, "parameter": {"external": true, "name": "/shop/setting"}});
+    let services = json!({"web": web, "api": http2, "worker": worker, "log": sidecar});
+    wanted(launch_type, &json!({"services": services, "volumes": {"data": data}, "secrets": secrets})).unwrap()
+}
+
+/// The requests for one service, as ECS gets them.
+fn requests(app: &Wanted, service: &Service) -> Value {
+    let roles = task_definition_request::Roles {
+        execution: Some("arn:aws:iam::123456789012:role/shop-execution".to_owned()),
+        task: Some(format!("arn:aws:iam::123456789012:role/shop-{}-task", service.name)),
+    };
+    let record = ServiceRecord {
+        task_definition_arn: Some(format!("arn:aws:ecs:eu-central-1:123456789012:task-definition/shop-{}:1", service.name)),
+        target_group_arn: Some(format!("arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/shop-{}/1", service.name)),
+        ..ServiceRecord::default()
+    };
+    let update = service_request::Update { strategy: false, new_deployment: false };
+    json!({
+        "RegisterTaskDefinition": task_definition_request::request("shop", &caller(), service, &roles),
+        "CreateTargetGroup": service.published.as_ref().map(|published| &published.target_group),
+        "CreateService": service_request::create("shop", app, service, &record, service.labels.clone()).unwrap(),
+        "UpdateService": service_request::update("shop", app, service, &record, update).unwrap(),
+    })
+}
+
+#[test]
+fn requests_on_ec2_and_fargate() {
+    for launch_type in ["ec2", "fargate"] {
+        let app = everything(launch_type);
+        assert_eq!(app.services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>(), ["web", "api", "worker"]);
+        for service in &app.services {
+            // Numbers of any precision are no numbers to insta's own JSON.
+            insta::assert_snapshot!(format!("{launch_type}_{}", service.name), format!("{:#}", requests(&app, service)));
+        }
+        insta::assert_json_snapshot!(
+            format!("{launch_type}_execution_policy"),
+            execution_policy::execution_policy("shop", &caller(), &app)
+        );
+    }
+}

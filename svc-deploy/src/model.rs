@@ -1,0 +1,366 @@
+//! What an app needs from ECS: plain values, neither the document's JSON nor AWS's, so that both floors can know them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use shared::doc::{Cluster, Net};
+
+/// All that one run is to bring about.
+pub struct Wanted {
+    pub net: Net,
+    pub cluster: Cluster,
+    /// ARN of the load balancer's certificate; with it the load balancer serves HTTPS.
+    pub certificate: Option<String>,
+    pub ssl_policy: String,
+    /// Whether the load balancer is in the private subnets.
+    pub internal: bool,
+    /// S3 bucket of the load balancer's access logs.
+    pub access_logs: Option<String>,
+    /// ARN of the load balancer that is used instead of one of our own.
+    pub alb: Option<String>,
+    /// ARN of the task execution role that is used instead of one of our own.
+    pub execution_role: Option<String>,
+    /// Days for which log lines are kept.
+    pub retention: i32,
+    /// In the order in which they are deployed.
+    pub services: Vec<Service>,
+}
+
+impl Wanted {
+    /// Returns the services that this run deploys.
+    pub fn selected(&self) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(|service| service.selected)
+    }
+
+    /// Returns those of them that are published.
+    pub fn selected_published(&self) -> impl Iterator<Item = (&Service, &Published)> {
+        self.published().filter(|(service, _)| service.selected)
+    }
+
+    /// Returns all services that are behind the load balancer.
+    pub fn published(&self) -> impl Iterator<Item = (&Service, &Published)> {
+        self.services.iter().filter_map(|service| service.published.as_ref().map(|published| (service, published)))
+    }
+}
+
+/// An ECS service and its one task definition.
+#[derive(Debug)]
+pub struct Service {
+    pub name: String,
+    /// Whether this run deploys it. The load balancer and the execution role serve all services, so all are read.
+    pub selected: bool,
+    /// The containers of its task: its own first, then those of its sidecars.
+    pub containers: Vec<Container>,
+    pub network_mode: NetworkMode,
+    /// Of the task; only Fargate needs it.
+    pub size: Option<Size>,
+    /// In Docker's words, as `linux/amd64`.
+    pub platform: Option<&'static str>,
+    pub published: Option<Published>,
+    /// Tasks at creation; afterwards the count belongs to `scale-set`.
+    pub desired: i32,
+    /// Services that must be healthy before this one is deployed.
+    pub after: Vec<String>,
+    pub breaker: Breaker,
+    pub healthy_percent: HealthyPercent,
+    pub task_role: TaskRole,
+    pub volumes: Vec<Volume>,
+    /// Tags of the ECS service.
+    pub labels: Vec<(String, String)>,
+    pub patch: Patch,
+}
+
+impl Service {
+    /// Returns where the secrets of its containers come from.
+    pub fn secrets(&self) -> BTreeSet<&str> {
+        self.containers.iter().flat_map(|container| &container.secrets).map(|secret| secret.source.as_str()).collect()
+    }
+}
+
+/// One container of a task. What is `None` or empty is left to ECS or to the image.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Container {
+    pub name: String,
+    /// Unknown only in a plan, and for services that the run does not deploy.
+    pub image: Option<String>,
+    /// Whether the task ends when it ends.
+    pub essential: bool,
+    pub size: Size,
+    /// MiB.
+    pub memory_reservation: Option<i32>,
+    pub ports: Vec<Port>,
+    pub command: Option<Vec<String>>,
+    pub entry_point: Option<Vec<String>>,
+    pub working_directory: Option<String>,
+    pub user: Option<String>,
+    pub read_only: Option<bool>,
+    pub pseudo_terminal: Option<bool>,
+    pub interactive: Option<bool>,
+    pub privileged: Option<bool>,
+    pub hostname: Option<String>,
+    /// Seconds from SIGTERM to SIGKILL.
+    pub stop_timeout: Option<u64>,
+    pub environment: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    /// Host names and their addresses.
+    pub extra_hosts: Vec<(String, String)>,
+    pub dns_servers: Vec<String>,
+    pub dns_search_domains: Vec<String>,
+    pub ulimits: Vec<Ulimit>,
+    /// Names of kernel parameters and their values.
+    pub system_controls: Vec<(String, String)>,
+    pub health_check: Option<HealthCheck>,
+    /// Another log driver than `awslogs`.
+    pub log: Option<LogDriver>,
+    pub secrets: Vec<Secret>,
+    pub linux: Linux,
+    pub mounts: Vec<Mount>,
+    pub depends_on: Vec<Dependency>,
+}
+
+/// Settings of the Linux kernel for one container.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Linux {
+    pub init: Option<bool>,
+    /// MiB.
+    pub shared_memory: Option<i32>,
+    pub capabilities_added: Vec<String>,
+    pub capabilities_dropped: Vec<String>,
+    pub tmpfs: Vec<Tmpfs>,
+}
+
+/// CPU units (1024 a vCPU) and MiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    pub cpu: i32,
+    pub memory: i32,
+}
+
+impl std::ops::Add for Size {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { cpu: self.cpu + other.cpu, memory: self.memory + other.memory }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port {
+    pub number: i32,
+    pub protocol: Protocol,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    /// As Compose and ECS spell it.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ulimit {
+    pub name: String,
+    pub soft: i32,
+    pub hard: i32,
+}
+
+/// How Docker checks a container, in seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub command: Vec<String>,
+    pub timeout: u64,
+    pub interval: Option<u64>,
+    pub start_period: Option<u64>,
+    pub retries: Option<i32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDriver {
+    pub driver: String,
+    pub options: BTreeMap<String, String>,
+}
+
+/// A variable whose value ECS reads from Secrets Manager or Systems Manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    pub variable: String,
+    /// An ARN, the path of an SSM parameter (`/…`), or the name of a secret.
+    pub source: String,
+}
+
+/// A file system in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    pub path: String,
+    /// MiB.
+    pub size: i32,
+    pub options: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Name of a volume of the task.
+    pub volume: String,
+    pub path: String,
+    pub read_only: bool,
+}
+
+/// A volume of a task, which its containers may share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    pub name: String,
+    pub source: VolumeSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeSource {
+    Efs(Efs),
+    /// A folder of the instance, by path.
+    Host(String),
+    /// A Docker volume of the instance, of the volume's name.
+    Docker,
+}
+
+/// A file system of EFS, which is always encrypted in transit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Efs {
+    pub file_system_id: String,
+    pub access_point_id: Option<String>,
+    pub root_directory: Option<String>,
+    /// Whether the task role decides on access.
+    pub iam: bool,
+}
+
+/// What a container waits for within its task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    pub container: String,
+    pub condition: Condition,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    Start,
+    Healthy,
+    Success,
+}
+
+impl Condition {
+    /// As ECS spells it.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Start => "START",
+            Self::Healthy => "HEALTHY",
+            Self::Success => "SUCCESS",
+        }
+    }
+}
+
+/// The role with which the service's code calls AWS.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TaskRole {
+    /// A role of our own with these policies, by ARN.
+    Own(BTreeSet<String>),
+    /// An existing role, by ARN; it is never changed or deleted.
+    Adopted(String),
+}
+
+/// RFC 7396 merge patches in AWS's own JSON, applied last. They are JSON on every floor, because nothing here knows what they say.
+#[derive(Debug, Default, Clone)]
+pub struct Patch {
+    /// Of `RegisterTaskDefinition`.
+    pub task: Option<Value>,
+    /// Of the service's own container definition.
+    pub container: Option<Value>,
+    /// Of `CreateService` and `UpdateService`.
+    pub service: Option<Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkMode {
+    Awsvpc,
+    Bridge,
+    Host,
+}
+
+impl NetworkMode {
+    /// As ECS spells it.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Awsvpc => "awsvpc",
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// What ECS does when the tasks of a deployment fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    pub enable: bool,
+    pub rollback: bool,
+    /// Failed tasks that end a deployment; otherwise ECS's own share of the tasks.
+    pub failures: Option<i32>,
+}
+
+/// Tasks that are healthy during a deployment, in percent of the desired count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthyPercent {
+    pub minimum: i32,
+    pub maximum: i32,
+}
+
+/// A rule of the load balancer takes five values in all its conditions.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html>
+pub const RULE_VALUES: usize = 5;
+
+/// How a service is behind the load balancer.
+#[derive(Debug, Clone)]
+pub struct Published {
+    pub port: i32,
+    /// Empty for the service that gets every request that no other takes.
+    pub paths: Vec<String>,
+    pub hosts: Vec<String>,
+    pub target_group: TargetGroupShape,
+    /// Seconds in which a starting task may be unhealthy.
+    pub grace: i32,
+}
+
+/// What a target group should be, in AWS's own words, so that `x-svc.patch.target_group` can change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct TargetGroupShape {
+    pub port: i32,
+    pub protocol: String,
+    pub protocol_version: String,
+    pub target_type: String,
+    pub health_check_protocol: Option<String>,
+    pub health_check_port: Option<String>,
+    pub health_check_path: String,
+    pub health_check_interval_seconds: i32,
+    pub health_check_timeout_seconds: i32,
+    pub healthy_threshold_count: i32,
+    pub unhealthy_threshold_count: i32,
+    pub matcher: Codes,
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// The answers of a healthy target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Codes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_code: Option<String>,
+}

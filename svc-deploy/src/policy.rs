@@ -1,0 +1,131 @@
+//! What svc-deploy may do in AWS.
+
+use shared::policy::Grant;
+
+pub const GRANTS: &[Grant] = &[
+    // Most of these calls have no resource to which they could be limited. Others read what other tools or people created.
+    Grant {
+        sid: "Read",
+        actions: &[
+            "ecs:DescribeTaskDefinition",
+            "ecs:ListServices",
+            "ecs:ListTaskDefinitionFamilies",
+            "ecs:ListTaskDefinitions",
+            "elasticloadbalancing:DescribeListeners",
+            "elasticloadbalancing:DescribeLoadBalancerAttributes",
+            "elasticloadbalancing:DescribeLoadBalancers",
+            "elasticloadbalancing:DescribeRules",
+            "elasticloadbalancing:DescribeTags",
+            "elasticloadbalancing:DescribeTargetGroupAttributes",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "elasticloadbalancing:DescribeTargetHealth",
+            "iam:ListRoles",
+            "logs:DescribeLogGroups",
+        ],
+        on: &["*"],
+    },
+    Grant {
+        sid: "Services",
+        actions: &[
+            "ecs:CreateService",
+            "ecs:DeleteService",
+            "ecs:DescribeServices",
+            "ecs:DescribeTasks",
+            "ecs:ListTasks",
+            "ecs:TagResource",
+            "ecs:UpdateService",
+        ],
+        on: &[
+            "arn:*:ecs:*:*:service/{app}/*",
+            "arn:*:ecs:*:*:task/{app}/*",
+            "arn:*:ecs:*:*:container-instance/{app}/*",
+            "arn:*:ecs:*:*:cluster/{app}",
+        ],
+    },
+    // DeregisterTaskDefinition has no resources.
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+    Grant {
+        sid: "TaskDefinitions",
+        actions: &["ecs:DeleteTaskDefinitions", "ecs:DeregisterTaskDefinition", "ecs:RegisterTaskDefinition", "ecs:TagResource"],
+        on: &["*"],
+    },
+    Grant {
+        sid: "LoadBalancer",
+        actions: &[
+            "elasticloadbalancing:AddTags",
+            "elasticloadbalancing:CreateListener",
+            "elasticloadbalancing:CreateLoadBalancer",
+            "elasticloadbalancing:CreateRule",
+            "elasticloadbalancing:CreateTargetGroup",
+            "elasticloadbalancing:DeleteListener",
+            "elasticloadbalancing:DeleteLoadBalancer",
+            "elasticloadbalancing:DeleteRule",
+            "elasticloadbalancing:DeleteTargetGroup",
+            "elasticloadbalancing:ModifyListener",
+            "elasticloadbalancing:ModifyLoadBalancerAttributes",
+            "elasticloadbalancing:ModifyRule",
+            "elasticloadbalancing:ModifyTargetGroup",
+            "elasticloadbalancing:ModifyTargetGroupAttributes",
+            "elasticloadbalancing:SetRulePriorities",
+            "elasticloadbalancing:SetSecurityGroups",
+            "elasticloadbalancing:SetSubnets",
+        ],
+        on: &[
+            "arn:*:elasticloadbalancing:*:*:loadbalancer/app/{app}/*",
+            "arn:*:elasticloadbalancing:*:*:listener/app/{app}/*",
+            "arn:*:elasticloadbalancing:*:*:listener-rule/app/{app}/*",
+            "arn:*:elasticloadbalancing:*:*:targetgroup/{app}-*",
+        ],
+    },
+    // Elastic Load Balancing reads the network with the caller's permissions.
+    // https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-permissions.html
+    Grant {
+        sid: "NetworkOfTheLoadBalancer",
+        actions: &[
+            "ec2:DescribeAccountAttributes",
+            "ec2:DescribeAddresses",
+            "ec2:DescribeInternetGateways",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeVpcs",
+            "ec2:GetSecurityGroupsForVpc",
+        ],
+        on: &["*"],
+    },
+    // PassRole lets ECS use the roles in task definitions.
+    Grant {
+        sid: "Roles",
+        actions: &[
+            "iam:AttachRolePolicy",
+            "iam:CreateRole",
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:DetachRolePolicy",
+            "iam:PassRole",
+            "iam:PutRolePolicy",
+            "iam:TagRole",
+            "iam:UpdateAssumeRolePolicy",
+        ],
+        on: &["arn:*:iam::*:role/ecs-pipe/{app}/*"],
+    },
+    // Roles are read by name, and to IAM one that does not exist has no path.
+    Grant {
+        sid: "ReadRoles",
+        actions: &["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"],
+        on: &["arn:*:iam::*:role/ecs-pipe/{app}/*", "arn:*:iam::*:role/{app}-*"],
+    },
+    // ECS and Elastic Load Balancing each create their role with the first service and load balancer of the account.
+    Grant { sid: "ServiceRoles", actions: &["iam:CreateServiceLinkedRole"], on: &["arn:*:iam::*:role/aws-service-role/*"] },
+    Grant {
+        sid: "Logs",
+        actions: &[
+            "logs:CreateLogGroup",
+            "logs:DeleteLogGroup",
+            "logs:GetLogEvents",
+            "logs:ListTagsForResource",
+            "logs:PutRetentionPolicy",
+            "logs:TagResource",
+        ],
+        on: &["arn:*:logs:*:*:log-group:/ecs-pipe/{app}/*"],
+    },
+];
