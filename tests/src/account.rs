@@ -1,12 +1,12 @@
-//! What an account holds of an app, listed kind by kind: the test of "nothing is left" asks AWS, not the tools.
+//! The resources of an app in an account. The tests ask AWS what is left, not the tools.
 
 use aws_config::BehaviorVersion;
-use shared::name::TAG_APP;
+use shared::owner::TAG_APP;
 
-/// Everything that carries the app's tag or its name, as `kind id`.
+/// Returns everything that has the app's tag or its name, as `kind id`.
 ///
 /// # Panics
-/// When the local AWS does not answer.
+/// If the local AWS does not respond.
 #[must_use]
 pub fn resources(endpoint: &str, app: &str) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap_or_else(|error| unreachable!("{error}"));
@@ -20,10 +20,10 @@ pub fn resources(endpoint: &str, app: &str) -> Vec<String> {
     })
 }
 
-/// A text without what AWS numbers by itself.
+/// Returns a text without the ids that AWS chooses.
 ///
 /// # Panics
-/// When a pattern is wrong.
+/// If a pattern is not valid.
 #[must_use]
 pub fn nameless(text: &str) -> String {
     let patterns = [
@@ -39,7 +39,8 @@ pub fn nameless(text: &str) -> String {
     })
 }
 
-/// What AWS holds of an app, each thing by its kind and name, so that two accounts can be compared.
+/// Returns the resources of an app by kind and name, without ids, so that two accounts can be
+/// compared.
 #[must_use]
 pub fn holdings(endpoint: &str, app: &str) -> Vec<String> {
     let mut all: Vec<String> = resources(endpoint, app).iter().map(|line| nameless(line)).collect();
@@ -51,7 +52,7 @@ fn listed<T, E: std::fmt::Debug>(kind: &str, answer: Result<T, E>) -> T {
     answer.unwrap_or_else(|error| unreachable!("could not list {kind}: {error:?}"))
 }
 
-/// The network, by tag; what is deleted but still visible does not count.
+/// Lists the network, by tag, without what is deleted but still visible.
 async fn network(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     use aws_sdk_ec2::types::{NatGatewayState, Tag};
     #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
@@ -99,7 +100,7 @@ async fn network(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     all
 }
 
-/// Clusters, services, task definitions, instances, roles and images.
+/// Lists clusters, services, task definitions, instances, roles and repositories.
 #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
 async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     let (ecs, iam) = (aws_sdk_ecs::Client::new(config), aws_sdk_iam::Client::new(config));
@@ -107,7 +108,7 @@ async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut add = |kind: &str, id: &str| all.push(format!("{kind} {id}"));
     let clusters = listed("clusters", ecs.describe_clusters().clusters(app).send().await);
-    // A deleted cluster stays visible, and has no services.
+    // A deleted cluster is still visible for a while, and has no services.
     for cluster in clusters.clusters().iter().filter(|one| one.status() != Some("INACTIVE")) {
         add("cluster", cluster.cluster_name().unwrap_or_default());
         let arns = listed("services", ecs.list_services().cluster(app).send().await).service_arns().to_vec();
@@ -141,7 +142,7 @@ async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     all
 }
 
-/// Load balancers with their listeners, and target groups.
+/// Lists load balancers with their listeners, and target groups.
 async fn balancing(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
     let elb = aws_sdk_elasticloadbalancingv2::Client::new(config);
@@ -159,7 +160,7 @@ async fn balancing(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     all
 }
 
-/// Logs, alarms, topics and scaling.
+/// Lists log groups, alarms, topics and scalable targets.
 #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
 async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     let (logs, cloudwatch) = (aws_sdk_cloudwatchlogs::Client::new(config), aws_sdk_cloudwatch::Client::new(config));

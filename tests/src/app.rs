@@ -1,4 +1,4 @@
-//! The applications that the tests deploy, and what they answer.
+//! The applications that the tests deploy, and their responses.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::tool::root;
 
-/// The example under another name, so that tests do not meet.
+/// Returns the example with another name: tests that run at the same time must not share an app.
 ///
 /// # Panics
-/// When the example is not there.
+/// If the example can't be read.
 #[must_use]
 pub fn shop(app: &str) -> Value {
     let text = std::fs::read_to_string(root().join("examples/shop/shop.json")).unwrap_or_else(|error| unreachable!("{error}"));
@@ -19,23 +19,23 @@ pub fn shop(app: &str) -> Value {
     doc
 }
 
-/// One service from an image that needs no build.
+/// Returns an app with one service, from an image that needs no build.
 #[must_use]
 pub fn one(app: &str, launch_type: &str) -> Value {
     json!({"name": app, "x-net": {"nat": "single"}, "x-cluster": {"launch_type": launch_type}, "services": {"web": serving(8080, app)}})
 }
 
-/// A service that answers `hello from <who>` on this port, at every path.
+/// Returns a service that responds with `hello from <who>` on this port, at every path.
 #[must_use]
 pub fn serving(port: u16, who: &str) -> Value {
     let script = format!("mkdir -p /w/api; echo hello from $WHO | tee /w/index.html > /w/api/index.html; exec httpd -f -p {port} -h /w");
     json!({"image": "busybox", "command": ["sh", "-c", script], "environment": {"WHO": who}, "ports": [port.to_string()]})
 }
 
-/// What the load balancer answers, as the local AWS serves it.
+/// Returns the response of a load balancer, which the local AWS serves itself.
 ///
 /// # Panics
-/// When the local AWS does not answer.
+/// If the local AWS does not respond.
 #[must_use]
 pub fn fetch(balancer: &str, path: &str) -> String {
     let host = std::env::var("AWS_ENDPOINT_URL").unwrap_or_else(|error| unreachable!("{error}")).replace("http://", "");

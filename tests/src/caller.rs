@@ -1,9 +1,10 @@
-//! Which process is at the other end of a connection, as Linux tells it (proc(5)): the one that a fault kills.
+//! Finds the process at the other end of a connection, which a fault kills, in Linux's `/proc`
+//! (proc(5)).
 
 use std::fs;
 use std::net::SocketAddr;
 
-/// The process at `peer` of a connection to us.
+/// Returns the id of the process at `peer` of a connection to `us`.
 #[must_use]
 pub fn of(peer: SocketAddr, us: SocketAddr) -> Option<u32> {
     let socket = format!("socket:[{}]", inode(peer.port(), us.port())?);
@@ -11,8 +12,9 @@ pub fn of(peer: SocketAddr, us: SocketAddr) -> Option<u32> {
     processes.into_iter().find(|process| holds(*process, &socket))
 }
 
-/// Columns 2 and 3 of `/proc/net/tcp` are the addresses of both ends as `0100007F:1F90`, column 10 the inode of the socket. Both are compared:
-/// one port may have several connections.
+/// Returns the inode of the socket. Columns 2 and 3 of `/proc/net/tcp` are the addresses of both
+/// ends as `0100007F:1F90`, column 10 is the inode. One port may have several connections, so both
+/// ends are compared.
 fn inode(from: u16, to: u16) -> Option<u64> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     table.lines().skip(1).find_map(|line| {

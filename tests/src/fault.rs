@@ -1,5 +1,5 @@
-//! What goes wrong between a tool and AWS: refusals in each service's own words, cut connections, things that are not known everywhere yet, and
-//! the tool's own death.
+//! Faults between a tool and AWS: errors with each service's own code, cut connections, resources
+//! that are not visible yet (eventual consistency), and a killed tool.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,40 +7,41 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use hyper::body::Bytes;
 
-use crate::relay::Call;
+use crate::call::Call;
 
-/// What is to go wrong. The default is nothing.
+/// The faults to inject. The default is none.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// The same seed makes the same faults for the same calls in the same order.
+    /// The same seed gives the same faults for the same calls in the same order.
     pub seed: u64,
-    /// AWS allows nothing.
+    /// Every call is denied.
     pub denied: bool,
-    /// Of all calls, the share that is throttled, answered with 500 or 503, and cut off (half of them after AWS has acted).
+    /// The shares of calls that are throttled, that fail with 500 or 503, and whose connection is
+    /// cut (half of them after AWS has acted).
     pub throttled: f64,
     pub broken: f64,
     pub cut: f64,
     /// Added to every call.
     pub delay: Duration,
-    /// For how long what was just made is not known elsewhere.
+    /// For how long a new resource is not visible to other calls.
     pub hidden: Duration,
-    /// For how long a role that was just made can't be used.
+    /// For how long a new role can't be used.
     pub unusable: Duration,
-    /// For how long NAT gateways, load balancers and capacity providers stay pending.
+    /// For how long NAT gateways, load balancers and capacity providers are pending.
     pub pending: Duration,
-    /// Kills the tool at its `n`-th changing call, the first being 1.
+    /// Kills the tool at its `n`-th changing call. The first is 1.
     pub kill: Option<(usize, Moment)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// AWS never hears of the call.
+    /// Before AWS receives the call.
     Before,
-    /// AWS has acted, but the tool does not hear of it.
+    /// After AWS has acted, and before the tool receives the response.
     After,
 }
 
-/// What becomes of one call.
+/// What happens to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     Passes,
@@ -49,15 +50,15 @@ pub enum Fate {
     Killed(Moment),
 }
 
-/// The faults at work: which calls there were, and what is new.
+/// The faults, with the calls and the new resources so far.
 #[derive(Debug, Default)]
 pub struct Fates {
     faults: Faults,
     rng: Rng,
     changing: usize,
-    /// When each thing was made: ids of EC2, names of roles.
+    /// When each resource was created, by EC2 id or role name.
     made: BTreeMap<String, Instant>,
-    /// When something of each kind was last made.
+    /// When the newest resource of each kind was created.
     newest: BTreeMap<&'static str, Instant>,
 }
 
@@ -72,7 +73,7 @@ impl Fates {
         self.faults.delay
     }
 
-    /// Decides over a call before it is passed on.
+    /// Decides what happens to a call, before it is forwarded.
     pub fn decide(&mut self, call: &Call, request: &str) -> Fate {
         if call.mutates() {
             self.changing += 1;
@@ -100,7 +101,7 @@ impl Fates {
         }
     }
 
-    /// What AWS says of something that is not known everywhere yet.
+    /// Returns AWS's error for a resource that is not visible yet.
     fn not_yet(&self, call: &Call, request: &str) -> Option<Fate> {
         let refused = |status, code, message| Some(Fate::Refused { status, code, message });
         let young = |since: &Instant, for_how_long| since.elapsed() < for_how_long;
@@ -127,10 +128,10 @@ impl Fates {
             }
         }
         let hidden = self.made.iter().filter(|(_, since)| young(since, self.faults.hidden));
-        // A filter by something unknown is no error, it finds nothing.
+        // A filter by an unknown id is no error: it finds nothing.
         let asked: String = request.split('&').filter(|pair| !pair.starts_with("Filter.")).collect::<Vec<_>>().join("&");
         let (id, _) = hidden.into_iter().find(|(id, _)| mentions(&asked, id))?;
-        // A name that is created again is not asked for, and neither is a list that just filters by it.
+        // A call that creates the name again does not read it, and neither does a list.
         if call.action.starts_with("iam:") && !call.action.starts_with("iam:Create") {
             return refused(404, "NoSuchEntity", "The role with this name cannot be found.");
         }
@@ -140,7 +141,7 @@ impl Fates {
         refused(400, not_found(id), "The ID does not exist")
     }
 
-    /// Notes what a call that passed has made.
+    /// Records what a successful call created.
     pub fn note(&mut self, call: &Call, request: &str, answer: &str) {
         let kind = match call.action.as_str() {
             "ec2:CreateNatGateway" => "nat",
@@ -161,7 +162,8 @@ impl Fates {
         }
     }
 
-    /// What the tool gets to see of an answer: nothing that is hidden, and nothing ready that is still pending.
+    /// Returns the response that the tool receives: without what is hidden, and with pending
+    /// states.
     #[must_use]
     pub fn shown(&self, call: &Call, answer: Bytes) -> Bytes {
         if call.mutates() {
@@ -189,7 +191,7 @@ impl Fates {
     }
 }
 
-/// Each service throttles in its own words.
+/// Returns the service's own throttling error.
 fn throttle(service: &str) -> Fate {
     let (status, code) = match service {
         "ec2" => (503, "RequestLimitExceeded"),
@@ -199,13 +201,13 @@ fn throttle(service: &str) -> Fate {
     Fate::Refused { status, code, message: "Rate exceeded" }
 }
 
-/// Whether the id stands there as a whole word.
+/// Returns whether the text contains the id as a whole word.
 fn mentions(text: &str, id: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     text.match_indices(id).any(|(at, _)| !text[at + id.len()..].starts_with(word) && !text[..at].ends_with(word))
 }
 
-/// What EC2 says of an id that it does not know.
+/// Returns EC2's error code for an unknown id.
 fn not_found(id: &str) -> &'static str {
     match id.split('-').next().unwrap_or_default() {
         "vpc" => "InvalidVpcID.NotFound",
@@ -222,7 +224,7 @@ fn not_found(id: &str) -> &'static str {
     }
 }
 
-/// The ids of EC2 in a text.
+/// Returns the EC2 ids in a text.
 fn ids(text: &str) -> Vec<String> {
     let kinds = ["vpc", "subnet", "igw", "nat", "eipalloc", "rtb", "sg", "lt", "vpce", "fl"];
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
@@ -230,12 +232,12 @@ fn ids(text: &str) -> Vec<String> {
     words.filter(is_id).map(str::to_owned).collect()
 }
 
-/// A field of a form.
+/// Returns a field of a form.
 fn form(request: &str, key: &str) -> Option<String> {
     request.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=').map(str::to_owned))
 }
 
-/// A list without the outermost items that mention the id.
+/// Returns a list without the outermost items that mention the id.
 fn without_items(text: &str, id: &str) -> String {
     let (mut out, mut depth, mut start, mut rest) = (String::new(), 0, 0, 0);
     let mut at = 0;
@@ -264,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_things_are_cut_out_of_lists() {
+    fn hidden_resources_are_removed_from_lists() {
         let list = "<vpcSet><item><vpcId>vpc-12345678</vpcId><tagSet><item><key>a</key></item></tagSet></item><item><vpcId>vpc-87654321</vpcId></item></vpcSet>";
         assert_eq!(without_items(list, "vpc-12345678"), "<vpcSet><item><vpcId>vpc-87654321</vpcId></item></vpcSet>");
         assert_eq!(without_items(list, "vpc-1234567"), list, "only whole ids count");

@@ -1,14 +1,17 @@
-//! What the tests of whole pipes share: the tools as users run them, a local AWS, and a relay that writes down every call.
+//! What the tests share: the tools as users run them, a local AWS, and a relay that records every
+//! call.
 
 pub mod account;
 pub mod app;
+pub mod call;
 pub mod caller;
+pub mod clients;
 pub mod fault;
-pub mod hand;
 pub mod relay;
 pub mod tool;
 
+pub use call::Call;
+pub use clients::Clients;
 pub use fault::{Faults, Moment};
-pub use hand::Hand;
-pub use relay::{Call, Relay};
+pub use relay::Relay;
 pub use tool::{Output, Pipe, run, script};

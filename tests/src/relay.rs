@@ -1,4 +1,5 @@
-//! A relay between a tool and the local AWS: real HTTP on both sides, every call written down, and such faults as are asked for.
+//! A relay between a tool and the local AWS: real HTTP on both sides. It records every call and
+//! injects faults.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,32 +13,11 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::call::Call;
 use crate::caller;
 use crate::fault::{Fate, Fates, Faults, Moment};
 
-/// One call as AWS sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// As IAM names it: `ec2:CreateVpc`.
-    pub action: String,
-    pub status: u16,
-}
-
-impl Call {
-    #[must_use]
-    pub fn service(&self) -> &str {
-        self.action.split_once(':').map_or("", |(service, _)| service)
-    }
-
-    /// AWS names what only reads with these verbs.
-    #[must_use]
-    pub fn mutates(&self) -> bool {
-        let operation = self.action.split_once(':').map_or("", |(_, operation)| operation);
-        !["Describe", "Get", "List", "BatchGet", "BatchCheck"].iter().any(|verb| operation.starts_with(verb))
-    }
-}
-
-/// Runs in a thread of its own until the test ends.
+/// A relay, which runs in a thread of its own until the process ends.
 pub struct Relay {
     pub endpoint: String,
     state: Arc<State>,
@@ -55,14 +35,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Relay {
-    /// In front of the local AWS that the environment names, or of another one.
+    /// Starts a relay in front of the AWS whose URL is in this environment variable.
     #[must_use]
     pub fn before(variable: &str) -> Self {
         let upstream = std::env::var(variable).unwrap_or_else(|_| unreachable!("{variable} is not set: run scripts/test"));
         Self::to(&upstream, SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
-    /// In front of `upstream`, listening at `address`.
+    /// Starts a relay in front of `upstream` that listens at `address`.
     #[must_use]
     pub fn to(upstream: &str, address: SocketAddr) -> Self {
         let state = Arc::new(State { upstream: upstream.trim_start_matches("http://").to_owned(), ..State::default() });
@@ -82,24 +62,24 @@ impl Relay {
         Self { endpoint, state }
     }
 
-    /// The local AWS in which containers really run.
+    /// Starts a relay in front of the local AWS that runs containers.
     #[must_use]
     pub fn new() -> Self {
         Self::before("AWS_ENDPOINT_URL")
     }
 
-    /// The calls since the last time that this was asked.
+    /// Returns the calls since the last time, and forgets them.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut *lock(&self.state.calls))
     }
 
-    /// From now on this goes wrong.
+    /// Injects these faults from now on.
     pub fn fail(&self, faults: Faults) {
         *lock(&self.state.fates) = Fates::of(faults);
     }
 
-    /// Of those, the ones that change something, by name.
+    /// Returns the actions that change something since the last time, and forgets all calls.
     #[must_use]
     pub fn mutations(&self) -> Vec<String> {
         self.calls().into_iter().filter(Call::mutates).map(|call| call.action).collect()
@@ -118,7 +98,8 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let answer = service_fn(|request| relay(request, (peer, us), &state));
-            // A client that went away is no failure of the relay; an error of ours cuts the connection.
+            // A client that closes its connection is no failure of the relay. An error cuts the
+            // connection.
             let _ = server::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
     }
@@ -139,7 +120,8 @@ impl std::error::Error for Cut {}
 async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state: &State) -> Result<Response<Full<Bytes>>, Cut> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let (mut call, text) = (Call { action: action(&parts, &body), status: 0 }, String::from_utf8_lossy(&body).into_owned());
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let mut call = Call { action: action(&parts, &body), status: 0, body: text.clone() };
     let (fate, delay) = {
         let mut fates = lock(&state.fates);
         (fates.decide(&call, &text), fates.delay())
@@ -174,7 +156,7 @@ async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state
     }
 }
 
-/// Kills the tool; whoever asked never hears of it.
+/// Kills the tool, and never responds.
 async fn kill((peer, us): (SocketAddr, SocketAddr)) -> Result<Response<Full<Bytes>>, Cut> {
     if let Some(process) = caller::of(peer, us) {
         let _ = std::process::Command::new("kill").args(["-9", &process.to_string()]).status();
@@ -182,7 +164,7 @@ async fn kill((peer, us): (SocketAddr, SocketAddr)) -> Result<Response<Full<Byte
     std::future::pending().await
 }
 
-/// How a service writes down its errors.
+/// The format of a service's errors.
 #[derive(Debug, Clone, Copy)]
 enum Protocol {
     Json,
@@ -210,7 +192,7 @@ impl Protocol {
         let answer = Response::builder().status(status);
         let (kind, body) = match self {
             Self::Json => ("application/x-amz-json-1.1", format!(r#"{{"__type": "{code}", "message": "{message}"}}"#)),
-            // An empty map: the header says it all.
+            // An empty map: the error is in the header.
             Self::Cbor => ("application/cbor", String::new()),
             Self::Ec2 => (
                 "text/xml",
@@ -237,12 +219,13 @@ async fn forward(request: Request<Full<Bytes>>, upstream: &str) -> Result<Respon
     let (parts, body) = sender.send_request(request).await?.into_parts();
     let mut answer = Response::from_parts(parts, body.collect().await?.to_bytes());
     answer.headers_mut().remove("transfer-encoding");
-    // What is shown may be shorter.
+    // The body for the tool may be shorter.
     answer.headers_mut().remove("content-length");
     Ok(answer)
 }
 
-/// The IAM action of a call: the service from the signature, the operation from wherever the protocol puts it.
+/// Returns the IAM action of a call. The service is in the signature; the place of the operation
+/// depends on the protocol.
 fn action(parts: &hyper::http::request::Parts, body: &[u8]) -> String {
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let signed = header("authorization").split("Credential=").nth(1).and_then(|text| text.split('/').nth(3)).unwrap_or_default();

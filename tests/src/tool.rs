@@ -1,4 +1,4 @@
-//! The built binaries, alone and in a pipe.
+//! Runs the built binaries, alone and in a pipe.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// In the order in which they deploy.
+/// The tools in the order in which they deploy.
 pub const TOOLS: [&str; 6] = ["net-up", "cluster-up", "img-push", "svc-deploy", "scale-set", "alarms-set"];
 
-/// What a tool, or a pipe of them, left behind.
+/// The result of a tool or of a pipe.
 #[derive(Debug)]
 pub struct Output {
     pub code: i32,
@@ -20,23 +20,24 @@ pub struct Output {
 }
 
 impl Output {
-    /// The document on stdout.
+    /// Returns the document on stdout.
     #[must_use]
     pub fn doc(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| unreachable!("stdout is no document ({error}); stderr:\n{}", self.stderr))
     }
 
-    /// Itself, when it went well.
+    /// Returns itself if the exit code is 0.
     ///
     /// # Panics
-    /// With what it said, when it did not.
+    /// With stderr, if the exit code is not 0.
     #[must_use]
     pub fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{}", self.stderr);
         self
     }
 
-    /// The lines that say what was made (`+`), changed (`~`) or deleted (`-`), without the tool's name.
+    /// Returns the lines about what was created (`+`), changed (`~`) or deleted (`-`), without the
+    /// tool's name.
     #[must_use]
     pub fn acts(&self, sign: char) -> Vec<String> {
         let act =
@@ -45,7 +46,7 @@ impl Output {
     }
 }
 
-/// Where cargo puts the binaries: two floors above the test's own.
+/// Returns the path of a tool. Cargo puts the tools into the folder above that of the test binary.
 fn binary(tool: &str) -> PathBuf {
     let mut path = std::env::current_exe().unwrap_or_default();
     path.pop();
@@ -53,25 +54,25 @@ fn binary(tool: &str) -> PathBuf {
     path.join(tool)
 }
 
-/// The root of the workspace.
+/// Returns the root of the workspace.
 #[must_use]
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// One tool with this on stdin, and AWS at `endpoint`.
+/// Runs a tool with this on stdin, and AWS at `endpoint`.
 #[must_use]
 pub fn run(endpoint: &str, tool: &str, args: &[&str], stdin: &str) -> Output {
     finish(start(endpoint, tool, args), stdin)
 }
 
-/// One of `scripts/`, with real pipes between the tools.
+/// Runs one of `scripts/`, with real pipes between the tools.
 #[must_use]
 pub fn script(endpoint: &str, name: &str, args: &[&str], stdin: &str) -> Output {
     finish(start_script(endpoint, name, args), stdin)
 }
 
-/// Starts it; it leads a group of processes, as in a terminal.
+/// Starts one of `scripts/` as the leader of a process group, as a terminal does.
 #[must_use]
 pub fn start_script(endpoint: &str, name: &str, args: &[&str]) -> Child {
     let tools = binary("").into_os_string().into_string().unwrap_or_default();
@@ -89,12 +90,12 @@ pub fn start(endpoint: &str, tool: &str, args: &[&str]) -> Child {
 #[must_use]
 pub fn command(tool: &str, args: &[&str]) -> Command {
     let mut command = Command::new(binary(tool));
-    // No test waits longer for one thing.
+    // No test waits longer for one resource.
     command.args(args).args(["--timeout", "2m"]);
     command
 }
 
-/// Starts it where the example is, with pipes at its streams.
+/// Starts a command in the folder of the example, with pipes for its streams.
 #[must_use]
 pub fn spawn(command: &mut Command, endpoint: &str) -> Child {
     command
@@ -107,19 +108,19 @@ pub fn spawn(command: &mut Command, endpoint: &str) -> Child {
         .unwrap_or_else(|error| unreachable!("could not start {command:?}: {error}"))
 }
 
-/// Gives a tool its document and waits for it.
+/// Writes the document to a tool's stdin, and waits for its end.
 #[must_use]
 pub fn finish(mut child: Child, stdin: &str) -> Output {
-    // A tool that refuses its arguments does not read its stdin.
+    // A tool that refuses its arguments does not read stdin.
     let _ = child.stdin.take().map(|mut pipe| pipe.write_all(stdin.as_bytes()));
     let done = child.wait_with_output().unwrap_or_else(|error| unreachable!("{error}"));
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    // As a shell has it: 128 and the signal that ended it.
+    // As in a shell: 128 plus the signal that ended the tool.
     let code = done.status.code().unwrap_or_else(|| 128 + done.status.signal().unwrap_or_default());
     Output { code, stdout: text(done.stdout), stderr: text(done.stderr) }
 }
 
-/// The actions that a tool's own policy allows.
+/// Returns the actions that a tool's own policy allows.
 #[must_use]
 pub fn allowed(tool: &str) -> BTreeSet<String> {
     let policy = run("http://127.0.0.1:1", tool, &["--policy", "--app", "policy"], "").ok().doc();
@@ -128,12 +129,12 @@ pub fn allowed(tool: &str) -> BTreeSet<String> {
     actions.filter_map(|action| action.as_str().map(str::to_owned)).collect()
 }
 
-/// The whole pipe, stage after stage, as a shell with `pipefail` sees it.
+/// The pipe, stage after stage, with the exit code of a shell with `pipefail`.
 pub struct Pipe<'a> {
     pub endpoint: &'a str,
-    /// Of the stages, which; in the order in which they run.
+    /// The stages, in the order in which they run.
     pub tools: Vec<&'a str>,
-    /// For every stage.
+    /// The arguments of every stage.
     pub args: Vec<&'a str>,
 }
 
@@ -159,7 +160,7 @@ impl<'a> Pipe<'a> {
         self
     }
 
-    /// Stage by stage until one fails, as `make` does it.
+    /// Runs stage by stage until one fails, as `make` does.
     #[must_use]
     pub fn run_while_ok(&self, stdin: &str) -> Output {
         let mut all = Output { code: 0, stdout: stdin.to_owned(), stderr: String::new() };
@@ -173,7 +174,8 @@ impl<'a> Pipe<'a> {
         all
     }
 
-    /// The last stage's document, all stages' messages, and the first exit code that is not 0.
+    /// Runs all stages. Returns the last stage's document, all stages' messages, and the first exit
+    /// code that is not 0.
     #[must_use]
     pub fn run(&self, stdin: &str) -> Output {
         let mut all = Output { code: 0, stdout: stdin.to_owned(), stderr: String::new() };

@@ -1,4 +1,4 @@
-//! A bad day at AWS, on purpose: runs a command with a relay between it and the local AWS.
+//! Runs a command with a relay between it and the local AWS, which injects faults.
 
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode};
@@ -7,46 +7,48 @@ use std::time::Duration;
 use clap::Parser;
 use tests::{Call, Faults, Moment, Relay};
 
-/// Runs a command with AWS behind a relay that goes wrong as asked, and says at the end what was called. The exit code is the command's.
+/// Runs a command with AWS behind a relay that injects faults, and prints how many calls reached
+/// AWS. The exit code is the command's.
 ///
-/// Example: fault-relay --seed 7 --throttled 0.3 --broken 0.1 --cut 0.05 -- scripts/deploy < examples/shop/shop.json
+/// Example: fault-relay --seed 7 --throttled 0.3 --broken 0.1 --cut 0.05 -- scripts/deploy <
+/// examples/shop/shop.json
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// The AWS behind it
+    /// URL of the AWS behind the relay
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     upstream: String,
-    /// Where it listens
+    /// Address to listen at
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// The same seed makes the same faults for the same calls in the same order
+    /// Seed: the same seed gives the same faults for the same calls in the same order
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Share of calls that are throttled, in each service's own words
+    /// Share of calls that are throttled, with each service's own error code
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     throttled: f64,
-    /// Share of calls that are answered with 500 or 503
+    /// Share of calls that fail with 500 or 503
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     broken: f64,
     /// Share of calls whose connection is cut, half of them after AWS has acted
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     cut: f64,
-    /// AWS allows nothing
+    /// Deny every call
     #[arg(long)]
     denied: bool,
-    /// Added to every call, as 100ms
+    /// Delay of every call, as in 100ms
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "0s")]
     delay: Duration,
-    /// For how long what was just made is not known elsewhere
+    /// For how long a new resource is not visible to other calls
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "0s")]
     hidden: Duration,
-    /// For how long a role that was just made can't be used
+    /// For how long a new role can't be used
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "0s")]
     unusable: Duration,
-    /// For how long NAT gateways, load balancers and capacity providers stay pending
+    /// For how long NAT gateways, load balancers and capacity providers are pending
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "0s")]
     pending: Duration,
-    /// Kill the calling process at its N-th changing call, before AWS hears of it
+    /// Kill the calling process at its N-th changing call, before AWS receives the call
     #[arg(long, value_name = "N", conflicts_with = "kill_after")]
     kill_before: Option<usize>,
     /// Kill the calling process at its N-th changing call, after AWS has acted

@@ -1,0 +1,135 @@
+//! Each tool's `--policy`, compared with the calls that it makes.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tests::app::serving;
+use tests::tool::{TOOLS, allowed};
+use tests::{Relay, run};
+
+/// Permissions without a call of the tool: AWS checks them when it acts in the caller's name or as
+/// part of another call, Docker makes the calls at the registry, and most accounts already have the
+/// service-linked roles.
+const NOT_CALLED: &[&str] = &[
+    "ec2:RunInstances",
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+    "iam:CreateServiceLinkedRole",
+    "iam:PassRole",
+    "kms:CreateGrant",
+    "kms:DescribeKey",
+    "kms:RetireGrant",
+    "route53:AssociateVPCWithHostedZone",
+    "ssm:GetParameters",
+];
+
+/// Application Auto Scaling creates and deletes its alarms and updates the service in the caller's
+/// name. Elastic Load Balancing reads the network.
+const IN_THE_CALLERS_NAME: &[(&str, &[&str])] = &[
+    (
+        "scale-set",
+        &["cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm", "ecs:DescribeServices", "ecs:UpdateService"],
+    ),
+    (
+        "svc-deploy",
+        &[
+            "ec2:DescribeAccountAttributes",
+            "ec2:DescribeAddresses",
+            "ec2:DescribeInternetGateways",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeVpcs",
+            "ec2:GetSecurityGroupsForVpc",
+        ],
+    ),
+];
+
+/// Returns three versions of an app, which together change everything that can change.
+fn documents() -> [Value; 3] {
+    let web = serving(8080, "policy");
+    let mut first = json!({"name": "policy", "x-net": {"nat": "per-az", "endpoints": ["s3", "ecr"], "flow_logs": 14},
+        "x-alarms": {"notify": ["a@example.com"]}, "x-scale": {"cpu": 60},
+        "services": {"web": web, "api": web, "built": {"build": "./worker", "environment": {"EVERY": "2"}}}});
+    first["services"]["api"]["x-svc"] = json!({"path": ["/api/*"], "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}});
+    let morning = json!({"name": "morning", "schedule": "cron(0 8 ? * MON-FRI *)", "timezone": "Europe/Vienna", "min": 4});
+    first["services"]["api"]["x-scale"] = json!({"memory": 80, "schedule": [morning]});
+    let mut second = first.clone();
+    second["x-net"] = json!({"nat": "single", "endpoints": ["s3", "ecr"], "flow_logs": 7});
+    second["x-cluster"] = json!({"spot": 50, "volume_gib": 40, "target_capacity": 90, "insights": "enabled"});
+    second["x-img"] = json!({"immutable": false, "scan": false, "keep": 5});
+    let certificate = "arn:aws:acm:us-east-1:000000000000:certificate/11111111-2222-3333-4444-555555555555";
+    second["x-svc"] = json!({"retention": 7, "certificate": certificate});
+    second["x-scale"] = json!({"min": 1, "max": 4});
+    second["x-alarms"] = json!({"cpu": 90, "notify": ["a@example.com"]});
+    second["x-tags"] = json!({"team": "shop"});
+    second["services"]["api"] = web;
+    second["services"]["api"]["x-svc"] =
+        json!({"path": ["/v2/*"], "health": {"path": "/api/"}, "patch": {"service": {"enableExecuteCommand": true}}});
+    let mut third = second.clone();
+    third["x-net"] = json!({"nat": "none", "endpoints": ["s3", "ecr"]});
+    third["x-alarms"] = json!({"cpu": 90});
+    third["x-cluster"]["ami"] = json!("ami-0abcdef1234567890");
+    for service in ["web", "api"] {
+        third["services"][service]["ports"] = json!(["9090"]);
+        third["services"][service]["command"] = serving(9090, "policy")["command"].clone();
+    }
+    [first, second, third]
+}
+
+#[test]
+fn a_policy_allows_what_the_tool_does_and_nothing_else() {
+    let relay = Relay::new();
+    let mut called: Vec<BTreeSet<String>> = vec![BTreeSet::new(); TOOLS.len()];
+    let mut live = String::new();
+    for doc in documents() {
+        live = doc.to_string();
+        for (tool, called) in TOOLS.iter().zip(&mut called) {
+            live = run(&relay.endpoint, tool, &[], &live).ok().stdout;
+            called.extend(relay.calls().into_iter().map(|call| call.action));
+        }
+    }
+    for (tool, called) in TOOLS.iter().zip(&mut called).rev() {
+        live = run(&relay.endpoint, tool, &["--down"], &live).ok().stdout;
+        called.extend(relay.calls().into_iter().map(|call| call.action));
+    }
+    for (tool, called) in TOOLS.iter().zip(called) {
+        let allowed = allowed(tool);
+        // Calls of the registry's own API have no action.
+        let called: BTreeSet<String> = called.into_iter().filter(|action| !action.ends_with(':')).collect();
+        let forbidden: Vec<_> = called.difference(&allowed).collect();
+        assert!(forbidden.is_empty(), "{tool} calls what its policy does not allow: {forbidden:?}");
+        let called_for = |action: &&String| {
+            let others = IN_THE_CALLERS_NAME.iter().filter(|(of, _)| of == tool).flat_map(|(_, actions)| actions.iter());
+            NOT_CALLED.iter().chain(others).any(|other| *other == action.as_str())
+        };
+        let rare: Vec<_> =
+            allowed.difference(&called).filter(|action| !called_for(action)).filter(|action| !RARE.contains(&action.as_str())).collect();
+        assert!(rare.is_empty(), "{tool} is allowed what it never calls: {rare:?}");
+    }
+}
+
+/// Actions without a call in this test: after a failure, for a certificate, or after a change by
+/// hand (`pipe::drift`).
+const RARE: &[&str] = &[
+    "ec2:AuthorizeSecurityGroupEgress",
+    "ec2:ModifyVpcEndpoint",
+    "ec2:ReplaceRouteTableAssociation",
+    "ec2:RevokeSecurityGroupIngress",
+    "ecs:DescribeTasks",
+    "ecs:ListTasks",
+    "elasticloadbalancing:SetRulePriorities",
+    "elasticloadbalancing:SetSecurityGroups",
+    "elasticloadbalancing:SetSubnets",
+    "iam:DeleteRolePolicy",
+    "iam:DetachRolePolicy",
+    "iam:UpdateAssumeRolePolicy",
+    "logs:GetLogEvents",
+    "autoscaling:SetInstanceProtection",
+    "sns:Unsubscribe",
+];
