@@ -1,9 +1,10 @@
 """The local AWS of the demo and the tests, on one port.
 
-    python local_aws.py ministack 4566      ministack, with moto behind it for what ministack lacks: containers really run
-    python local_aws.py moto 4567           moto alone: stricter, no containers
+    python local_aws.py ministack 4566      ministack, which runs containers; moto for what it lacks
+    python local_aws.py moto 4567           moto alone, which is stricter but runs no containers
 
-The tools are written for AWS. Where an emulator lacks something that AWS has, it is given here, each with its reason; never in the tools.
+The tools are written for AWS. What an emulator lacks is added here, each with its reason, and never
+in the tools.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ MOTO = AsyncioWSGIMiddleware(DomainDispatcherApplication(create_backend_app))
 
 
 class Call:
-    """One API call: which, of which service, and with what."""
+    """One API call: its service, its operation and its content."""
 
     def __init__(self, scope, body):
         self.scope, self.body = scope, body
@@ -40,14 +41,13 @@ class Call:
         self.operation = target.rsplit(".", 1)[-1] or scope["path"].partition("/operation/")[2] or self.form.get("Action", "")
 
     def like(self, **form):
-        """The same call with another form: same caller, same region."""
+        """Returns a call with another form, of the same caller and region."""
         body = urllib.parse.urlencode(form).encode()
         headers = [(k, v) for k, v in self.scope["headers"] if k.lower() != b"content-length"]
         return Call({**self.scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}, body)
 
-
     def asking(self, operation, request):
-        """Another call of the same JSON service."""
+        """Returns a call of another operation of the same JSON service."""
         body = json.dumps(request).encode()
         other = {b"content-length": str(len(body)).encode()}
         if target := dict(self.scope["headers"]).get(b"x-amz-target"):
@@ -57,7 +57,7 @@ class Call:
 
 
 async def ask(app, call):
-    """Asks an emulator and gives its answer: status, headers, body."""
+    """Sends a call to an emulator and returns its answer: status, headers, body."""
     told, answer = False, {"headers": [], "body": b""}
 
     async def receive():
@@ -95,7 +95,7 @@ async def nothing_to_do(_, call):
 
 
 async def with_tags(app, call):
-    """Both emulators lose the tags that come with CreateSecurityGroup, ministack those of CreateFlowLogs; AWS keeps them."""
+    """Keeps tags. Both emulators lose those of security groups, ministack also those of flow logs."""
     status, headers, body = await ask(app, call)
     made = re.search(rb">((?:sg|fl)-\w+)<", body)
     tags = {k.split("TagSpecification.1.")[1]: v for k, v in call.form.items() if k.startswith("TagSpecification.1.Tag.")}
@@ -104,11 +104,11 @@ async def with_tags(app, call):
     return status, headers, body
 
 
-SERVICES = {}  # what was asked of moto's ECS services, by cluster and name
+SERVICES = {}  # the requests for moto's ECS services, by cluster and name
 
 
 async def keep_service(app, call):
-    """moto's ECS services forget half of what they were asked; AWS gives it back."""
+    """Keeps the request. moto's ECS services lose half of its fields, which AWS returns."""
     request = json.loads(call.body)
     status, headers, body = await ask(app, call)
     if status == 200:
@@ -128,11 +128,14 @@ async def with_service_fields(app, call):
 
 
 ONE_AT_A_TIME = asyncio.Lock()
-ANSWERS = {}  # what was asked and answered in a call with a token
+ANSWERS = {}  # the requests and answers of calls with a token
 
 
 async def by_token(app, call):
-    """Neither emulator knows client tokens; AWS gives the same answer again to the same token, and refuses it with something else."""
+    """Adds client tokens, which both emulators lack.
+
+    AWS returns the same answer for the same token, and refuses a token with another request.
+    """
     token = call.form.get("ClientToken")
     async with ONE_AT_A_TIME:
         asked, answer = ANSWERS.get((call.operation, token), (call.form, None))
@@ -146,23 +149,23 @@ async def by_token(app, call):
 
 
 async def only_one(app, call, describe, there, code):
-    """Refuses to make a second one, of which moto knows nothing."""
+    """Refuses to create a second resource, which moto allows."""
     async with ONE_AT_A_TIME:
         _, _, body = await ask(app, call.like(Version=call.form["Version"], **describe))
         if there.encode() not in body:
             return await ask(app, call)
-    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>There is one already</Message></Error>"
+    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>The resource already exists</Message></Error>"
     return 400, [(b"content-type", b"text/xml")], f"<ErrorResponse>{error}</ErrorResponse>".encode()
 
 
 async def one_listener_a_port(app, call):
-    """moto takes two listeners on one port; AWS refuses the second."""
+    """Allows one listener on a port. moto accepts a second one, AWS refuses it."""
     describe = {"Action": "DescribeListeners", "LoadBalancerArn": call.form["LoadBalancerArn"]}
     return await only_one(app, call, describe, f"<Port>{call.form['Port']}</Port>", "DuplicateListener")
 
 
 async def one_balancer_a_name(app, call):
-    """moto takes two load balancers of one name; AWS does not."""
+    """Allows one load balancer of a name. moto accepts a second one, AWS refuses it."""
     name = call.form["Name"]
     return await only_one(app, call, {"Action": "DescribeLoadBalancers"}, f"<LoadBalancerName>{name}</LoadBalancerName>", "DuplicateLoadBalancerName")
 
@@ -171,7 +174,10 @@ TAGS = {}  # of scalable targets, by ARN
 
 
 async def keep_tags(app, call):
-    """moto forgets the tags of scalable targets; AWS keeps them, and takes none with a target that is there already."""
+    """Keeps the tags of scalable targets, which moto loses.
+
+    AWS accepts no tags for a target that exists already.
+    """
     request = json.loads(call.body)
     if request.get("Tags"):
         look = {"ServiceNamespace": request["ServiceNamespace"], "ResourceIds": [request["ResourceId"]]}
@@ -196,7 +202,7 @@ async def kept_tags(app, call):
 
 
 async def not_found(app, call):
-    """moto says ValidationException where AWS says ObjectNotFoundException."""
+    """Returns ObjectNotFoundException as AWS does. moto returns ValidationException."""
     status, headers, body = await ask(MOTO, call)
     if b"No scal" not in body:
         return status, headers, body
@@ -204,7 +210,7 @@ async def not_found(app, call):
     return status, put, body.replace(b"ValidationException", b"ObjectNotFoundException")
 
 
-# Application Auto Scaling is moto's with either emulator.
+# With both emulators, Application Auto Scaling is moto's.
 SCALING_LACKS = {
     ("application-autoscaling", "DeregisterScalableTarget"): not_found,
     ("application-autoscaling", "DeleteScalingPolicy"): not_found,
@@ -223,7 +229,7 @@ MINISTACK_LACKS = {
     ("ec2", "DescribeInstanceTypeOfferings"): from_moto,
     ("ec2", "CreateFlowLogs"): with_tags,
     ("ec2", "CreateSecurityGroup"): with_tags,
-    # ministack's groups protect no instance, so there is nothing to take away.
+    # ministack's groups protect no instance, so there is no protection to remove.
     ("autoscaling", "SetInstanceProtection"): nothing_to_do,
 }
 MOTO_LACKS = {
@@ -236,17 +242,18 @@ MOTO_LACKS = {
     ("ec2", "CreateVpcEndpoint"): by_token,
     ("elasticloadbalancing", "CreateListener"): one_listener_a_port,
     ("elasticloadbalancing", "CreateLoadBalancer"): one_balancer_a_name,
-    # moto's CloudWatch does not speak the protocol that the SDK speaks (CBOR).
+    # moto's CloudWatch does not have the protocol of the SDK (CBOR).
     ("monitoring", "*"): from_ministack,
     ("ec2", "CreateSecurityGroup"): with_tags,
 }
 
 
 def local_aws(app, lacks):
-    """The emulator, with what it lacks."""
+    """Returns the emulator together with what it lacks."""
 
     async def serve_one(scope, receive, send):
-        # Only API calls are looked at: not the registry (/v2/), not the load balancer, not the server's own start and stop.
+        # Only API calls are read, not the registry (/v2/), the load balancer, or the start and stop
+        # of the server itself.
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].startswith(("/v2/", "/_alb/")):
             return await app(scope, receive, send)
         body, more = b"", True
@@ -265,13 +272,14 @@ def local_aws(app, lacks):
 
 @cache
 def ministack_app():
-    """ministack, mended where it is wrong and nothing can be put in front of it."""
+    """Returns ministack, corrected where a call can't be corrected before or after it."""
     from moto.applicationautoscaling.exceptions import AWSValidationException
     from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
     from ministack.app import app
     from ministack.services import alb, cloudwatch, ec2, ecs
 
-    # ministack calls a new service's first deployment complete before it has begun; on AWS it is in progress.
+    # ministack reports a new service's first deployment as complete before it begins. On AWS it is
+    # in progress.
     make_deployment = ecs._make_deployment
 
     def begin(task_definition, desired, status="PRIMARY"):
@@ -282,10 +290,11 @@ def ministack_app():
 
     ecs._make_deployment = begin
 
-    # A task that ends within this many seconds counts as failed; with the one second that it has, a busy machine notices too late.
+    # A task that ends within this many seconds counts as failed. The default of one second is too
+    # short under load.
     ecs._ECS_DEPLOYMENT_STEADY_DELAY = 2.0
 
-    # ECS has endpoints too, and an endpoint has security groups.
+    # ECS has endpoints, too, and an endpoint has security groups.
     ec2._VPCE_INTERFACE_SERVICES += ("ecs", "ecs-agent", "ecs-telemetry")
     fields = ec2._vpce_fields_xml
 
@@ -303,7 +312,7 @@ def ministack_app():
     ec2._vpce_fields_xml = fields_with_groups
     change_operation(ec2, "CreateVpcEndpoint", with_groups)
 
-    # A task's image is named by ECR's host, which resolves to AWS; here the registry is this port.
+    # The name of a task's image has ECR's host, which is AWS's own. Here the registry is this port.
     run_container = ecs._run_docker_container
 
     def run_from_here(client, container, kwargs, **more):
@@ -312,7 +321,8 @@ def ministack_app():
 
     ecs._run_docker_container = run_from_here
 
-    # ministack puts all tasks of a service behind its newest target group; on AWS a task stays behind the one with which it began.
+    # ministack registers all tasks of a service in its newest target group. On AWS a task keeps the
+    # target group with which it was started.
     def sync_targets(cluster, service):
         balancers = service.setdefault("_balancers_of", {})
         balancers[service["taskDefinition"]] = service.get("loadBalancers") or []
@@ -334,7 +344,7 @@ def ministack_app():
 
     ecs._sync_service_targets = sync_targets
 
-    # ministack knows no weighted target groups.
+    # ministack has no weighted target groups.
     parse_actions, action_xml, execute_action = alb._parse_actions, alb._action_xml, alb._execute_action
 
     def parse_weighted(params, prefix="DefaultActions"):
@@ -359,22 +369,22 @@ def ministack_app():
 
     alb._parse_actions, alb._action_xml, alb._execute_action = parse_weighted, weighted_xml, execute_weighted
 
-    # ministack's load balancers do not know in which VPC their subnets are.
+    # ministack's load balancers lack the VPC of their subnets.
     lb_xml = alb._lb_xml
     alb._lb_xml = lambda balancer: lb_xml({**balancer, "VpcId": ec2._subnets.get(next(iter(balancer["Subnets"]), ""), {}).get("VpcId", "")})
 
-    # ministack forgets managedDraining, which AWS gives back.
+    # ministack loses managedDraining, which AWS returns.
     def keep_draining(act, data):
-        wish = (data.get("autoScalingGroupProvider") or {}).get("managedDraining")
+        draining = (data.get("autoScalingGroupProvider") or {}).get("managedDraining")
         answer = act(data)
-        if wish and (provider := ecs._capacity_providers.get(data.get("name"))):
-            provider["autoScalingGroupProvider"]["managedDraining"] = wish
+        if draining and (provider := ecs._capacity_providers.get(data.get("name"))):
+            provider["autoScalingGroupProvider"]["managedDraining"] = draining
         return answer
 
     change_operation(ecs, "CreateCapacityProvider", keep_draining)
     change_operation(ecs, "UpdateCapacityProvider", keep_draining)
 
-    # ministack's alarms forget their metric math.
+    # ministack's alarms lose their metric math.
     put_alarm = cloudwatch._put_metric_alarm
 
     def keep_metrics(params, data, *more):
@@ -398,13 +408,13 @@ def ministack_app():
 
 @cache
 def moto_app():
-    """moto, mended where nothing can be put in front of it."""
+    """Returns moto, corrected where a call can't be corrected before or after it."""
     from moto.ec2.exceptions import ResourceAlreadyAssociatedError
     from moto.ec2.models import EC2Backend
     from moto.ec2.models.vpcs import VPCBackend
     from moto.logs.models import LogsBackend
 
-    # moto's deleted NAT gateways keep their addresses; on AWS they let them go.
+    # moto's deleted NAT gateways keep their addresses. AWS releases them.
     delete_nat = EC2Backend.delete_nat_gateway
 
     def let_go(self, nat_gateway_id):
@@ -416,7 +426,7 @@ def moto_app():
 
     EC2Backend.delete_nat_gateway = let_go
 
-    # moto takes the association of a subnet with another route table for the one that is asked for; AWS refuses.
+    # moto accepts a subnet that is associated with another route table. AWS refuses it.
     associate = EC2Backend.associate_route_table
 
     def one_table_a_subnet(self, route_table_id, gateway_id=None, subnet_id=None):
@@ -427,7 +437,8 @@ def moto_app():
 
     EC2Backend.associate_route_table = one_table_a_subnet
 
-    # moto lists what is deleted for ever, and becomes slower and slower; AWS does so for about an hour, here it is for two more VPCs.
+    # moto lists deleted resources for ever and becomes slow. AWS lists them for about an hour; here
+    # it is until two more VPCs are deleted.
     delete_vpc, gone = EC2Backend.delete_vpc, []
 
     def outlive(self, vpc_id):
@@ -447,7 +458,7 @@ def moto_app():
 
     EC2Backend.delete_vpc = outlive
 
-    # moto looks for a filter's values under another name than it puts them.
+    # moto writes a filter's values under another name than it reads them.
     filter_services = VPCBackend._filter_endpoint_services
 
     def filter_by_values(names, filters, services):
@@ -455,7 +466,8 @@ def moto_app():
 
     VPCBackend._filter_endpoint_services = staticmethod(filter_by_values)
 
-    # moto does not delete an endpoint when one of its route tables is gone, or came to it later; the routes go with their table.
+    # moto does not delete an endpoint if one of its route tables was deleted, or was added later.
+    # On AWS the routes are deleted with their table.
     delete_endpoints = EC2Backend.delete_vpc_endpoints
 
     def delete_without_routes(self, vpce_ids=None):
@@ -465,7 +477,7 @@ def moto_app():
 
     EC2Backend.delete_vpc_endpoints = delete_without_routes
 
-    # moto gives a new log group the tags of a deleted one of that name.
+    # moto gives a new log group the tags of a deleted log group of the same name.
     delete_group = LogsBackend.delete_log_group
 
     def forget(self, log_group_name):
@@ -478,7 +490,7 @@ def moto_app():
 
 
 def change_operation(module, name, change):
-    """Puts `change` around an operation, in the module's table of them."""
+    """Replaces an operation in the module's table with `change`, which gets the old one."""
     table = next(value for value in vars(module).values() if isinstance(value, dict) and callable(value.get(name)))
     table[name] = partial(change, table[name])
 
