@@ -83,7 +83,7 @@ impl Wanted {
         let partial = svc.services.len() < all;
         let AlarmSettings { notify, cpu, memory, percent_5xx, latency_p99 } = read(doc, &doc.root(), "x-alarms", &flags.alarms)?;
         let region = doc.view::<Caller>("aws")?.map(|aws| aws.region);
-        let notified = notified(notify, region.as_deref())?;
+        let notified = notified(doc, notify, region.as_deref())?;
         Ok(Self { cluster, svc, notified, cpu, memory, percent_5xx, latency_p99, partial })
     }
 }
@@ -93,21 +93,15 @@ impl Wanted {
 const MOST: usize = 5;
 
 /// Sorts the addresses by kind, each once. `region` is that of the document, when it is known.
-fn notified(notify: Vec<String>, region: Option<&str>) -> Result<Notified> {
-    let (mut notified, mut seen) = (Notified::default(), BTreeSet::new());
-    for (i, address) in notify.into_iter().enumerate().filter(|(_, address)| seen.insert(address.clone())) {
-        let place = format!("x-alarms.notify[{i}]");
-        if address.starts_with("arn:") && address.contains(":sns:") {
-            if let Some(region) = region.filter(|region| address.split(':').nth(3) != Some(region)) {
-                let what = format!("must be a topic in {region}, because an alarm notifies only topics of its own region; found {address}");
-                return Err(Error::document("notify-other-region", place, what));
-            }
-            notified.topics.push(address);
-        } else if address.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.')) {
-            notified.emails.push(address);
-        } else {
-            let what = format!("must be an e-mail address or the ARN of an SNS topic; found {address:?}");
-            return Err(Error::document("notify-address", place, what));
+fn notified(doc: &Document, notify: Vec<String>, region: Option<&str>) -> Result<Notified> {
+    let mut seen = BTreeSet::new();
+    let once = notify.into_iter().enumerate().filter(|(_, address)| seen.insert(address.clone()));
+    let addresses = doc.all(once.map(|(i, address)| kind(&format!("x-alarms.notify[{i}]"), address, region)))?;
+    let mut notified = Notified::default();
+    for address in addresses {
+        match address {
+            Address::Topic(arn) => notified.topics.push(arn),
+            Address::Email(email) => notified.emails.push(email),
         }
     }
     let count = notified.topics.len() + usize::from(!notified.emails.is_empty());
@@ -118,6 +112,28 @@ fn notified(notify: Vec<String>, region: Option<&str>) -> Result<Notified> {
         return Err(Error::document("notify-too-many", "x-alarms.notify", what));
     }
     Ok(notified)
+}
+
+enum Address {
+    Topic(String),
+    Email(String),
+}
+
+fn kind(place: &str, address: String, region: Option<&str>) -> Result<Address> {
+    if address.starts_with("arn:") && address.contains(":sns:") {
+        match region.filter(|region| address.split(':').nth(3) != Some(region)) {
+            Some(region) => {
+                let what = format!("must be a topic in {region}, because an alarm notifies only topics of its own region; found {address}");
+                Err(Error::document("notify-other-region", place, what))
+            }
+            None => Ok(Address::Topic(address)),
+        }
+    } else if address.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.')) {
+        Ok(Address::Email(address))
+    } else {
+        let what = format!("must be an e-mail address or the ARN of an SNS topic; found {address:?}");
+        Err(Error::document("notify-address", place, what))
+    }
 }
 
 #[cfg(test)]
@@ -144,8 +160,11 @@ mod tests {
     fn addresses_are_sorted_by_kind() {
         let (topic, email) = (topic("eu-west-1", 1), "ops@example.com".to_owned());
         let notify = vec![email.clone(), topic.clone(), email.clone()];
-        assert_eq!(notified(notify, Some("eu-west-1")).unwrap(), Notified { emails: vec![email], topics: vec![topic] });
-        assert!(notified(vec![self::topic("us-east-1", 1)], None).is_ok(), "the region may not be known yet");
+        assert_eq!(
+            notified(&Document::default(), notify, Some("eu-west-1")).unwrap(),
+            Notified { emails: vec![email], topics: vec![topic] }
+        );
+        assert!(notified(&Document::default(), vec![self::topic("us-east-1", 1)], None).is_ok(), "the region may not be known yet");
     }
 
     #[test]
@@ -160,11 +179,11 @@ mod tests {
             (topics(6), "notify: must be at most 5 topics"),
             ([topics(5), vec!["a@b.de".to_owned()]].concat(), "notify: must be at most 5 topics"),
         ] {
-            let found = notified(notify, Some("eu-west-1")).err().unwrap().to_string();
+            let found = notified(&Document::default(), notify, Some("eu-west-1")).err().unwrap().to_string();
             assert!(found.contains(&format!("x-alarms.{said}")), "{found}");
         }
         let many = [topics(4), vec!["a@b.de".to_owned(), "c@d.de".to_owned()]].concat();
-        assert!(notified(many, Some("eu-west-1")).is_ok(), "all e-mail addresses are one topic");
+        assert!(notified(&Document::default(), many, Some("eu-west-1")).is_ok(), "all e-mail addresses are one topic");
     }
 
     #[test]

@@ -42,10 +42,9 @@ impl Wanted {
     /// Says what is wrong in the document or the flags, with its path.
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let settings = ImgSettings::read(doc, &flags.img)?;
-        let mut images = Vec::new();
-        for (service, at) in doc.services(&flags.selection)? {
-            images.extend(WantedImage::read(doc, service, &at, &settings)?);
-        }
+        let services = doc.services(&flags.selection)?;
+        let images = doc.all(services.iter().map(|(service, at)| WantedImage::read(doc, service, at, &settings)))?;
+        let images: Vec<WantedImage> = images.into_iter().flatten().collect();
         check_repositories(&images)?;
         let all = doc.services(&Selection::default())?.into_iter().map(|(service, _)| service.to_owned());
         let unselected = all.filter(|service| !flags.selection.takes(service)).collect();

@@ -153,9 +153,10 @@ impl Wanted {
             let tasks = settings.and_then(|settings| tasks(settings, (&cluster, &svc), (name, record), at, (&place, &flags.tasks)));
             tasks.map_err(|error| blame(error, &format!("{place}."), "--", &flags.tasks))
         });
-        let tasks = tasks.collect::<Result<_>>()?;
+        let tasks = doc.all(tasks);
         let instances = instances(doc, &flags.instances, &cluster);
-        Ok(Self { tasks, instances: instances.map_err(|error| blame(error, "x-scale.", "--instances-", &flags.instances))? })
+        let instances = instances.map_err(|error| blame(error, "x-scale.", "--instances-", &flags.instances));
+        doc.both(tasks, instances).map(|(tasks, instances)| Self { tasks, instances })
     }
 }
 

@@ -12,6 +12,9 @@ pub struct Common {
     /// Print what would be created, changed or deleted, and change nothing (exit code 3: changes are pending)
     #[arg(long)]
     pub plan: bool,
+    /// Check this tool's settings without a call to AWS, print everything that is wrong, and pass the document on
+    #[arg(long, conflicts_with_all = ["plan", "down"])]
+    pub check: bool,
     /// Delete what this tool created, and remove its section from the document
     #[arg(long)]
     pub down: bool,

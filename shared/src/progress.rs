@@ -91,9 +91,9 @@ impl Progress {
         }
     }
 
-    /// Prints the error that ends the run, under its short name.
+    /// Prints the error that ends the run, or all of them, each under its short name.
     pub fn fail(&self, error: &Error) {
-        self.write(Event::Error, Some(error.code()), &error.to_string());
+        error.each().iter().for_each(|error| self.write(Event::Error, Some(error.code()), &error.to_string()));
     }
 
     /// Prints one line of a plan: the product of `--plan`, so with `-q` too.

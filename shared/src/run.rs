@@ -227,6 +227,7 @@ pub(crate) mod tests {
     pub fn quiet() -> Common {
         Common {
             plan: false,
+            check: false,
             down: false,
             policy: false,
             schema: false,

@@ -95,11 +95,22 @@ pub fn read_flags<F: Serialize + DeserializeOwned + JsonSchema>(doc: &Document, 
         check_objects(given, &schema, &schema)?;
         warn_of_unknown(doc, given, &schema, &schema)?;
     }
+    let path = if at.path().is_empty() { key.to_owned() } else { format!("{}.{key}", at.path()) };
     let mut merged = given.map_or_else(|| json!({}), |given| given.value().clone());
     merge(&mut merged, &serde_json::to_value(flags).unwrap_or_default());
-    let merged = At::of(format!("{}{key}", if at.path().is_empty() { String::new() } else { format!("{}.", at.path()) }), &merged);
-    check_ranges(&merged, &schema, &schema)?;
-    merged.typed()
+    check_each::<F>(doc, &path, &merged, &schema)?;
+    At::of(path, &merged).typed()
+}
+
+/// Checks each setting alone, so that all wrong ones are reported.
+fn check_each<F: DeserializeOwned>(doc: &Document, path: &str, merged: &Value, schema: &Value) -> Result<()> {
+    let check = |(key, value): (&String, &Value)| {
+        let alone = json!({ key: value });
+        let at = At::of(path.to_owned(), &alone);
+        check_ranges(&at, schema, schema)?;
+        at.typed::<F>().map(drop)
+    };
+    doc.all(merged.as_object().into_iter().flatten().map(check)).map(drop)
 }
 
 /// A setting that `F` does not know would be ignored in silence, though it may be a typing mistake.

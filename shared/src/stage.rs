@@ -2,24 +2,25 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OnceCell, watch};
 
 use crate::aws::Session;
 use crate::doc::{Caller, Document};
 use crate::error::{Error, Result, Stop};
 use crate::flags::Common;
+use crate::input;
 use crate::policy::{self, Grant};
 use crate::progress::{Event, Progress};
 use crate::run::{Counts, Run};
 use crate::settings::{Parts, blame};
+use crate::signals::Signals;
 use crate::step::walk;
 
 /// After a signal, a call under way gets this long to finish, so that its outcome is known.
@@ -146,43 +147,53 @@ fn work<S: Stage>(mut command: clap::Command, cli: Cli<S::Flags>) -> Result<u8> 
             .map_err(|error| Error::Internal(format!("could not write the manual page: {error}")))?;
         return write(&String::from_utf8_lossy(&page)).map(|()| 0);
     }
-    let doc = read::<S>(&common)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Error::unavailable("no-runtime", format!("could not start the runtime: {error}. Check the limits of this machine"))
     })?;
-    let (doc, changes) = runtime.block_on(deploy::<S>(doc, &flags, &common))?;
-    let text = if std::io::stdout().is_terminal() { pretty(doc.value()) } else { format!("{}\n", doc.value()) };
-    write(&text)?;
-    Ok(if common.plan && changes > 0 { PENDING } else { 0 })
+    runtime.block_on(async {
+        let mut signals = Signals::catch();
+        let text = input::stdin(&mut signals).await?;
+        let doc = input::document(&text, S::NEEDS, &common)?;
+        if common.check {
+            return check::<S>(doc, &text, &flags, &common);
+        }
+        let (doc, changes) = deploy::<S>(doc, &flags, &common, &mut signals).await?;
+        let text = if std::io::stdout().is_terminal() { pretty(doc.value()) } else { format!("{}\n", doc.value()) };
+        write(&text)?;
+        Ok(if common.plan && changes > 0 { PENDING } else { 0 })
+    })
 }
 
-fn unreadable(error: &std::io::Error) -> Error {
-    Error::unavailable("stdin-unreadable", format!("could not read stdin: {error}. Check what is before this tool in the pipe"))
+/// Reads all settings without a call, and passes the document on as it came.
+fn check<S: Stage>(mut doc: Document, text: &[u8], flags: &S::Flags, common: &Common) -> Result<u8> {
+    let new = format!("{}\n", doc.value());
+    // Settings are checked without the sections of the tools before.
+    doc.stand_in();
+    let name = doc.name().map(drop);
+    doc.keep(name);
+    wanted::<S>(&doc, flags, &Progress::new(S::TOOL, common))?;
+    let text = String::from_utf8_lossy(text);
+    write(if text.trim().is_empty() { &new } else { &text }).map(|()| 0)
 }
 
-/// Reads the document, or starts a new one for `--app`.
-fn read<S: Stage>(common: &Common) -> Result<Document> {
-    let mut text = Vec::new();
-    if !std::io::stdin().is_terminal() {
-        std::io::stdin().lock().read_to_end(&mut text).map_err(|error| unreadable(&error))?;
+/// Reads the settings; warns, and reports everything that is wrong at once.
+fn wanted<S: Stage>(doc: &Document, flags: &S::Flags, progress: &Progress) -> Result<S::Wanted> {
+    let wanted = doc.keep(S::wanted(doc, flags));
+    doc.warnings().iter().for_each(|(code, text)| progress.warn(code, text));
+    let findings = doc.findings().into_iter().map(|error| blamed::<S>(error, flags));
+    match (Error::all(findings.collect()), wanted) {
+        (Some(error), _) => Err(error),
+        (None, Some(wanted)) => Ok(wanted),
+        (None, None) => Err(Error::Internal("the settings are neither right nor wrong".to_owned())),
     }
-    let mut doc = match (&common.app, text.trim_ascii().is_empty()) {
-        (_, false) => Document::parse(&text)?,
-        (Some(_), true) => Document::default(),
-        (None, true) => match S::NEEDS.first() {
-            Some((section, maker)) if !common.down => return Err(Error::Missing { section, maker }),
-            _ => {
-                return Err(Error::document(
-                    "no-document",
-                    "stdin",
-                    "there is nothing to read, and no --app to start a new document. If another tool is before this one in the pipe, it failed and its error is above. Nothing was changed",
-                ));
-            }
-        },
-    };
-    if let Some(app) = &common.app {
-        doc.set_name(app)?;
-    }
+}
+
+fn blamed<S: Stage>(error: Error, flags: &S::Flags) -> Error {
+    blame(error, &format!("x-{}.", S::SECTION), "--", flags)
+}
+
+/// Checks what the tool needs from the tools before it.
+fn check_sections<S: Stage>(doc: &Document, common: &Common) -> Result<()> {
     doc.name()?;
     if !common.down {
         doc.check_needs(S::NEEDS)?;
@@ -190,15 +201,14 @@ fn read<S: Stage>(common: &Common) -> Result<Document> {
     if !common.down && !common.plan {
         doc.check_made(S::NEEDS.iter().map(|(section, _)| *section).chain(["img"]))?;
     }
-    Ok(doc)
+    Ok(())
 }
 
 /// Does the run, and returns the document with the section added (or removed) and the number of changes.
-async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) -> Result<(Document, usize)> {
-    let blamed = |error| blame(error, &format!("x-{}.", S::SECTION), "--", flags);
-    let wanted = if common.down { None } else { Some(S::wanted(&doc, flags).map_err(blamed)?) };
+async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common, signals: &mut Signals) -> Result<(Document, usize)> {
+    check_sections::<S>(&doc, common)?;
     let progress = Progress::new(S::TOOL, common);
-    doc.warnings().iter().for_each(|(code, text)| progress.warn(code, text));
+    let wanted = if common.down { None } else { Some(wanted::<S>(&doc, flags, &progress)?) };
     let known: Option<Caller> = doc.view("aws")?;
     let session = Session::open(S::TOOL, common, known.as_ref()).await?;
     check_region(&session, known.as_ref())?;
@@ -219,9 +229,9 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common) 
     };
     let walked = tokio::select! {
         walked = until_nothing_exists_already(&run, || find_and_walk::<S>(&run, &doc, flags, wanted.as_ref(), known.clone())) => walked,
-        stop = interrupted(&run) => Err(Error::Interrupted(stop)),
+        stop = interrupted(&run, signals) => Err(Error::Interrupted(stop)),
     };
-    let stage = walked.inspect_err(|_| report_failure(&run)).map_err(blamed)?;
+    let stage = walked.inspect_err(|_| report_failure(&run)).map_err(|error| blamed::<S>(error, flags))?;
     report_success(&run, common.down, stage.epilogue())?;
     doc.put("aws", json(run.caller()?)?);
     if common.down {
@@ -307,15 +317,9 @@ async fn check_caller(run: &Run, known: Option<Caller>) -> Result<()> {
     ))
 }
 
-/// Returns after SIGINT or SIGTERM, when the calls under way have had their time to end.
-async fn interrupted(run: &Run) -> Stop {
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return std::future::pending().await;
-    };
-    let stop = tokio::select! {
-        _ = int.recv() => Stop::Interrupt,
-        _ = term.recv() => Stop::Terminate,
-    };
+/// Returns after a signal, when the calls under way have had their time to end.
+async fn interrupted(run: &Run, signals: &mut Signals) -> Stop {
+    let stop = signals.next().await;
     run.stop.send_replace(Some(stop));
     tokio::time::sleep(GRACE).await;
     stop

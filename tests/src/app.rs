@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::tool::root;
+use crate::tool::{finish, root};
 
 /// Returns the example with another name: tests that run at the same time must not share an app.
 ///
@@ -30,6 +31,22 @@ pub fn one(app: &str, launch_type: &str) -> Value {
 pub fn serving(port: u16, who: &str) -> Value {
     let script = format!("mkdir -p /w/api; echo hello from $WHO | tee /w/index.html > /w/api/index.html; exec httpd -f -p {port} -h /w");
     json!({"image": "busybox", "command": ["sh", "-c", script], "environment": {"WHO": who}, "ports": [port.to_string()]})
+}
+
+/// Returns what the real Docker Compose prints for a file: `docker compose config` with these
+/// arguments.
+///
+/// # Panics
+/// If Docker Compose, which `scripts/local-aws` installs, can't be run, or refuses the file.
+#[must_use]
+pub fn compose(file: &str, args: &[&str]) -> String {
+    let mut command = Command::new(root().join(".local/venv/bin/docker-compose"));
+    let config = command.args(["--file", "-", "config"]).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let said = finish(
+        config.spawn().unwrap_or_else(|error| unreachable!("could not run Docker Compose: {error}. Run scripts/local-aws start")),
+        file,
+    );
+    said.ok().stdout
 }
 
 /// Returns the response of a load balancer, which the local AWS serves itself.

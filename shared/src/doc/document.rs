@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::at::At;
 use super::check::check_tags;
-use super::unique;
+use super::{dollar, unique, yaml};
 use crate::error::{Error, Result};
 use crate::name::check_app;
 
@@ -16,8 +16,17 @@ use crate::name::check_app;
 #[derive(Debug, Clone)]
 pub struct Document {
     value: Value,
+    /// Whether it is JSON as `docker compose config --format json` prints it, without the `x-…` keys of services and volumes.
+    from_compose_json: bool,
     /// Shared by copies, so that none is lost.
-    warnings: Rc<RefCell<Vec<(&'static str, String)>>>,
+    said: Rc<Said>,
+}
+
+/// What reading found.
+#[derive(Debug, Default)]
+struct Said {
+    warnings: RefCell<Vec<(&'static str, String)>>,
+    findings: RefCell<Vec<Error>>,
 }
 
 impl Default for Document {
@@ -27,33 +36,95 @@ impl Default for Document {
 }
 
 impl Document {
+    /// Reads YAML or JSON. Without the section `aws` it is a Compose model, in which `$$` means `$`; no tool has written it yet.
+    ///
     /// # Errors
-    /// Returns [`Error::Document`] when the text is not a JSON object.
+    /// Returns [`Error::Document`] when the text is neither, or not an object.
     pub fn parse(text: &[u8]) -> Result<Self> {
-        let value: Value = serde_json::from_slice(text).map_err(|error| {
-            Error::document(
-                "not-json",
-                "stdin",
-                format!("not JSON: {error}. Convert a Compose file with `docker compose config --format json`"),
-            )
-        })?;
-        if let Some(place) = unique::twice(text) {
-            return Err(Error::document("key-twice", place, "this key occurs twice in the same object. Remove one of the two"));
+        let is_json = text.trim_ascii_start().starts_with(b"{");
+        let value = if is_json { json(text)? } else { yaml::parse(text)? };
+        if !value.is_object() {
+            return Err(Error::document("not-a-document", "stdin", "must be a Compose model in YAML or JSON, which is an object"));
         }
-        if value.is_object() { Ok(Self::of(value)) } else { Err(Error::document("not-a-document", "stdin", "must be a JSON object")) }
+        let mut doc = Self::of(value);
+        if doc.root().key("aws").is_none() {
+            doc.from_compose_json = is_json && doc.is_printed_by_compose();
+            if doc.from_compose_json {
+                doc.warn(
+                    "compose-json",
+                    "the document is JSON as `docker compose config --format json` prints it, which leaves out the x-… keys of services and volumes. Pipe its YAML instead: `docker compose config`",
+                );
+            }
+            doc.said.findings.replace(dollar::single(&mut doc.value));
+        }
+        Ok(doc)
     }
 
     fn of(value: Value) -> Self {
-        Self { value, warnings: Rc::default() }
+        Self { value, from_compose_json: false, said: Rc::default() }
+    }
+
+    /// `docker compose config` gives every network the name that it has in Docker.
+    fn is_printed_by_compose(&self) -> bool {
+        self.root().key("networks").and_then(|networks| networks.key("default")?.key("name")).is_some()
+    }
+
+    /// Returns whether the `x-…` keys of services and volumes may have been lost on the way.
+    #[must_use]
+    pub fn from_compose_json(&self) -> bool {
+        self.from_compose_json
+    }
+
+    /// Keeps an error for the end, so that one run reports everything that is wrong.
+    pub fn keep<T>(&self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.said.findings.borrow_mut().push(error)).ok()
+    }
+
+    /// Returns all values, or the last error; the errors before it are kept, so that one run reports them, too.
+    ///
+    /// # Errors
+    /// Fails when one of the results is an error.
+    pub fn all<T>(&self, results: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
+        let (mut values, mut last) = (Vec::new(), None);
+        for result in results {
+            match result {
+                Ok(value) => values.push(value),
+                Err(error) => self.said.findings.borrow_mut().extend(last.replace(error)),
+            }
+        }
+        last.map_or(Ok(values), Err)
+    }
+
+    /// Returns both values, or the second error; the first one is then kept.
+    ///
+    /// # Errors
+    /// Fails when one of the results is an error.
+    pub fn both<A, B>(&self, first: Result<A>, second: Result<B>) -> Result<(A, B)> {
+        match (first, second) {
+            (Ok(a), Ok(b)) => Ok((a, b)),
+            (Err(a), Err(b)) => {
+                self.said.findings.borrow_mut().push(a);
+                Err(b)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+
+    pub(crate) fn findings(&self) -> Vec<Error> {
+        self.said.findings.take()
     }
 
     /// Warns of something in the document; printed when all of it has been read.
     pub fn warn(&self, code: &'static str, text: impl Into<String>) {
-        self.warnings.borrow_mut().push((code, text.into()));
+        let warning = (code, text.into());
+        let mut warnings = self.said.warnings.borrow_mut();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
     }
 
     pub(crate) fn warnings(&self) -> Vec<(&'static str, String)> {
-        self.warnings.take()
+        self.said.warnings.take()
     }
 
     #[must_use]
@@ -160,6 +231,16 @@ impl Document {
         if let Value::Object(root) = &mut self.value {
             root.shift_remove(section);
         }
+    }
+}
+
+fn json(text: &[u8]) -> Result<Value> {
+    let value = serde_json::from_slice(text).map_err(|error| {
+        Error::document("not-json", "stdin", format!("not JSON: {error}. Pipe the output of `docker compose config` into the first tool"))
+    })?;
+    match unique::twice(text) {
+        Some(place) => Err(Error::document("key-twice", place, "this key occurs twice in the same object. Remove one of the two")),
+        None => Ok(value),
     }
 }
 

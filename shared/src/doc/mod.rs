@@ -4,8 +4,11 @@ mod at;
 mod check;
 mod compose;
 mod document;
+mod dollar;
 mod sections;
+mod stand_in;
 mod unique;
+mod yaml;
 
 pub use at::At;
 pub use check::{check_retention, check_tags};

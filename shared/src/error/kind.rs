@@ -20,6 +20,9 @@ pub enum Error {
         "the document has no section \"{section}\", which {maker} writes. Add {maker} to the pipe before this tool. If it is there, its error is above. Nothing was changed"
     )]
     Missing { section: &'static str, maker: &'static str },
+    /// Everything that is wrong, in the order in which it was found; at least two.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Error>),
     #[error("{0}")]
     Aws(Box<Refusal>),
     /// AWS or Docker did what it was told, but the result is not what is needed.
@@ -109,6 +112,16 @@ impl Error {
         Self::Unanswered(Message { code, text: text.into() })
     }
 
+    /// Returns these errors as one.
+    pub(crate) fn all(mut errors: Vec<Self>) -> Option<Self> {
+        if errors.len() > 1 { Some(Self::Several(errors)) } else { errors.pop() }
+    }
+
+    /// Returns the errors that this one consists of.
+    pub(crate) fn each(&self) -> &[Self] {
+        if let Self::Several(errors) = self { errors } else { std::slice::from_ref(self) }
+    }
+
     /// The process's exit code for this kind; the only place where one is chosen.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -120,6 +133,8 @@ impl Error {
             Self::Unavailable(_) => 69,
             Self::Unanswered(_) | Self::Deadline { .. } => 75,
             Self::Interrupted(stop) => stop.exit_code(),
+            // A wrong document comes before wrong flags, because it is there in the next run, too.
+            Self::Several(errors) => errors.iter().map(Self::exit_code).max().unwrap_or(1),
             Self::Aws(refusal) => refusal.exit_code(),
         }
     }
@@ -135,6 +150,7 @@ impl Error {
             Self::Deadline { .. } => Code::new("deadline", "").name,
             Self::Interrupted(_) => Code::new("interrupted", "").name,
             Self::Internal(_) => Code::new("internal", "").name,
+            Self::Several(errors) => errors.first().map_or("", Self::code),
             Self::Aws(refusal) => refusal.name(),
         }
     }

@@ -1,9 +1,11 @@
 //! Tests that need neither AWS nor Docker: a tool refuses its input, or gets no answer from AWS.
 
 mod bad_documents;
+mod check;
 mod denied;
 mod hostile_documents;
 mod wrong_flags;
+mod yaml_documents;
 
 use std::net::SocketAddr;
 

@@ -28,8 +28,7 @@ fn a_signal_stops_a_tool_at_a_safe_point() {
             drop(child.stdin.take());
             std::thread::sleep(Duration::from_millis(after));
             let said = stops(child, name, code);
-            // Before the tool has read its document, it has no message.
-            assert!(said.stderr.is_empty() || said.stderr.contains("interrupted"), "{}", said.stderr);
+            assert!(said.stderr.contains("interrupted"), "{}", said.stderr);
             assert!(
                 !said.stderr.contains('+') || said.stderr.contains("run the same command again"),
                 "{name} after {after} ms: {}",
@@ -97,7 +96,6 @@ fn stops(child: Child, name: &str, code: i32) -> Output {
 fn a_signal_stops_all_stages_of_a_pipe() {
     let (relay, app) = (Relay::before("ECS_PIPE_MOTO"), "stopped-pipe");
     let doc = json!({"name": app, "x-net": {"nat": "none"}, "services": {"web": {"image": "nginx:1.27", "ports": ["80"]}}}).to_string();
-    let mut interrupted = 0;
     for after in [500, 2000, 4000] {
         relay.fail(Faults { delay: Duration::from_millis(300), ..Faults::default() });
         let mut child = start_script(&relay.endpoint, "deploy", &["--no-wait"]);
@@ -108,13 +106,8 @@ fn a_signal_stops_all_stages_of_a_pipe() {
         let said = finish(child, "");
         assert!(sent.elapsed() < Duration::from_secs(3), "after {after} ms took {:?}", sent.elapsed());
         assert_eq!((said.code, said.stdout.as_str()), (130, ""), "after {after} ms: {}", said.stderr);
-        // Between two stages, the next tool still reads its document and has no message.
-        let between = said.stderr.lines().last().is_some_and(|line| line.contains(": done: "));
-        let says = said.stderr.contains("error[interrupted]: interrupted");
-        assert!(says || between, "after {after} ms: {}", said.stderr);
-        interrupted += usize::from(says);
+        assert!(said.stderr.contains("error[interrupted]: interrupted"), "after {after} ms: {}", said.stderr);
     }
-    assert!(interrupted >= 2, "{interrupted} of 3 runs say that they were interrupted");
     relay.fail(Faults::default());
     let live = script(&relay.endpoint, "deploy", &["--no-wait"], &doc).ok().stdout;
     let plan = script(&relay.endpoint, "plan", &[], &live);

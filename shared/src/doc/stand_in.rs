@@ -1,0 +1,48 @@
+//! What `--check` takes for the sections of the tools before: as far as the settings say it, and otherwise as good as nothing.
+
+use serde_json::{Map, Value, json};
+
+use super::at::At;
+use super::document::Document;
+
+impl Document {
+    /// Adds the sections that are missing, with IDs that are not known.
+    pub(crate) fn stand_in(&mut self) {
+        let sections = [("net", json!({})), ("cluster", self.cluster()), ("img", self.img()), ("svc", self.svc())];
+        for (section, value) in sections {
+            if self.root().key(section).is_none() {
+                self.put(section, value);
+            }
+        }
+    }
+
+    fn cluster(&self) -> Value {
+        let setting = |key: &str| self.root().key("x-cluster").and_then(|at| at.key(key)).map(|at| at.value().clone());
+        // A wrong value is cluster-up's to report.
+        let launch_type = setting("launch_type").filter(|of| of == "fargate").unwrap_or_else(|| "ec2".into());
+        let name = self.root().key("name").map(|at| at.value().clone()).filter(Value::is_string);
+        let bound = |key| setting(key).and_then(|bound| bound.as_i64()).and_then(|bound| i32::try_from(bound).ok());
+        let is_ec2 = launch_type == "ec2";
+        json!({"launch_type": launch_type, "name": name.unwrap_or_else(|| "app".into()),
+            "min": if is_ec2 { bound("min").unwrap_or(2) } else { 0 }, "max": if is_ec2 { bound("max").unwrap_or(6) } else { 0 }})
+    }
+
+    fn img(&self) -> Value {
+        let built = self.known_services().filter(|(_, at)| at.key("build").is_some());
+        built.map(|(name, _)| (name.to_owned(), json!({"uri": null, "repository_arn": null, "tag": ""}))).collect::<Map<_, _>>().into()
+    }
+
+    fn svc(&self) -> Value {
+        let is_sidecar =
+            |at: &At<'_>| at.key("network_mode").and_then(|mode| mode.value().as_str()).is_some_and(|mode| mode.starts_with("service:"));
+        let own = self.known_services().filter(|(_, at)| !is_sidecar(at));
+        let record = |(name, at): (&str, At<'_>)| (name.to_owned(), json!({"name": name, "published": at.key("ports").is_some()}));
+        json!({"services": own.map(record).collect::<Map<_, _>>()})
+    }
+
+    /// Returns the services that are objects; the others are reported elsewhere.
+    fn known_services(&self) -> impl Iterator<Item = (&str, At<'_>)> {
+        let services = self.root().key("services").and_then(|at| at.entries().ok()).unwrap_or_default();
+        services.into_iter().filter(|(_, at)| at.value().is_object())
+    }
+}

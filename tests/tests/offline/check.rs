@@ -1,0 +1,73 @@
+//! `--check`: everything that is wrong at once, without a call.
+
+use tests::script;
+
+use super::{nothing, run};
+
+/// One mistake or more for each tool, in YAML.
+const WRONG: &str = "
+name: shop
+x-net: {azs: 9, nat: many}
+x-cluster: {launch_type: lambda, min: -1}
+x-img: {keep: 0, untagged_days: 0}
+x-alarms: {cpu: 400, notify: [nobody, nowhere]}
+services:
+  web:
+    image: nginx
+    ports: ['80']
+    x-scale: {cpu: 0, max: 0}
+  api:
+    image: nginx
+    x-scale: {min: -1}
+";
+
+#[test]
+fn every_tool_reports_all_of_its_findings() {
+    let relay = nothing();
+    for (tool, places) in [
+        ("net-up", &["x-net.azs", "x-net.nat"][..]),
+        ("cluster-up", &["x-cluster.launch_type", "x-cluster.min"]),
+        ("img-push", &["x-img.keep", "x-img.untagged_days"]),
+        ("scale-set", &["services.web.x-scale.cpu", "services.web.x-scale.max", "services.api.x-scale.min"]),
+        ("alarms-set", &["x-alarms.cpu"]),
+    ] {
+        for args in [&["--check"][..], &["--check", "--log-format", "json"]] {
+            let said = run(&relay.endpoint, tool, args, WRONG);
+            assert_eq!((said.code, said.stdout.as_str()), (65, ""), "{tool}: {}", said.stderr);
+            for place in places {
+                assert!(said.stderr.contains(&format!("the document is wrong at {place}: ")), "{tool}, {place}: {}", said.stderr);
+            }
+        }
+    }
+    let emails = WRONG.replace("cpu: 400, ", "");
+    let said = run(&relay.endpoint, "alarms-set", &["--check"], &emails);
+    assert!(said.stderr.contains("x-alarms.notify[0]") && said.stderr.contains("x-alarms.notify[1]"), "{}", said.stderr);
+    assert_eq!(relay.calls().len(), 0);
+}
+
+/// A pipe of checks passes the document on as it came, so `$$` is still `$$` for the next tool.
+#[test]
+fn a_document_without_findings_is_passed_on_unchanged() {
+    let text = "name: shop\nservices:\n  web: {image: nginx, ports: ['80'], environment: {PASSWORD: pa$$5}} # as it came\n";
+    for tool in tests::tool::TOOLS {
+        let said = run("http://127.0.0.1:1", tool, &["--check"], text).ok();
+        assert_eq!(said.stdout, text, "{tool}");
+        let said = run("http://127.0.0.1:1", tool, &["--check"], "name: shop\nx-tags: {a: $HOME}\nservices: {web: {image: nginx}}\n");
+        assert_eq!((said.code, said.stdout.as_str()), (65, ""), "{tool}");
+        assert!(said.stderr.contains("x-tags.a: the variable \"HOME\" has no value yet"), "{tool}: {}", said.stderr);
+    }
+    let said = run("http://127.0.0.1:1", "net-up", &["--check", "--app", "shop"], "").ok();
+    assert_eq!(said.stdout, "{\"name\":\"shop\"}\n");
+}
+
+/// The script checks with all tools, and prints what all of them say once.
+#[test]
+fn deploy_checks_all_settings_before_the_first_call() {
+    let relay = nothing();
+    let said = script(&relay.endpoint, "deploy", &[], &format!("{WRONG}x-tags: {{a: $HOME}}\n"));
+    assert_eq!((said.code, said.stdout.as_str()), (65, ""), "{}", said.stderr);
+    for place in ["x-net.azs", "x-net.nat", "x-cluster.min", "x-img.keep", "services.api.x-scale.min", "x-alarms.cpu", "x-tags.a"] {
+        assert_eq!(said.stderr.matches(&format!("wrong at {place}: ")).count(), 1, "{place}: {}", said.stderr);
+    }
+    assert_eq!(relay.calls().len(), 0);
+}
