@@ -412,6 +412,7 @@ def moto_app():
     from moto.ec2.exceptions import ResourceAlreadyAssociatedError
     from moto.ec2.models import EC2Backend
     from moto.ec2.models.vpcs import VPCBackend
+    from moto.ecs.models import EC2ContainerServiceBackend
     from moto.logs.models import LogsBackend
 
     # moto's deleted NAT gateways keep their addresses. AWS releases them.
@@ -486,6 +487,10 @@ def moto_app():
         self.tagger.delete_all_tags_for_resource(arn)
 
     LogsBackend.delete_log_group = forget
+
+    # moto wants a memory limit in each container on EC2. ECS takes a reservation alone, as moto's check for all launch types.
+    check = EC2ContainerServiceBackend._validate_container_defs
+    EC2ContainerServiceBackend._validate_container_defs = staticmethod(lambda memory, containers, _: check(memory, containers, None))
     return MOTO
 
 

@@ -10,12 +10,16 @@ use crate::settings::{Ami, Instances, Wanted};
 /// The root device of Amazon Linux and Bottlerocket.
 const ROOT: &str = "/dev/xvda";
 
-/// What matters of an AMI.
+/// What matters of the instances' types and of their AMI.
 pub struct FoundImage {
     /// As EC2 calls it: `x86_64` or `arm64`.
     pub architecture: String,
     /// The device of the root volume.
     pub root_device: String,
+    /// CPU units of the type that has most of them; 1024 are a vCPU.
+    pub cpu: Option<i32>,
+    /// MiB of the type that has most memory.
+    pub memory: Option<i32>,
 }
 
 /// Returns the AMI of the instances, or `None` where there are none.
@@ -26,11 +30,14 @@ pub async fn check(ec2: &Client, wanted: Option<&Wanted>) -> Result<Option<Found
     let Some(instances) = wanted.and_then(|wanted| wanted.instances.as_ref()) else { return Ok(None) };
     let (image, types, ()) = try_join!(image(ec2, &instances.ami), described(ec2, instances), check_offered(ec2, instances))?;
     types.iter().try_for_each(|kind| check_processor(kind, &image.architecture))?;
-    Ok(Some(image))
+    let cpu = types.iter().filter_map(|kind| kind.v_cpu_info()?.default_v_cpus()).max().map(|vcpus| vcpus * 1024);
+    let memory = types.iter().filter_map(|kind| kind.memory_info()?.size_in_mib()).max().and_then(|memory| i32::try_from(memory).ok());
+    Ok(Some(FoundImage { cpu, memory, ..image }))
 }
 
 async fn image(ec2: &Client, ami: &Ami) -> Result<FoundImage> {
-    let known = |architecture: &str| FoundImage { architecture: architecture.to_owned(), root_device: ROOT.to_owned() };
+    let known =
+        |architecture: &str| FoundImage { architecture: architecture.to_owned(), root_device: ROOT.to_owned(), cpu: None, memory: None };
     let id = match ami {
         Ami::Al2023 | Ami::Bottlerocket => return Ok(known("x86_64")),
         Ami::Al2023Arm64 => return Ok(known("arm64")),
@@ -42,6 +49,8 @@ async fn image(ec2: &Client, ami: &Ami) -> Result<FoundImage> {
         Some(architecture) => Ok(FoundImage {
             architecture: architecture.as_str().to_owned(),
             root_device: image.and_then(Image::root_device_name).unwrap_or(ROOT).to_owned(),
+            cpu: None,
+            memory: None,
         }),
         None => Err(Error::document(
             "no-such-ami",

@@ -106,8 +106,16 @@ impl Stage for ClusterUp {
         )?;
         cluster::check_launch_type(run, wanted, cluster.as_ref(), group.is_some())?;
         let architecture = image.as_ref().map(|image| image.architecture.clone());
+        let (instance_cpu, instance_memory) = (image.as_ref().and_then(|image| image.cpu), image.as_ref().and_then(|image| image.memory));
         let found = Found { service_role, instance_role, template, group, provider, cluster, image };
-        Ok(Self { ecs, ec2, iam, autoscaling, found, cluster: RefCell::new(Cluster { architecture, ..Cluster::default() }) })
+        Ok(Self {
+            ecs,
+            ec2,
+            iam,
+            autoscaling,
+            found,
+            cluster: RefCell::new(Cluster { architecture, instance_cpu, instance_memory, ..Cluster::default() }),
+        })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {

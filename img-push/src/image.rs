@@ -1,5 +1,6 @@
 //! The images that must be in ECR: for each service what to build or copy, into which repository and under which tag.
 
+use serde_json::json;
 use shared::doc::{At, Selection, platform};
 use shared::name::fingerprint;
 use shared::{Document, Error, Result};
@@ -18,7 +19,10 @@ pub struct Wanted {
 /// One image that must be in ECR.
 #[derive(Debug)]
 pub struct WantedImage {
+    /// The service that names the repository.
     pub service: String,
+    /// All services that use it and that this run works on.
+    pub services: Vec<String>,
     /// `<app>/<service>` in lower case.
     pub repository: String,
     pub tag: String,
@@ -42,23 +46,66 @@ impl Wanted {
     /// Says what is wrong in the document or the flags, with its path.
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let settings = ImgSettings::read(doc, &flags.img)?;
-        let services = doc.services(&flags.selection)?;
-        let images = doc.all(services.iter().map(|(service, at)| WantedImage::read(doc, service, at, &settings)))?;
+        doc.services(&flags.selection)?;
+        let services = doc.services(&Selection::default())?;
+        let mut groups = groups(doc, &services);
+        groups.retain_mut(|group| {
+            group.users.retain(|user| flags.selection.takes(user));
+            !group.users.is_empty()
+        });
+        let images = doc.all(groups.into_iter().map(|group| WantedImage::read(doc, group, &settings)))?;
         let images: Vec<WantedImage> = images.into_iter().flatten().collect();
         check_repositories(&images)?;
-        let all = doc.services(&Selection::default())?.into_iter().map(|(service, _)| service.to_owned());
+        let all = services.into_iter().map(|(service, _)| service.to_owned());
         let unselected = all.filter(|service| !flags.selection.takes(service)).collect();
         Ok(Self { settings, images, unselected })
     }
 }
 
+/// Services that use one image, as far as the document says so.
+struct Group<'a> {
+    /// The first of them, which names the repository, whether this run works on it or not.
+    service: &'a str,
+    at: &'a At<'a>,
+    users: Vec<&'a str>,
+    /// What goes into the image.
+    content: Option<String>,
+}
+
+/// Joins services that have the same build, or that use the image which another one builds.
+fn groups<'a>(doc: &Document, services: &'a [(&'a str, At<'a>)]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let (builders, users): (Vec<_>, Vec<_>) = services.iter().partition(|(_, at)| doc.builder(at).is_none());
+    for (service, at) in builders {
+        let content = content(at);
+        match groups.iter_mut().find(|group| content.is_some() && group.content == content) {
+            Some(group) => group.users.push(service),
+            None => groups.push(Group { service, at, users: vec![service], content }),
+        }
+    }
+    for (service, at) in users {
+        let builder = doc.builder(at);
+        let is_its = |group: &&mut Group<'_>| group.users.iter().any(|user| Some(*user) == builder.as_deref());
+        groups.iter_mut().filter(|group| group.content.is_some()).find(is_its).into_iter().for_each(|group| group.users.push(service));
+    }
+    groups
+}
+
+/// Returns what goes into a built image as the document has it: two services with the same text share one image.
+fn content(at: &At<'_>) -> Option<String> {
+    let build = at.key("build")?;
+    let build = if build.value().is_string() { json!({"context": build.value()}) } else { build.value().clone() };
+    Some(json!([build, at.key("platform").map(|at| at.value().clone())]).to_string())
+}
+
 impl WantedImage {
-    /// Returns the image of a service, or `None` when the service uses the image of another registry. Without a tag in the settings, the
+    /// Returns the image of a group of services, or `None` when they use the image of another registry. Without a tag in the settings, the
     /// tag is a hash of all that goes into the image.
     ///
     /// # Errors
     /// Says what is wrong with the service, and which file of its build is not readable.
-    fn read(doc: &Document, service: &str, at: &At<'_>, settings: &ImgSettings) -> Result<Option<Self>> {
+    fn read(doc: &Document, group: Group<'_>, settings: &ImgSettings) -> Result<Option<Self>> {
+        let Group { service, at, users, .. } = group;
         let platform = platform(at, doc.view("cluster")?.as_ref())?;
         let origin = match (at.key("build"), at.key("image")) {
             (Some(build), _) => Origin::Built(Build::read(doc, &build)?),
@@ -79,7 +126,8 @@ impl WantedImage {
                 ),
             ));
         }
-        Ok(Some(Self { service: service.to_owned(), repository, tag, platform, origin }))
+        let services = users.into_iter().map(str::to_owned).collect();
+        Ok(Some(Self { service: service.to_owned(), services, repository, tag, platform, origin }))
     }
 
     /// Returns the name under which the Docker Engine keeps the image until it is pushed.
@@ -110,7 +158,7 @@ fn is_repository(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
     use crate::settings::ImgFlags;
@@ -161,6 +209,39 @@ mod tests {
         assert_eq!(plain, tag(json!({"image": "nginx:1.27"})));
         assert_ne!(plain, tag(json!({"image": "nginx:1.28"})));
         assert_ne!(plain, tag(json!({"image": "nginx:1.27", "platform": "linux/arm64"})));
+    }
+
+    /// Each image with the services that use it.
+    fn shared(services: &Value, only: &[&str]) -> Vec<(String, String)> {
+        let wanted = read(services, ImgFlags { tag: Some("v1".to_owned()), ..ImgFlags::default() }, only).unwrap();
+        wanted.images.iter().map(|image| (image.repository.clone(), image.services.join(" "))).collect()
+    }
+
+    #[test]
+    fn services_with_the_same_build_share_one_image() {
+        // A context that exists wherever the test runs.
+        let build = |more: Value| {
+            let mut build = json!({"context": "/", "dockerfile_inline": "FROM busybox"});
+            json_patch(&mut build, &more);
+            json!({"build": build})
+        };
+        let mut worker = build(json!({}));
+        worker["command"] = json!("work");
+        let mut named = build(json!({"target": "named"}));
+        named["image"] = json!("backend:latest");
+        let services = json!({"web": build(json!({})), "worker": worker, "test": build(json!({"target": "test"})),
+            "api": named, "job": {"image": "backend:latest"}, "beat": {"image": "shop-web"}, "db": {"image": "postgres"}});
+        let pair = |repository: &str, services: &str| (format!("shop/{repository}"), services.to_owned());
+        assert_eq!(shared(&services, &[]), [pair("web", "web worker beat"), pair("test", "test"), pair("api", "api job")]);
+        assert_eq!(shared(&services, &["worker"]), [pair("web", "worker")], "the repository does not depend on the selection");
+        assert_eq!(shared(&services, &["job"]), [pair("api", "job")]);
+        let mut arm = services.clone();
+        arm["worker"]["platform"] = json!("linux/arm64");
+        assert_eq!(shared(&arm, &["web", "worker"]), [pair("web", "web"), pair("worker", "worker")]);
+    }
+
+    fn json_patch(value: &mut Value, more: &Value) {
+        more.as_object().into_iter().flatten().for_each(|(key, more)| value[key] = more.clone());
     }
 
     #[test]

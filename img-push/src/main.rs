@@ -22,7 +22,7 @@ use shared::settings::Parts;
 use shared::step::each;
 use shared::{Document, Result, Run, Stage};
 
-use image::Wanted;
+use image::{Wanted, WantedImage};
 use settings::{Flags, ImgFlags};
 
 fn main() -> ExitCode {
@@ -54,7 +54,7 @@ impl Stage for ImgPush {
     const SECTION: &'static str = "img";
     const ABOUT: &'static str = "Build the images of an app and push them to ECR";
     const DETAILS: &'static str = "Reads the document on stdin: the services with `build`, and the settings in `x-img`. With --mirror it also \
-        reads the services with `image` alone. Creates an ECR repository for each service, builds the image with BuildKit through the Docker \
+        reads the services with `image` alone. Creates an ECR repository for each image, builds the image with BuildKit through the Docker \
         Engine (DOCKER_HOST sets its address) and pushes it. The tag is a hash of all that goes into the image, so an image that ECR already \
         has is neither built nor pushed again. Writes the document with the section `img`.\n\n\
         Example:\n  docker compose config --format json |\n    img-push --only web | jq -r .img.web.uri";
@@ -107,7 +107,8 @@ impl Stage for ImgPush {
 }
 
 impl ImgPush {
-    fn record(&self, service: &str, image: Image) {
-        self.img.borrow_mut().insert(service.to_owned(), image);
+    /// Records an image for all services that use it.
+    fn record(&self, image: &WantedImage, entry: &Image) {
+        self.img.borrow_mut().extend(image.services.iter().map(|service| (service.clone(), entry.clone())));
     }
 }

@@ -54,7 +54,7 @@ impl ImgPush {
     pub async fn pushes_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         for image in wanted.images.iter().filter(|image| run.is_planning() || !self.is_missing(image)) {
             let digest = self.found.get(&image.repository).and_then(|found| found.digest.clone());
-            self.record(&image.service, self.entry(run, image, digest)?);
+            self.record(image, &self.entry(run, image, digest)?);
         }
         let missing: Vec<&WantedImage> = wanted.images.iter().filter(|image| !run.is_planning() && self.is_missing(image)).collect();
         if missing.is_empty() {
@@ -63,14 +63,14 @@ impl ImgPush {
         let engine = Engine::connect().await?;
         each(missing, async |image| {
             let digest = run.carry("push of", &image.local_name(), self.push(run, wanted, image, &engine)).await?;
-            self.record(&image.service, self.entry(run, image, Some(digest))?);
+            self.record(image, &self.entry(run, image, Some(digest))?);
             Ok(())
         })
         .await
         .map(drop)
     }
 
-    /// Returns a service's entry of the section.
+    /// Returns the entry of the services that use an image.
     fn entry(&self, run: &Run, image: &WantedImage, digest: Option<String>) -> Result<Image> {
         let uri = self.uris.borrow().get(&image.service).cloned();
         Ok(Image {

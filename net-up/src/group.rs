@@ -33,14 +33,15 @@ async fn list(ec2: &Client, filters: Vec<Filter>) -> Result<Vec<SecurityGroup>> 
     shared::pages!(ec2.describe_security_groups().set_filters(Some(filters)), "list the security groups")
 }
 
-/// Returns the incoming rules of a group. The others refer to these two groups, as far as their ids are known.
-fn ingress(group: &str, lb: Option<&str>, task: Option<&str>) -> BTreeSet<Rule> {
+/// Returns the incoming rules of a group. The load balancer has these ports. The others refer to these two groups, as far as their ids are known.
+fn ingress(group: &str, ports: &BTreeSet<u16>, lb: Option<&str>, task: Option<&str>) -> BTreeSet<Rule> {
     // Instances choose the host ports of containers, and each endpoint's service has its own port. So all ports are open, to one source.
     let any_port = |id: &str| Rule::tcp(0, 65535, Peer::Group(id.to_owned()));
     match group {
         // 443 also without a certificate: the load balancer opens a port with a listener, the group only allows it.
-        LB => [80, 443]
-            .into_iter()
+        LB => ports
+            .iter()
+            .map(|port| i32::from(*port))
             .flat_map(|port| {
                 [Peer::V4("0.0.0.0/0".to_owned()), Peer::V6("::/0".to_owned())].map(|everywhere| Rule::tcp(port, port, everywhere))
             })
@@ -95,7 +96,7 @@ impl NetUp {
             each([(LB, lb), (TASK, task), (ENDPOINTS, endpoints.as_deref())], async |(name, id)| {
                 // In the plan of a new group there is no id.
                 let Some(id) = id else { return Ok(()) };
-                self.settle_ingress(run, name, id, &ingress(name, lb, task)).await?;
+                self.settle_ingress(run, name, id, &ingress(name, &wanted.ports, lb, task)).await?;
                 self.settle_egress(run, name, id).await
             }),
             self.settle_default_group(run, wanted),
@@ -222,10 +223,12 @@ mod tests {
 
     #[test]
     fn only_the_load_balancer_is_open_to_the_internet() {
-        let said = |group: &str| texts(&ingress(group, Some("sg-lb"), Some("sg-task")), Direction::Ingress);
+        let said = |group: &str| texts(&ingress(group, &[80, 443].into(), Some("sg-lb"), Some("sg-task")), Direction::Ingress);
         assert_eq!(said(LB), "tcp 80 from 0.0.0.0/0, tcp 80 from ::/0, tcp 443 from 0.0.0.0/0, tcp 443 from ::/0");
         assert_eq!(said(TASK), "tcp 0-65535 from sg-lb");
         assert_eq!(said(ENDPOINTS), "tcp 0-65535 from sg-task");
-        assert!(ingress(TASK, None, None).is_empty(), "a plan does not know the ID of a new group");
+        let more = ingress(LB, &[80, 443, 8081].into(), None, None);
+        assert!(texts(&more, Direction::Ingress).ends_with("tcp 8081 from 0.0.0.0/0, tcp 8081 from ::/0"));
+        assert!(ingress(TASK, &BTreeSet::new(), None, None).is_empty(), "a plan does not know the ID of a new group");
     }
 }

@@ -31,7 +31,7 @@ use shared::policy::Grant;
 use shared::settings::Parts;
 use shared::{Document, Result, Run, Stage};
 
-use settings::{Flags, Wanted};
+use settings::{Flags, NetFlags, Wanted};
 
 fn main() -> ExitCode {
     shared::main::<NetUp>()
@@ -95,7 +95,7 @@ impl Stage for NetUp {
     const ABOUT: &'static str = "Create the network of an app: VPC, subnets, gateways, routes and security groups";
     const DETAILS: &'static str = "Reads the document on stdin (settings from `x-net`), or starts a new one with --app. Creates a VPC with \
         a public and a private subnet in each zone, an internet gateway, NAT gateways, route tables and security groups. The internet \
-        reaches only the load balancer, and only the load balancer reaches tasks and instances. Writes the document with the section \
+        reaches only the load balancer, on the ports of the public services, and only the load balancer reaches tasks and instances. Writes the document with the section \
         `net`.\n\nExample:\n  net-up --app shop --nat single | cluster-up";
     const NEEDS: &'static [(&'static str, &'static str)] = &[];
     const GRANTS: &'static [Grant] = policy::GRANTS;
@@ -110,18 +110,18 @@ impl Stage for NetUp {
         &[Step::Surplus],
     ];
     type Step = Step;
-    type Flags = Flags;
+    type Flags = NetFlags;
     type Wanted = Wanted;
 
     fn parts() -> Parts {
         Parts::default().with::<Option<Flags>>("x-net").with::<Option<Net>>("net")
     }
 
-    fn wanted(doc: &Document, flags: &Flags) -> Result<Wanted> {
+    fn wanted(doc: &Document, flags: &NetFlags) -> Result<Wanted> {
         Wanted::read(doc, flags)
     }
 
-    async fn find(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn find(run: &Run, _: &Document, _: &NetFlags, wanted: Option<&Wanted>) -> Result<Self> {
         let ec2 = shared::client!(aws_sdk_ec2, run);
         let (iam, logs) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_cloudwatchlogs, run));
         let (vpc, subnets, addresses, gateway, nats, tables, groups, endpoints, flow_log) = try_join!(

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::doc::check_retention;
+use shared::doc::public::{Publish, Publishing};
 use shared::settings::{first_given, read_flags};
 use shared::{Document, Error, Result};
 
@@ -74,9 +75,28 @@ pub enum Nat {
     PerAz,
 }
 
+/// The command line.
+#[derive(Debug, Clone, Args, Serialize)]
+pub struct NetFlags {
+    #[command(flatten)]
+    #[serde(flatten)]
+    net: Flags,
+    #[command(flatten)]
+    #[serde(skip)]
+    publish: Publish,
+}
+
 /// The settings, checked.
 #[derive(Debug)]
-pub enum Wanted {
+pub struct Wanted {
+    pub place: Place,
+    /// The ports that the internet reaches on the load balancer.
+    pub ports: BTreeSet<u16>,
+}
+
+/// Where the app is.
+#[derive(Debug)]
+pub enum Place {
     Create(Network),
     /// An existing network.
     Adopt {
@@ -100,27 +120,16 @@ pub struct Network {
 }
 
 impl Wanted {
-    pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
-        let given = read_flags(doc, &doc.root(), "x-net", flags)?;
-        let settings = Settings::from(given.clone());
-        match &settings.vpc {
-            Some(vpc) => adopt(vpc, &settings, &given),
-            None => match first_given(&given, &["public_subnets", "private_subnets"]) {
-                Some(key) => Err(Error::document(
-                    "subnets-without-vpc",
-                    format!("x-net.{key}"),
-                    "these subnets are in an existing VPC, but the settings do not name it. Set x-net.vpc (--vpc) to its ID, or remove the subnets",
-                )),
-                None => network(doc, &settings).map(Self::Create),
-            },
-        }
+    pub fn read(doc: &Document, flags: &NetFlags) -> Result<Self> {
+        let (place, publishing) = doc.both(place(doc, &flags.net), Publishing::read(doc, &flags.publish))?;
+        Ok(Self { place, ports: publishing.ports() })
     }
 
     /// Returns the network to create, or nothing when an existing one is used.
     pub fn network(&self) -> Option<&Network> {
-        match self {
-            Self::Create(network) => Some(network),
-            Self::Adopt { .. } => None,
+        match &self.place {
+            Place::Create(network) => Some(network),
+            Place::Adopt { .. } => None,
         }
     }
 }
@@ -136,7 +145,23 @@ impl Network {
     }
 }
 
-fn adopt(vpc: &str, settings: &Settings, given: &Flags) -> Result<Wanted> {
+fn place(doc: &Document, flags: &Flags) -> Result<Place> {
+    let given = read_flags(doc, &doc.root(), "x-net", flags)?;
+    let settings = Settings::from(given.clone());
+    match &settings.vpc {
+        Some(vpc) => adopt(vpc, &settings, &given),
+        None => match first_given(&given, &["public_subnets", "private_subnets"]) {
+            Some(key) => Err(Error::document(
+                "subnets-without-vpc",
+                format!("x-net.{key}"),
+                "these subnets are in an existing VPC, but the settings do not name it. Set x-net.vpc (--vpc) to its ID, or remove the subnets",
+            )),
+            None => network(doc, &settings).map(Place::Create),
+        },
+    }
+}
+
+fn adopt(vpc: &str, settings: &Settings, given: &Flags) -> Result<Place> {
     let others = ["cidr", "azs", "nat", "endpoints", "public_cidrs", "private_cidrs", "flow_logs"];
     if let Some(key) = first_given(given, &others) {
         return Err(Error::document(
@@ -156,7 +181,7 @@ fn adopt(vpc: &str, settings: &Settings, given: &Flags) -> Result<Wanted> {
     // A load balancer needs two zones.
     let public = subnets("public_subnets", &settings.public_subnets, 2)?;
     let private = subnets("private_subnets", &settings.private_subnets, 1)?;
-    Ok(Wanted::Adopt { vpc: vpc.to_owned(), public, private })
+    Ok(Place::Adopt { vpc: vpc.to_owned(), public, private })
 }
 
 fn network(doc: &Document, settings: &Settings) -> Result<Network> {
@@ -259,9 +284,10 @@ mod tests {
 
     fn with(x_net: &str, args: &[&str]) -> Result<Wanted, String> {
         let doc = Document::parse(format!(r#"{{"name": "shop", "x-net": {x_net}}}"#).as_bytes()).unwrap();
-        let command = <Flags as clap::Args>::augment_args(clap::Command::new("net-up"));
+        // --down is every tool's own.
+        let command = <NetFlags as clap::Args>::augment_args(clap::Command::new("net-up").arg(clap::Arg::new("down")));
         let matches = command.try_get_matches_from([&["net-up"], args].concat()).map_err(|error| error.to_string())?;
-        let flags = <Flags as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        let flags = <NetFlags as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
         Wanted::read(&doc, &flags).map_err(|error| error.to_string())
     }
 

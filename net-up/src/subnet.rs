@@ -11,7 +11,7 @@ use shared::step::each;
 use shared::wait::{while_held, while_not_yet};
 use shared::{Error, Result, Run, Tried};
 
-use crate::settings::{Network, Wanted};
+use crate::settings::{Network, Place, Wanted};
 use crate::{NetUp, tag};
 
 pub struct Found {
@@ -43,15 +43,15 @@ impl Found {
 }
 
 pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
-    match wanted {
-        Some(Wanted::Adopt { vpc, public, private }) => {
+    match wanted.map(|wanted| &wanted.place) {
+        Some(Place::Adopt { vpc, public, private }) => {
             let mut ids = [public.as_slice(), private].concat();
             ids.sort_unstable();
             ids.dedup();
             let zones = zones_of(&find_adopted(ec2, vpc, ids).await?, public, private)?;
             Ok(Found { by_name: BTreeMap::new(), zones })
         }
-        Some(Wanted::Create(_)) => {
+        Some(Place::Create(_)) => {
             let (by_name, zones) = try_join!(find_ours(ec2, run), zones(ec2))?;
             Ok(Found { by_name, zones })
         }
@@ -124,9 +124,9 @@ const LAST: &[&str] = &["apne1-az3", "cac1-az3", "cnn1-az3", "use1-az3", "usw1-a
 
 impl NetUp {
     pub async fn subnets_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        match wanted {
-            Wanted::Create(network) => self.own_subnets_up(run, network).await,
-            Wanted::Adopt { public, private, .. } => {
+        match &wanted.place {
+            Place::Create(network) => self.own_subnets_up(run, network).await,
+            Place::Adopt { public, private, .. } => {
                 let mut net = self.net.borrow_mut();
                 net.public_subnet_ids = public.iter().cloned().map(Some).collect();
                 net.private_subnet_ids = private.iter().cloned().map(Some).collect();

@@ -7,7 +7,7 @@ use shared::error::{given, if_found};
 use shared::wait::{once, while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::settings::Wanted;
+use crate::settings::{Place, Wanted};
 use crate::{NetUp, tag};
 
 pub struct Found {
@@ -25,8 +25,8 @@ impl Found {
 }
 
 pub async fn find(ec2: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
-    let vpc = match wanted {
-        Some(Wanted::Adopt { vpc: id, .. }) => Some(find_adopted(ec2, id).await?),
+    let vpc = match wanted.map(|wanted| &wanted.place) {
+        Some(Place::Adopt { vpc: id, .. }) => Some(find_adopted(ec2, id).await?),
         _ => find_ours(ec2, run).await?,
     };
     let Some(id) = vpc.as_ref().and_then(Vpc::vpc_id) else { return Ok(Found { vpc, dns_support: true, dns_hostnames: false }) };

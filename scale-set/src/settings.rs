@@ -60,11 +60,11 @@ shared::settings! {
         /// Minimum number of tasks of a service
         ///
         /// AWS starts tasks at once when fewer are running. Example: --min 4
-        min: i32 [0..=5000], arg(long, value_name = "COUNT"), schemars(extend("x-default" = "deploy.replicas, or 2"));
+        min: i32 [0..=5000], arg(long, value_name = "COUNT"), schemars(extend("x-default" = "deploy.replicas, or 2, or 1 for a service that keeps data"));
         /// Maximum number of tasks of a service
         ///
-        /// AWS stops tasks at once when more are running. With deploy.replicas: 1 it is 1 when not set. Example: --max 20
-        max: i32 [1..=5000], arg(long, value_name = "COUNT"), schemars(extend("x-default" = "10, or min if that is larger"));
+        /// AWS stops tasks at once when more are running. With deploy.replicas: 1, and for a service that keeps data, it is 1 when not set. Example: --max 20
+        max: i32 [0..=5000], arg(long, value_name = "COUNT"), schemars(extend("x-default" = "10, or min if that is larger"));
         /// Target for the average CPU of the tasks, in percent
         ///
         /// In percent of the CPU that the service reserves. Example: --cpu 60
@@ -175,7 +175,7 @@ fn tasks(
     at: Option<&At<'_>>,
     (place, flags): (&str, &TaskFlags),
 ) -> Result<Tasks> {
-    let bounds = task_bounds(&settings, at)?;
+    let bounds = task_bounds(&settings, at, record.single)?;
     bounds.check(place, only_max(flags.min, flags.max) || only_max(settings.min, settings.max))?;
     let targets = targets(&settings, svc, record, place)?;
     schedule::check(&settings.schedule, &format!("{place}.schedule"), bounds)?;
@@ -183,13 +183,15 @@ fn tasks(
     Ok(Tasks { service: name.to_owned(), resource_id, bounds, targets, schedule: settings.schedule })
 }
 
-/// One replica in the document means one task and not more, because a second one may do harm.
-fn task_bounds(settings: &TaskSettings, at: Option<&At<'_>>) -> Result<Bounds> {
+/// One replica in the document, or a service that svc-deploy calls single, means one task and not more, because a second one may do harm. No replica
+/// means no task.
+fn task_bounds(settings: &TaskSettings, at: Option<&At<'_>>, single: bool) -> Result<Bounds> {
     let deploy = at.and_then(|at| at.key("deploy"));
     let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.and_then(|at| at.key("scale")));
     let replicas = replicas.map(|at| at.whole(0..=5000)).transpose()?;
-    let min = settings.min.or(replicas).unwrap_or(2);
-    let max = settings.max.unwrap_or(if replicas.is_some_and(|replicas| replicas <= 1) { min.max(1) } else { 10.max(min) });
+    let tasks = replicas.unwrap_or(if single { 1 } else { 2 });
+    let min = settings.min.unwrap_or(tasks);
+    let max = settings.max.unwrap_or(if tasks <= 1 { min.max(tasks) } else { 10.max(min) });
     Ok(Bounds { min, max })
 }
 
@@ -281,7 +283,7 @@ mod tests {
             (json!({"deploy": {"replicas": 4}}), vec![], (4, 10)),
             (json!({"deploy": {"replicas": 20}}), vec![], (20, 20)),
             (json!({"deploy": {"replicas": 1}}), vec![], (1, 1)),
-            (json!({"deploy": {"replicas": 0}}), vec![], (0, 1)),
+            (json!({"deploy": {"replicas": 0}}), vec![], (0, 0)),
             (json!({"scale": 1}), vec![], (1, 1)),
             (json!({"scale": 3, "deploy": {"replicas": 5}}), vec![], (5, 10)),
             (json!({"deploy": {"replicas": 1}, "x-scale": {"max": 4}}), vec![], (1, 4)),
@@ -292,13 +294,31 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_keeps_data_has_one_task_until_the_author_says_more() {
+        let bounds = |db: Value| {
+            let doc = json!({"name": "shop", "services": {"db": db}, "cluster": {"name": "shop", "launch_type": "fargate"},
+                "svc": {"services": {"db": {"single": true}}}});
+            let bounds = wanted(&doc, &[]).unwrap().tasks[0].bounds;
+            (bounds.min, bounds.max)
+        };
+        for (db, expected) in [
+            (json!({}), (1, 1)),
+            (json!({"x-scale": {"max": 3}}), (1, 3)),
+            (json!({"x-scale": {"min": 0, "max": 0}}), (0, 0)),
+            (json!({"deploy": {"replicas": 3}}), (3, 10)),
+        ] {
+            assert_eq!(bounds(db.clone()), expected, "{db}");
+        }
+    }
+
+    #[test]
     fn wrong_tasks_are_reported_with_their_path() {
         for (service, said) in [
             (json!({"x-scale": {"min": 5, "max": 3}}), "services.web.x-scale.min: must be at most the maximum of 3; found 5"),
             (json!({"x-scale": {"max": 1}}), "services.web.x-scale.max: must be at least the minimum of 2; found 1"),
             (json!({"x-scale": {"max": 3}, "scale": 4}), "services.web.x-scale.max: must be at least the minimum of 4; found 3"),
             (json!({"x-scale": {"min": -1}}), "services.web.x-scale.min: must be between 0 and 5000; found -1"),
-            (json!({"x-scale": {"max": 0}}), "services.web.x-scale.max: must be between 1 and 5000; found 0"),
+            (json!({"x-scale": {"max": 0}}), "services.web.x-scale.max: must be at least the minimum of 2; found 0"),
             (json!({"x-scale": {"cpu": 170}}), "services.web.x-scale.cpu: must be between 1 and 100; found 170"),
             (json!({"deploy": {"replicas": 6000}}), "services.web.deploy.replicas: must be a whole number between 0 and 5000; found 6000"),
             (

@@ -156,7 +156,11 @@ impl Stage for SvcDeploy {
     }
 
     fn epilogue(&self) -> Option<String> {
-        self.svc.borrow().url.as_ref().map(|url| format!("the app answers at {url}"))
+        let svc = self.svc.borrow();
+        let url = svc.url.as_ref()?;
+        let is_other = |own: &&String| *own != url;
+        let own = svc.services.iter().filter_map(|(name, record)| Some(format!(", {name} at {}", record.url.as_ref().filter(is_other)?)));
+        Some(format!("the app answers at {url}{}", own.collect::<String>()))
     }
 }
 

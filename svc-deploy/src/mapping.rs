@@ -25,13 +25,24 @@ fn wanted(launch_type: &str, more: &Value) -> Result<Wanted, String> {
                     "capacity_provider_strategy": [{"capacity_provider": provider, "weight": 1, "base": 0}]}});
     json_patch::merge(&mut doc, more);
     let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
-    let flags = Flags { svc: SvcFlags::default(), selection: shared::doc::Selection::default(), one: One::default() };
-    compose::read(&doc, &flags).map_err(|error| error.to_string())
+    let flags = Flags {
+        svc: SvcFlags::default(),
+        selection: shared::doc::Selection::default(),
+        publish: shared::doc::public::Publish::default(),
+        one: One::default(),
+    };
+    let mut found = compose::read(&doc, &flags).map_err(|error| error.to_string());
+    doc.change_findings(|error| {
+        found = Err(error.to_string());
+        error
+    });
+    found
 }
 
 /// Each key of Compose with what it becomes in the container definition; everything else stays as it is.
 #[test]
 fn what_compose_says_in_the_words_of_ecs() {
+    let anonymous = shared::name::fingerprint("services.web.volumes /cache");
     for (key, value, becomes) in [
         ("command", json!("a 'b c'"), json!({"command": ["a", "b c"]})),
         ("entrypoint", json!(["a", "b"]), json!({"entryPoint": ["a", "b"]})),
@@ -57,10 +68,28 @@ fn what_compose_says_in_the_words_of_ecs() {
         ("init", json!(true), json!({"linuxParameters": {"initProcessEnabled": true}})),
         ("shm_size", json!("64m"), json!({"linuxParameters": {"sharedMemorySize": 64}})),
         ("cap_add", json!(["NET_ADMIN"]), json!({"linuxParameters": {"capabilities": {"add": ["NET_ADMIN"]}}})),
+        (
+            "devices",
+            json!(["/dev/kvm"]),
+            json!({"linuxParameters": {"devices": [
+            {"hostPath": "/dev/kvm", "containerPath": "/dev/kvm", "permissions": ["read", "write", "mknod"]}]}}),
+        ),
+        ("gpus", json!([{"driver": "nvidia", "count": 2}]), json!({"resourceRequirements": [{"type": "GPU", "value": "2"}]})),
+        ("security_opt", json!(["no-new-privileges:true"]), json!({"dockerSecurityOptions": ["no-new-privileges"]})),
+        (
+            "deploy",
+            json!({"resources": {"reservations": {"devices": [{"capabilities": ["gpu"], "count": 1}]}}}),
+            json!({"resourceRequirements": [{"type": "GPU", "value": "1"}]}),
+        ),
+        (
+            "volumes",
+            json!(["/cache"]),
+            json!({"mountPoints": [{"sourceVolume": "task-TASK", "containerPath": "/cache", "readOnly": false}]}),
+        ),
         ("cap_drop", json!(["ALL"]), json!({"linuxParameters": {"capabilities": {"drop": ["ALL"]}}})),
         ("tmpfs", json!("/run:size=64m"), json!({"linuxParameters": {"tmpfs": [{"containerPath": "/run", "size": 64}]}})),
         ("cpus", json!(0.5), json!({"cpu": 512})),
-        ("mem_limit", json!("1g"), json!({"memory": 1024})),
+        ("mem_limit", json!("1g"), json!({"memory": 1024, "memoryReservation": null})),
         ("mem_reservation", json!("128m"), json!({"memoryReservation": 128})),
         (
             "deploy",
@@ -74,15 +103,28 @@ fn what_compose_says_in_the_words_of_ecs() {
         ),
         ("healthcheck", json!({"test": ["CMD", "true"], "disable": true}), json!({})),
         ("healthcheck", json!({"test": ["NONE"]}), json!({})),
+        (
+            "healthcheck",
+            json!({"test": ["CMD", "true"], "interval": "1s", "start_period": "10m0s", "retries": 30}),
+            json!({"healthCheck": {"command": ["CMD", "true"], "timeout": 30, "interval": 5, "startPeriod": 300, "retries": 10}}),
+        ),
         ("logging", json!({"driver": "json-file"}), json!({})),
+        (
+            "logging",
+            json!({"driver": "awslogs", "options": {"awslogs-multiline-pattern": "^\\[", "mode": "blocking", "awslogs-group": "other"}}),
+            json!({"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/ecs-pipe/shop/web", "awslogs-region": "eu-central-1",
+                "awslogs-stream-prefix": "web", "mode": "blocking", "max-buffer-size": "25m", "awslogs-multiline-pattern": "^\\["}}}),
+        ),
         (
             "logging",
             json!({"driver": "splunk", "options": {"a": "b"}}),
             json!({"logConfiguration": {"logDriver": "splunk", "options": {"a": "b"}}}),
         ),
     ] {
-        let mut expected = json!({"name": "web", "image": "nginx", "essential": true, "cpu": 256, "memory": 512});
+        let mut expected = json!({"name": "web", "image": "nginx", "essential": true, "cpu": 256, "memoryReservation": 512});
         json_patch::merge(&mut expected, &becomes);
+        let expected: Value =
+            serde_json::from_str(&expected.to_string().replace("task-TASK", &format!("task-{}", &anonymous[..8]))).unwrap();
         let web = json!({"image": "nginx", "x-svc": {"publish": false}, key: value.clone()});
         let app = wanted("ec2", &json!({"services": {"web": web}})).unwrap();
         let mut definition = container_definition::definitions("shop", &caller(), &app.services[0]).remove(0);

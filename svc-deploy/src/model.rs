@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+pub use shared::doc::port::Protocol;
 use shared::doc::{Cluster, Net};
 
 /// All that one run is to bring about.
@@ -55,11 +56,17 @@ pub struct Service {
     pub network_mode: NetworkMode,
     /// Of the task; only Fargate needs it.
     pub size: Option<Size>,
+    /// Whether its containers see the processes of each other, or of the instance.
+    pub pid_mode: Option<Namespace>,
+    /// The same for shared memory, semaphores and message queues.
+    pub ipc_mode: Option<Namespace>,
     /// In Docker's words, as `linux/amd64`.
     pub platform: Option<&'static str>,
     pub published: Option<Published>,
     /// Tasks at creation; afterwards the count belongs to `scale-set`.
     pub desired: i32,
+    /// Whether two tasks at once may do harm: they would write to the same data, or each have data of its own.
+    pub single: bool,
     /// Services that must be healthy before this one is deployed.
     pub after: Vec<String>,
     pub breaker: Breaker,
@@ -86,9 +93,13 @@ pub struct Container {
     pub image: Option<String>,
     /// Whether the task ends when it ends.
     pub essential: bool,
-    pub size: Size,
-    /// MiB.
+    /// Units; 1024 are a vCPU.
+    pub cpu: i32,
+    /// MiB at which the container is killed. Without it, the task or the instance is the limit.
+    pub memory: Option<i32>,
+    /// MiB that are kept free for it.
     pub memory_reservation: Option<i32>,
+    pub gpus: Option<i32>,
     pub ports: Vec<Port>,
     pub command: Option<Vec<String>>,
     pub entry_point: Option<Vec<String>>,
@@ -111,8 +122,11 @@ pub struct Container {
     /// Names of kernel parameters and their values.
     pub system_controls: Vec<(String, String)>,
     pub health_check: Option<HealthCheck>,
+    pub security_options: Vec<String>,
     /// Another log driver than `awslogs`.
     pub log: Option<LogDriver>,
+    /// Options of `awslogs` beside those that name the log group.
+    pub log_options: BTreeMap<String, String>,
     pub secrets: Vec<Secret>,
     pub linux: Linux,
     pub mounts: Vec<Mount>,
@@ -128,6 +142,38 @@ pub struct Linux {
     pub capabilities_added: Vec<String>,
     pub capabilities_dropped: Vec<String>,
     pub tmpfs: Vec<Tmpfs>,
+    pub devices: Vec<Device>,
+}
+
+/// A device of the instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    pub host: String,
+    pub container: String,
+    /// As ECS spells them: `read`, `write`, `mknod`.
+    pub permissions: Vec<&'static str>,
+}
+
+/// Whose processes or shared memory the containers of a task see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespace {
+    /// Those of the instance.
+    Host,
+    /// Those of all containers of the task.
+    Task,
+    /// Each its own.
+    Own,
+}
+
+impl Namespace {
+    /// As ECS spells it.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Task => "task",
+            Self::Own => "none",
+        }
+    }
 }
 
 /// CPU units (1024 a vCPU) and MiB.
@@ -137,34 +183,10 @@ pub struct Size {
     pub memory: i32,
 }
 
-impl std::ops::Add for Size {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { cpu: self.cpu + other.cpu, memory: self.memory + other.memory }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Port {
     pub number: i32,
     pub protocol: Protocol,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    Tcp,
-    Udp,
-}
-
-impl Protocol {
-    /// As Compose and ECS spell it.
-    pub fn value(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,6 +251,8 @@ pub enum VolumeSource {
     Host(String),
     /// A Docker volume of the instance, of the volume's name.
     Docker,
+    /// The disk of the task. It is empty at the start and is deleted with the task.
+    Task,
 }
 
 /// A file system of EFS, which is always encrypted in transit.
@@ -328,7 +352,9 @@ pub const RULE_VALUES: usize = 5;
 #[derive(Debug, Clone)]
 pub struct Published {
     pub port: i32,
-    /// Empty for the service that gets every request that no other takes.
+    /// The port of a listener of its own; without it the service shares the listener for HTTP, or for HTTPS.
+    pub listener: Option<i32>,
+    /// Empty for a service that gets every request that no other takes.
     pub paths: Vec<String>,
     pub hosts: Vec<String>,
     pub target_group: TargetGroupShape,

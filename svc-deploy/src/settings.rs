@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::doc::Selection;
+use shared::doc::public::Publish;
 
 pub use form::{BreakerSetting, TaskRoleSetting};
 
@@ -19,6 +20,9 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     pub selection: Selection,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub publish: Publish,
     #[command(flatten)]
     #[serde(skip)]
     pub one: One,
@@ -60,7 +64,7 @@ shared::settings! {
     pub struct ServiceSettings, ServiceFlags {
         /// Request paths that the load balancer forwards to the service
         ///
-        /// One path or a list, for example /api/*. One published service may omit both path and host; it receives all other requests.
+        /// One path or a list, for example /api/*. A service that omits both path and host receives all other requests.
         path: Vec<String>, arg(long, value_name = "PATH", value_delimiter = ',', requires = "service"),
             serde(deserialize_with = "form::one_or_more"), schemars(schema_with = "form::texts", extend("x-default" = "all others"));
         /// Host names that the load balancer forwards to the service
@@ -70,9 +74,11 @@ shared::settings! {
             serde(deserialize_with = "form::one_or_more"), schemars(schema_with = "form::texts", extend("x-default" = "every host"));
         /// Port of `ports` that is behind the load balancer
         port: u16 [1..=65535], arg(skip), serde(deserialize_with = "form::whole"),
-            schemars(extend("x-default" = "the first of `ports`", "x-flag" = false));
-        /// Whether the ports are behind the load balancer
-        publish: bool = true, arg(long, value_name = "BOOL", requires = "service");
+            schemars(extend("x-default" = "the first of `ports` that may speak HTTP", "x-flag" = false));
+        /// Whether the service is public, behind the load balancer
+        ///
+        /// The default is true for a service that Compose publishes on all addresses and that may speak HTTP.
+        publish: bool, arg(skip), schemars(extend("x-default" = "as Compose publishes it", "x-flag" = false));
         /// Health check of the load balancer
         health: HealthFlags, command(flatten);
         /// Seconds after the start of a task in which ECS ignores failed health checks

@@ -29,7 +29,9 @@ pub fn one(app: &str, launch_type: &str) -> Value {
 /// Returns a service that responds with `hello from <who>` on this port, at every path.
 #[must_use]
 pub fn serving(port: u16, who: &str) -> Value {
-    let script = format!("mkdir -p /w/api; echo hello from $WHO | tee /w/index.html > /w/api/index.html; exec httpd -f -p {port} -h /w");
+    // Without a dollar sign, which a Compose model writes in another way than a document that a tool has written.
+    let hello = "env | sed -n 's/^WHO=/hello from /p'";
+    let script = format!("mkdir -p /w/api; {hello} | tee /w/index.html > /w/api/index.html; exec httpd -f -p {port} -h /w");
     json!({"image": "busybox", "command": ["sh", "-c", script], "environment": {"WHO": who}, "ports": [port.to_string()]})
 }
 
@@ -55,10 +57,23 @@ pub fn compose(file: &str, args: &[&str]) -> String {
 /// If the local AWS does not respond.
 #[must_use]
 pub fn fetch(balancer: &str, path: &str) -> String {
-    let host = std::env::var("AWS_ENDPOINT_URL").unwrap_or_else(|error| unreachable!("{error}")).replace("http://", "");
-    let mut stream = TcpStream::connect(&host).unwrap_or_else(|error| unreachable!("{error}"));
+    get(&format!("/_alb/{balancer}{path}"), None)
+}
+
+/// Returns the response of a load balancer on one of its ports.
+///
+/// # Panics
+/// As [`fetch`].
+#[must_use]
+pub fn fetch_at(balancer: &str, port: u16, path: &str) -> String {
+    get(path, Some(&format!("{balancer}.alb.localhost:{port}")))
+}
+
+fn get(path: &str, host: Option<&str>) -> String {
+    let address = std::env::var("AWS_ENDPOINT_URL").unwrap_or_else(|error| unreachable!("{error}")).replace("http://", "");
+    let mut stream = TcpStream::connect(&address).unwrap_or_else(|error| unreachable!("{error}"));
     let mut answer = String::new();
-    write!(stream, "GET /_alb/{balancer}{path} HTTP/1.0\r\nHost: {host}\r\n\r\n")
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", host.unwrap_or(&address))
         .and_then(|()| stream.read_to_string(&mut answer))
         .unwrap_or_else(|error| unreachable!("{error}"));
     answer

@@ -34,7 +34,7 @@ impl<'a> At<'a> {
     #[must_use]
     pub fn key(&self, key: &str) -> Option<At<'a>> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
-        Some(At { path: self.below(key), value })
+        Some(At { path: self.path_of(key), value })
     }
 
     /// Returns an error about this place.
@@ -100,7 +100,7 @@ impl<'a> At<'a> {
     /// Fails when the value is not an object.
     pub fn entries(&self) -> Result<Vec<(&'a str, At<'a>)>> {
         let object = self.value.as_object().ok_or_else(|| self.expected("not-an-object", "an object"))?;
-        Ok(object.iter().map(|(key, value)| (key.as_str(), At { path: self.below(key), value })).collect())
+        Ok(object.iter().map(|(key, value)| (key.as_str(), At { path: self.path_of(key), value })).collect())
     }
 
     /// # Errors
@@ -126,7 +126,13 @@ impl<'a> At<'a> {
         self.path.split(['.', '[']).any(|step| ["environment", "args", "secrets"].contains(&step))
     }
 
-    fn below(&self, key: &str) -> String {
+    /// Returns the same value, as if it were at `key` below this place: for a name that is a part of a text.
+    #[must_use]
+    pub fn below(&self, key: &str) -> At<'a> {
+        At { path: self.path_of(key), value: self.value }
+    }
+
+    fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 }
@@ -141,7 +147,7 @@ fn typed<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T> {
         for segment in error.path() {
             let step = match segment {
                 Segment::Seq { index } => at.value.get(index).map(|value| (format!("{}[{index}]", at.path), value)),
-                Segment::Map { key } => at.value.get(key).map(|value| (at.below(key), value)),
+                Segment::Map { key } => at.value.get(key).map(|value| (at.path_of(key), value)),
                 Segment::Enum { .. } | Segment::Unknown => None,
             };
             let Some((path, value)) = step else { break };

@@ -77,6 +77,22 @@ fn check_service(name: &str, at: &At<'_>) -> Result<()> {
     }
 }
 
+impl Document {
+    /// Returns the service that builds the image which this service uses under its name, as Compose lets several services share one build.
+    #[must_use]
+    pub fn builder(&self, service: &At<'_>) -> Option<String> {
+        let image = service.key("image").filter(|_| service.key("build").is_none())?.value().as_str()?.to_owned();
+        let app = self.root().key("name").and_then(|name| name.value().as_str()).unwrap_or_default();
+        let is_built_by = |(name, at): &(&str, At<'_>)| {
+            // Compose names an image after its service when the service does not.
+            let own = at.key("image").map_or_else(|| Some(format!("{app}-{name}")), |at| at.value().as_str().map(str::to_owned));
+            at.key("build").is_some() && own.as_deref() == Some(&image)
+        };
+        let services = self.root().key("services")?.entries().ok()?;
+        services.into_iter().find(is_built_by).map(|(name, _)| name.to_owned())
+    }
+}
+
 /// Returns the platform of a service's image in Docker's words: that of `platform` or `build.platforms`, or else that of the cluster.
 ///
 /// # Errors

@@ -25,8 +25,30 @@ pub struct Document {
 /// What reading found.
 #[derive(Debug, Default)]
 struct Said {
-    warnings: RefCell<Vec<(&'static str, String)>>,
+    warnings: RefCell<Vec<Warning>>,
     findings: RefCell<Vec<Error>>,
+}
+
+#[derive(Debug)]
+struct Warning {
+    code: &'static str,
+    places: Vec<String>,
+    text: String,
+}
+
+/// Places of one warning that are printed.
+const PLACES: usize = 4;
+
+impl Warning {
+    fn shown(&self) -> String {
+        let Self { places, text, .. } = self;
+        let more = places.len().saturating_sub(PLACES);
+        match places.as_slice() {
+            [] => text.clone(),
+            _ if more > 0 => format!("{} and {more} more: {text}", places[..PLACES].join(", ")),
+            all => format!("{}: {text}", all.join(", ")),
+        }
+    }
 }
 
 impl Default for Document {
@@ -60,7 +82,7 @@ impl Document {
         Ok(doc)
     }
 
-    fn of(value: Value) -> Self {
+    pub(super) fn of(value: Value) -> Self {
         Self { value, from_compose_json: false, said: Rc::default() }
     }
 
@@ -110,21 +132,39 @@ impl Document {
         }
     }
 
+    /// Changes the errors that are kept so far, for example to blame a flag for a value that came from it.
+    pub fn change_findings(&self, change: impl FnMut(Error) -> Error) {
+        let mut findings = self.said.findings.borrow_mut();
+        *findings = findings.drain(..).map(change).collect();
+    }
+
     pub(crate) fn findings(&self) -> Vec<Error> {
         self.said.findings.take()
     }
 
     /// Warns of something in the document; printed when all of it has been read.
     pub fn warn(&self, code: &'static str, text: impl Into<String>) {
-        let warning = (code, text.into());
+        self.add_warning(code, None, text.into());
+    }
+
+    /// Warns of something at a place. The same about several places is one warning.
+    pub fn warn_at(&self, code: &'static str, place: &At<'_>, text: impl Into<String>) {
+        self.add_warning(code, Some(place.path().to_owned()), text.into());
+    }
+
+    fn add_warning(&self, code: &'static str, place: Option<String>, text: String) {
         let mut warnings = self.said.warnings.borrow_mut();
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
+        let is_same = |other: &&mut Warning| other.code == code && other.text == text && other.places.is_empty() == place.is_none();
+        match warnings.iter_mut().find(is_same) {
+            Some(other) => other.places.extend(place.filter(|place| !other.places.contains(place))),
+            None => warnings.push(Warning { code, places: place.into_iter().collect(), text }),
         }
     }
 
-    pub(crate) fn warnings(&self) -> Vec<(&'static str, String)> {
-        self.said.warnings.take()
+    /// Returns the warnings, each once, and forgets them.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<(&'static str, String)> {
+        self.said.warnings.take().into_iter().map(|warning| (warning.code, warning.shown())).collect()
     }
 
     #[must_use]
@@ -252,5 +292,23 @@ fn is_planned(section: &Value) -> bool {
             .any(|(key, value)| if value.is_null() { ["arn", "uri", "vpc_id"].contains(&key.as_str()) } else { is_planned(value) }),
         Value::Array(ids) => ids.contains(&Value::Null),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_warning_names_all_its_places() {
+        let doc = Document::parse(br#"{"a": {"b": 1, "c": 2, "d": 3, "e": 4, "f": 5}}"#).unwrap();
+        let warn = |key: &str| doc.warn_at("test", &doc.root().key("a").unwrap().key(key).unwrap(), "has no effect");
+        warn("b");
+        warn("b");
+        assert_eq!(doc.warnings(), [("test", "a.b: has no effect".to_owned())]);
+        ["b", "c", "d", "e", "f"].into_iter().for_each(warn);
+        doc.warn("test", "has no effect");
+        let all = ["a.b, a.c, a.d, a.e and 1 more: has no effect", "has no effect"];
+        assert_eq!(doc.warnings(), all.map(|text| ("test", text.to_owned())));
     }
 }

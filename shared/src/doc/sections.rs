@@ -66,6 +66,10 @@ pub struct Cluster {
     pub capacity_provider_strategy: Vec<Capacity>,
     /// Architecture of the instances, as EC2 names it: `x86_64` or `arm64`. On Fargate each service may have another one
     pub architecture: Option<String>,
+    /// CPU units of the largest instance type; 1024 are a vCPU
+    pub instance_cpu: Option<i32>,
+    /// Memory of the largest instance type, in MiB
+    pub instance_memory: Option<i32>,
     /// Minimum and maximum number of instances; 0 on Fargate
     pub min: i32,
     pub max: i32,
@@ -119,5 +123,9 @@ pub struct ServiceRecord {
     /// Whether the load balancer forwards to it
     pub published: bool,
     pub target_group_arn: Option<String>,
+    /// URL of the service behind the load balancer; `null` for one that only its host name reaches
+    pub url: Option<String>,
+    /// Whether two tasks at once may do harm, because it keeps data
+    pub single: bool,
     pub log_group: String,
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::at::At;
 use super::document::Document;
+use super::public::{Publish, Publishing};
 
 impl Document {
     /// Adds the sections that are missing, with IDs that are not known.
@@ -28,7 +29,7 @@ impl Document {
     }
 
     fn img(&self) -> Value {
-        let built = self.known_services().filter(|(_, at)| at.key("build").is_some());
+        let built = self.known_services().filter(|(_, at)| at.key("build").is_some() || self.builder(at).is_some());
         built.map(|(name, _)| (name.to_owned(), json!({"uri": null, "repository_arn": null, "tag": ""}))).collect::<Map<_, _>>().into()
     }
 
@@ -36,7 +37,9 @@ impl Document {
         let is_sidecar =
             |at: &At<'_>| at.key("network_mode").and_then(|mode| mode.value().as_str()).is_some_and(|mode| mode.starts_with("service:"));
         let own = self.known_services().filter(|(_, at)| !is_sidecar(at));
-        let record = |(name, at): (&str, At<'_>)| (name.to_owned(), json!({"name": name, "published": at.key("ports").is_some()}));
+        // What is wrong with the ports is reported by net-up and svc-deploy, so a copy keeps it to itself.
+        let publishing = Publishing::read(&Self::of(self.value().clone()), &Publish::default()).unwrap_or_default();
+        let record = |(name, _): (&str, At<'_>)| (name.to_owned(), json!({"name": name, "published": publishing.of(name).is_some()}));
         json!({"services": own.map(record).collect::<Map<_, _>>()})
     }
 

@@ -1,6 +1,8 @@
 //! The container definitions of a task, in ECS's JSON.
 //! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html>
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use shared::doc::Caller;
 use shared::{Error, Result};
@@ -15,9 +17,9 @@ pub fn definitions(app: &str, caller: &Caller, service: &Service) -> Vec<Value> 
     if let (Some(patch), Some(own)) = (&service.patch.container, definitions.first_mut()) {
         json_patch::merge(own, patch);
     }
-    for definition in &mut definitions {
+    for (definition, container) in definitions.iter_mut().zip(&service.containers) {
         if let Some(fields) = definition.as_object_mut() {
-            fields.entry("logConfiguration").or_insert_with(|| awslogs(app, caller, &service.name));
+            fields.entry("logConfiguration").or_insert_with(|| awslogs(app, caller, &service.name, &container.log_options));
         }
         secret::resolve(caller, definition);
     }
@@ -45,15 +47,19 @@ pub fn check_size(wanted: &Wanted) -> Result<()> {
 }
 
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html>
-fn awslogs(app: &str, caller: &Caller, service: &str) -> Value {
-    json!({"logDriver": "awslogs", "options": {
+fn awslogs(app: &str, caller: &Caller, service: &str, more: &BTreeMap<String, String>) -> Value {
+    let mut options = json!({
         "awslogs-group": log_group::name(app, service),
         "awslogs-region": caller.region,
         "awslogs-stream-prefix": service,
         // A full buffer must not stop the service.
         "mode": "non-blocking",
         "max-buffer-size": "25m",
-    }})
+    });
+    for (name, value) in more {
+        options[name] = json!(value);
+    }
+    json!({"logDriver": "awslogs", "options": options})
 }
 
 /// What is `null` or empty is left out, but for the image: a plan may not know it.
@@ -68,9 +74,10 @@ fn definition(container: &Container, network_mode: NetworkMode) -> Value {
 fn basics(container: &Container, network_mode: NetworkMode) -> Value {
     json!({
         "essential": container.essential,
-        "cpu": container.size.cpu,
-        "memory": container.size.memory,
+        "cpu": container.cpu,
+        "memory": container.memory,
         "memoryReservation": container.memory_reservation,
+        "resourceRequirements": list(container.gpus, |gpus| json!({"type": "GPU", "value": gpus.to_string()})),
         "portMappings": list(&container.ports, |port| port_mapping(*port, network_mode)),
     })
 }
@@ -120,6 +127,7 @@ fn host(container: &Container) -> Value {
         "dnsSearchDomains": container.dns_search_domains,
         "ulimits": list(&container.ulimits, |one| json!({"name": one.name, "softLimit": one.soft, "hardLimit": one.hard})),
         "systemControls": list(&container.system_controls, |(name, value)| json!({"namespace": name, "value": value})),
+        "dockerSecurityOptions": container.security_options,
         "linuxParameters": linux(&container.linux),
     })
 }
@@ -132,6 +140,7 @@ fn linux(linux: &Linux) -> Value {
         "sharedMemorySize": linux.shared_memory,
         "capabilities": {"add": linux.capabilities_added, "drop": linux.capabilities_dropped},
         "tmpfs": list(&linux.tmpfs, |mount| json!({"containerPath": mount.path, "size": mount.size, "mountOptions": mount.options})),
+        "devices": list(&linux.devices, |one| json!({"hostPath": one.host, "containerPath": one.container, "permissions": one.permissions})),
     })
 }
 
@@ -196,6 +205,8 @@ mod tests {
             (|one| one.image = None, json!({"image": null})),
             (|one| one.essential = false, json!({"essential": false})),
             (|one| one.memory_reservation = Some(128), json!({"memoryReservation": 128})),
+            (|one| one.gpus = Some(2), json!({"resourceRequirements": [{"type": "GPU", "value": "2"}]})),
+            (|one| one.security_options = texts(["no-new-privileges"]), json!({"dockerSecurityOptions": ["no-new-privileges"]})),
             (|one| one.command = Some(texts(["a", "b c"])), json!({"command": ["a", "b c"]})),
             (|one| one.command = Some(Vec::new()), json!({})),
             (|one| one.entry_point = Some(texts(["a"])), json!({"entryPoint": ["a"]})),

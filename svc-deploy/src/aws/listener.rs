@@ -1,4 +1,5 @@
-//! The listeners: port 80, and with a certificate port 443, to which port 80 then redirects.
+//! The listeners: port 80, and with a certificate port 443, to which port 80 then redirects. Several services without paths and hosts have each a
+//! listener, on the port that Compose publishes.
 //! <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Listener.html>
 
 use aws_sdk_elasticloadbalancingv2::Client;
@@ -13,7 +14,7 @@ use super::action;
 use super::tag;
 use super::traffic_shift::Place;
 use crate::SvcDeploy;
-use crate::model::Wanted;
+use crate::model::{Published, Wanted};
 
 pub struct FoundListener {
     pub listener: Listener,
@@ -71,15 +72,19 @@ pub async fn find(elb: &Client, arn: &str) -> Result<Vec<FoundListener>> {
 
 /// Returns the listeners, first the one that has the rules.
 fn listeners(wanted: &Wanted) -> Vec<WantedListener> {
-    let rest = wanted.published().find(|(_, published)| published.paths.is_empty() && published.hosts.is_empty());
+    let takes_rest = |published: &Published| published.listener.is_none() && published.paths.is_empty() && published.hosts.is_empty();
+    let rest = wanted.published().find(|(_, published)| takes_rest(published));
     let fallback = rest.map_or(Fallback::NotFound, |(service, _)| Fallback::Forward(service.name.clone()));
-    if wanted.certificate.is_none() {
-        return vec![WantedListener { port: 80, protocol: ProtocolEnum::Http, fallback }];
+    let (port, protocol) = if wanted.certificate.is_some() { (443, ProtocolEnum::Https) } else { (80, ProtocolEnum::Http) };
+    let mut all = vec![WantedListener { port, protocol: protocol.clone(), fallback }];
+    if wanted.certificate.is_some() {
+        all.push(WantedListener { port: 80, protocol: ProtocolEnum::Http, fallback: Fallback::RedirectToHttps });
     }
-    vec![
-        WantedListener { port: 443, protocol: ProtocolEnum::Https, fallback },
-        WantedListener { port: 80, protocol: ProtocolEnum::Http, fallback: Fallback::RedirectToHttps },
-    ]
+    all.extend(wanted.published().filter_map(|(service, published)| {
+        let fallback = Fallback::Forward(service.name.clone());
+        Some(WantedListener { port: published.listener?, protocol: protocol.clone(), fallback })
+    }));
+    all
 }
 
 impl SvcDeploy {
@@ -93,8 +98,8 @@ impl SvcDeploy {
         let listeners = listeners(wanted);
         let arns = each(&listeners, async |listener| self.listener_up(run, wanted, listener).await).await?;
         self.svc.borrow_mut().listener_arns = arns;
-        // 443 is left over when the certificate was removed.
-        let is_left_over = |found: &&FoundListener| found.listener.port() == Some(443) && wanted.certificate.is_none();
+        // 443 is left over when the certificate was removed, another port when its service was removed or has another one.
+        let is_left_over = |found: &&FoundListener| !listeners.iter().any(|listener| found.listener.port() == Some(listener.port));
         self.delete_ours(run, self.found_listeners().iter().filter(is_left_over)).await
     }
 
@@ -254,6 +259,19 @@ mod tests {
         let listeners = listeners(&wanted);
         assert_eq!(listeners.iter().map(|listener| listener.port).collect::<Vec<_>>(), [443, 80]);
         assert_eq!(listeners[1].fallback, Fallback::RedirectToHttps);
+    }
+
+    #[test]
+    fn a_service_may_have_a_listener_of_its_own() {
+        let mut wanted = samples::wanted(vec![samples::published("web", &[], &[]), samples::published("api", &[], &[])]);
+        wanted.services[1].published.as_mut().unwrap().listener = Some(8081);
+        let shown = |wanted: &Wanted| {
+            let text = |one: &WantedListener| format!("{} {} {:?}", one.port, one.protocol.as_str(), one.fallback);
+            listeners(wanted).iter().map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&wanted), ["80 HTTP Forward(\"web\")", "8081 HTTP Forward(\"api\")"]);
+        wanted.certificate = Some("arn".to_owned());
+        assert_eq!(shown(&wanted), ["443 HTTPS Forward(\"web\")", "80 HTTP RedirectToHttps", "8081 HTTPS Forward(\"api\")"]);
     }
 
     #[test]

@@ -112,9 +112,15 @@ impl SvcDeploy {
         svc.load_balancer_name = found.load_balancer_name().map(str::to_owned);
     }
 
+    /// Records where the app answers, and each of its services. A service with a host answers only under that name.
     fn record_url(&self, wanted: &Wanted, balancer: &LoadBalancer) {
         let scheme = if self.serves_https(wanted) { "https" } else { "http" };
-        self.svc.borrow_mut().url = balancer.dns_name().map(|name| format!("{scheme}://{name}"));
+        let Some(url) = balancer.dns_name().map(|name| format!("{scheme}://{name}")) else { return };
+        for (service, published) in wanted.selected_published() {
+            let own = published.listener.map_or_else(|| url.clone(), |port| format!("{url}:{port}"));
+            self.record(&service.name, |record| record.url = published.hosts.is_empty().then_some(own));
+        }
+        self.svc.borrow_mut().url = Some(url);
     }
 
     async fn create_balancer(&self, run: &Run, wanted: &Wanted) -> Result<String> {

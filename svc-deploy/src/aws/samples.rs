@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::doc::{Caller, Capacity, Cluster, LaunchType, Net};
 
-use crate::model::{
-    Breaker, Codes, Container, HealthyPercent, NetworkMode, Patch, Published, Service, Size, TargetGroupShape, TaskRole, Wanted,
-};
+use crate::model::{Breaker, Codes, Container, HealthyPercent, NetworkMode, Patch, Published, Service, TargetGroupShape, TaskRole, Wanted};
 
 pub fn caller() -> Caller {
     Caller { account: "123456789012".to_owned(), region: "us-east-1".to_owned(), partition: "aws".to_owned() }
@@ -17,7 +15,8 @@ pub fn container(name: &str) -> Container {
         name: name.to_owned(),
         image: Some("nginx".to_owned()),
         essential: true,
-        size: Size { cpu: 256, memory: 512 },
+        cpu: 256,
+        memory: Some(512),
         ..Container::default()
     }
 }
@@ -29,9 +28,12 @@ pub fn service(name: &str) -> Service {
         containers: vec![container(name)],
         network_mode: NetworkMode::Awsvpc,
         size: None,
+        pid_mode: None,
+        ipc_mode: None,
         platform: None,
         published: None,
         desired: 2,
+        single: false,
         after: Vec::new(),
         breaker: Breaker { enable: true, rollback: true, failures: None },
         healthy_percent: HealthyPercent { minimum: 100, maximum: 200 },
@@ -45,7 +47,8 @@ pub fn service(name: &str) -> Service {
 /// A service behind the load balancer.
 pub fn published(name: &str, hosts: &[&str], paths: &[&str]) -> Service {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    let published = Published { port: 80, paths: texts(paths), hosts: texts(hosts), target_group: target_group(), grace: 60 };
+    let published =
+        Published { port: 80, listener: None, paths: texts(paths), hosts: texts(hosts), target_group: target_group(), grace: 60 };
     Service { published: Some(published), ..service(name) }
 }
 

@@ -47,6 +47,7 @@ impl SvcDeploy {
         self.record(&service.name, |record| {
             record.arn = arn;
             record.name.clone_from(&service.name);
+            record.single = service.single;
         });
         self.finish_moves(run, service).await
     }

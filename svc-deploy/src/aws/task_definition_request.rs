@@ -29,6 +29,11 @@ pub fn request(app: &str, caller: &Caller, service: &Service, roles: &Roles) -> 
         request["cpu"] = json!(size.cpu.to_string());
         request["memory"] = json!(size.memory.to_string());
     }
+    for (field, mode) in [("pidMode", service.pid_mode), ("ipcMode", service.ipc_mode)] {
+        if let Some(mode) = mode {
+            request[field] = json!(mode.value());
+        }
+    }
     if !service.volumes.is_empty() {
         request["volumes"] = service.volumes.iter().map(volume::definition).collect();
     }

@@ -10,6 +10,7 @@ pub fn definition(volume: &Volume) -> Value {
     match &volume.source {
         VolumeSource::Efs(efs) => json!({"name": volume.name, "efsVolumeConfiguration": efs_configuration(efs)}),
         VolumeSource::Host(path) => json!({"name": volume.name, "host": {"sourcePath": path}}),
+        VolumeSource::Task => json!({"name": volume.name}),
         VolumeSource::Docker => {
             json!({"name": volume.name, "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true, "driver": "local"}})
         }
@@ -54,6 +55,7 @@ mod tests {
                     "authorizationConfig": {"accessPointId": "fsap-1", "iam": "ENABLED"}}}),
             ),
             (VolumeSource::Host("/var/log".to_owned()), json!({"host": {"sourcePath": "/var/log"}})),
+            (VolumeSource::Task, json!({})),
             (VolumeSource::Docker, json!({"dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true, "driver": "local"}})),
         ] {
             let mut whole = json!({"name": "data"});

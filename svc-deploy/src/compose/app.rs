@@ -1,9 +1,10 @@
 //! The whole app, as the document and the flags have it.
 
+use shared::doc::public::Publishing;
 use shared::doc::{Cluster, Img, Net, check_retention};
 use shared::{Document, Error, Result};
 
-use super::{one_service, service};
+use super::{one_service, publishing, service};
 use crate::model::{Service, Wanted};
 use crate::settings::{Flags, SvcFlags, SvcSettings};
 
@@ -17,13 +18,17 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
     if let (Some(img), Some(service), Some(_)) = (&mut img, &flags.one.service, &flags.one.image) {
         img.remove(service);
     }
-    let doc = &one_service::put_into(&flags.one, doc)?;
+    let doc = &one_service::put_into(&flags.one, &flags.publish, doc)?;
     let given = shared::settings::read_flags(doc, &doc.root(), "x-svc", &flags.svc)?;
     let settings = SvcSettings::from(given.clone());
     check_execution_role(settings.execution_role.as_deref())?;
     let retention = check_retention("x-svc.retention", settings.retention)?;
-    let services =
-        service::read(doc, &flags.selection, img.as_ref(), &cluster).map_err(|error| one_service::blame_flag(&flags.one, error))?;
+    let blamed = |error| one_service::blame_flag(&flags.one, error);
+    let publishing = Publishing::read(doc, &one_service::without_switch(&flags.one, &flags.publish)).map_err(blamed);
+    let publishing = doc.keep(publishing).unwrap_or_default();
+    let services = service::read(doc, &flags.selection, &publishing, img.as_ref(), &cluster).map_err(blamed);
+    doc.change_findings(blamed);
+    let services = services?;
     check_any(doc, &services)?;
     if settings.alb.is_some() {
         check_adopted(&given, &services)?;
@@ -34,6 +39,7 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
             "the name of a load balancer must not begin with \"internal-\". Give the app another name",
         ));
     }
+    publishing::explain(doc, &publishing, settings.internal);
     let SvcSettings { certificate, ssl_policy, internal, access_logs, alb, execution_role, .. } = settings;
     Ok(Wanted { net, cluster, certificate, ssl_policy, internal, access_logs, alb, execution_role, retention, services })
 }

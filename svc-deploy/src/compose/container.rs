@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use shared::doc::{At, Document, Img};
+use shared::doc::{At, Document, Img, port};
 use shared::{Error, Result};
 
 use super::forms::{map, pairs, seconds, strings, values, words};
+use super::key::{DROPPED_ON_AWSVPC, IMPOSSIBLE, NOT_ON_AWSVPC, NOT_ON_FARGATE, OF_COMPOSE, SILENT, WITHOUT_EFFECT, is_default};
 use super::volume::Disk;
-use super::{port, secret, size, update, volume};
-use crate::model::{Container, HealthCheck, LogDriver, NetworkMode, Port, Protocol, Size, Ulimit, Volume};
+use super::{capability, health_check, logging, machine, secret, size, update, volume};
+use crate::model::{Container, NetworkMode, Port, Protocol, Ulimit, Volume};
 
 /// Where the container runs, which decides what it can have.
 #[derive(Clone, Copy)]
@@ -24,105 +25,49 @@ pub struct Target {
 /// A container with what its service needs to know of it.
 pub struct Read {
     pub container: Container,
-    /// The tcp ports that `ports` names.
-    pub published: Vec<i32>,
     /// The volumes of its task.
     pub volumes: Vec<Volume>,
 }
 
-/// Keys that are read elsewhere, or have no meaning in ECS and do not change what the service does.
-const SILENT: &[&str] = &[
-    "attach",
-    "build",
-    "container_name",
-    "cpus",
-    "depends_on",
-    "develop",
-    "expose",
-    "image",
-    "mem_limit",
-    "mem_reservation",
-    "network_mode",
-    "networks",
-    "platform",
-    "ports",
-    "profiles",
-    "pull_policy",
-    "restart",
-    "scale",
-];
-
-/// Compose keys that ECS does not have, each of which would change behaviour if it were ignored.
-const IMPOSSIBLE: &[&str] = &[
-    "blkio_config",
-    "cgroup",
-    "cgroup_parent",
-    "configs",
-    "cpu_count",
-    "cpu_rt_period",
-    "cpu_rt_runtime",
-    "cpuset",
-    "credential_spec",
-    "device_cgroup_rules",
-    "devices",
-    "external_links",
-    "gpus",
-    "group_add",
-    "ipc",
-    "isolation",
-    "links",
-    "mac_address",
-    "oom_kill_disable",
-    "oom_score_adj",
-    "pid",
-    "post_start",
-    "pre_stop",
-    "provider",
-    "runtime",
-    "security_opt",
-    "storage_opt",
-    "userns_mode",
-    "uts",
-    "volumes_from",
-];
-
-/// Keys that only a container on an instance can have, or only one without a network interface of its own.
-const NOT_ON_FARGATE: &[&str] = &["privileged", "shm_size", "tmpfs"];
-const NOT_ON_AWSVPC: &[&str] = &["dns", "dns_search", "extra_hosts", "hostname"];
-
 pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: Target) -> Result<Read> {
-    let memory_reservation = size::reserved(at)?;
-    let published = port::published(at)?;
-    let container = Container {
+    let fargate = target.disk.fargate;
+    let memory = doc.keep(size::memory(at, fargate)).unwrap_or_default();
+    let capabilities = doc.keep(capability::read(at, fargate)).unwrap_or_default();
+    let mut container = Container {
         name: name.to_owned(),
-        image: image(name, at, img, target.selected)?,
+        image: doc.keep(image(doc, name, at, img, target.selected)).flatten(),
         essential: true,
-        size: Size { cpu: size::cpu(at)?, memory: size::memory(at, memory_reservation)? },
-        memory_reservation,
-        ports: mapped(at, &published)?,
+        cpu: doc.keep(size::cpu(at)).unwrap_or_default(),
+        memory: memory.limit,
+        memory_reservation: memory.reservation,
+        ports: doc.keep(mapped(doc, at)).unwrap_or_default(),
         ..Container::default()
     };
+    container.linux.capabilities_added = capabilities.added;
+    container.linux.capabilities_dropped = capabilities.dropped;
     let mut keys = Keys { doc, target, container, volumes: Vec::new() };
     for (key, value) in at.entries()?.into_iter().filter(|(_, value)| !value.value().is_null()) {
-        keys.check(key, &value)?;
-        keys.read(key, &value)?;
+        let is_possible = keys.is_possible(key, &value);
+        doc.keep(is_possible.and_then(|is_possible| if is_possible { keys.read(key, &value) } else { Ok(()) }));
     }
-    let published = published.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.number).collect();
-    Ok(Read { container: keys.container, published, volumes: keys.volumes })
+    Ok(Read { container: keys.container, volumes: keys.volumes })
 }
 
-/// Returns every port once, published or exposed.
-fn mapped(at: &At<'_>, published: &[Port]) -> Result<Vec<Port>> {
+/// Returns every port once, published or exposed. ECS maps a port for one protocol only.
+fn mapped(doc: &Document, at: &At<'_>) -> Result<Vec<Port>> {
     let mut mapped: Vec<Port> = Vec::new();
-    for port in published.iter().copied().chain(port::exposed(at)?) {
-        match mapped.iter().find(|other| other.number == port.number) {
-            None => mapped.push(port),
+    for port in port::published(at)?.into_iter().chain(port::exposed(at)?) {
+        let number = i32::from(port.number);
+        match mapped.iter_mut().find(|other| other.number == number) {
+            None => mapped.push(Port { number, protocol: port.protocol }),
             Some(other) if other.protocol == port.protocol => {}
-            Some(_) => {
-                return Err(at.wrong(
-                    "port-twice",
-                    format!("port {} is used for two protocols, but ECS maps a port for one only. Remove one of the two", port.number),
-                ));
+            Some(other) => {
+                other.protocol = Protocol::Tcp;
+                doc.warn_at(
+                    "port-for-udp-too",
+                    at,
+                    format!("port {number} is mapped for tcp only, because ECS maps a port for one protocol"),
+                );
             }
         }
     }
@@ -154,62 +99,78 @@ impl Keys<'_> {
             "stop_grace_period" => out.stop_timeout = Some(seconds(value, 2..=if target.disk.fargate { 120 } else { 86400 })?),
             "environment" => out.environment = environment(doc, value)?,
             "labels" => out.labels = map(value)?,
-            "extra_hosts" => out.extra_hosts = extra_hosts(value)?,
+            "extra_hosts" => out.extra_hosts = extra_hosts(doc, value)?,
             "dns" => out.dns_servers = strings(value)?,
             "dns_search" => out.dns_search_domains = strings(value)?,
             "ulimits" => out.ulimits = ulimits(value)?,
             "sysctls" => out.system_controls = pairs(value)?,
-            "healthcheck" => out.health_check = health_check(doc, value)?,
-            "logging" => out.log = logging(doc, value)?,
+            "healthcheck" => out.health_check = health_check::read(doc, value)?,
+            "logging" => logging::read(doc, value, out)?,
             "secrets" => out.secrets = secret::read(doc, value)?,
             "init" => out.linux.init = Some(value.truth()?),
             "shm_size" => out.linux.shared_memory = Some(size::mib(value)?),
-            "cap_add" => out.linux.capabilities_added = added_capabilities(value, target.disk.fargate)?,
-            "cap_drop" => out.linux.capabilities_dropped = strings(value)?,
             "tmpfs" => out.linux.tmpfs.extend(volume::tmpfs(doc, value)?),
+            "devices" => out.linux.devices = machine::devices(value)?,
+            "gpus" => out.gpus = Some(machine::gpus(value)?),
+            "security_opt" => out.security_options = machine::security_options(value)?,
             "volumes" => {
                 let storage = volume::read(doc, value, target.disk)?;
                 out.mounts = storage.mounts;
                 out.linux.tmpfs.extend(storage.tmpfs);
                 self.volumes = storage.volumes;
             }
-            "deploy" => update::check(doc, value)?,
-            "env_file" => {
-                return Err(value.wrong(
-                    "env-file",
-                    "files with variables are not read here. Use the output of `docker compose config --format json`, which has their variables in environment",
-                ));
-            }
+            "deploy" => out.gpus = update::check(doc, value, target.disk.fargate)?.or(out.gpus),
             key if SILENT.contains(&key) || key.starts_with("x-") => {}
-            key if IMPOSSIBLE.contains(&key) => {
-                return Err(value.wrong(
-                    "not-in-ecs",
-                    "ECS does not have this, and without it the service would behave differently. Remove it from the document",
-                ));
-            }
-            _ => doc.warn("unknown-key", format!("{} is unknown here and has no effect", value.path())),
+            key => self.without(key, value)?,
         }
         Ok(())
     }
 
-    /// Refuses what the container can't have where it runs.
-    fn check(&self, key: &str, value: &At<'_>) -> Result<()> {
-        let place = if NOT_ON_FARGATE.contains(&key) && self.target.disk.fargate {
-            "Fargate"
-        } else if NOT_ON_AWSVPC.contains(&key) && self.target.network_mode == NetworkMode::Awsvpc {
-            if self.target.disk.fargate { "Fargate" } else { "the network mode awsvpc" }
-        } else {
-            return Ok(());
-        };
-        Err(value.wrong("not-possible-there", format!("is not possible on {place}. Remove it, or change where the app runs")))
+    /// Refuses what is missed, and warns of what is not.
+    fn without(&self, key: &str, value: &At<'_>) -> Result<()> {
+        let of = |keys: &[(&str, &'static str)]| keys.iter().find(|(known, _)| *known == key).map(|(_, text)| *text);
+        if IMPOSSIBLE.contains(&key) {
+            return Err(value.wrong(
+                "not-in-ecs",
+                "ECS does not have this, and without it the service would behave differently. Remove it from the document",
+            ));
+        }
+        if let Some(lost) = of(OF_COMPOSE) {
+            let what = format!("this is not resolved, so {lost}. Pipe the output of `docker compose config`, which resolves it");
+            return Err(value.wrong("not-resolved", what));
+        }
+        match of(WITHOUT_EFFECT) {
+            Some(why) => self.doc.warn_at("key-without-effect", value, format!("this has no effect: {why}")),
+            None => self.doc.warn_at("unknown-key", value, "this key is unknown and has no effect"),
+        }
+        Ok(())
+    }
+
+    /// Refuses what the container can't have where it runs. Returns whether it can have it.
+    fn is_possible(&self, key: &str, value: &At<'_>) -> Result<bool> {
+        let (fargate, awsvpc) = (self.target.disk.fargate, self.target.network_mode == NetworkMode::Awsvpc);
+        let place = if fargate { "Fargate" } else { "the network mode awsvpc" };
+        if awsvpc && DROPPED_ON_AWSVPC.contains(&key) {
+            self.doc.warn_at("key-dropped", value, format!("this has no effect on {place}"));
+            return Ok(false);
+        }
+        let is_refused = (fargate && NOT_ON_FARGATE.contains(&key)) || (awsvpc && NOT_ON_AWSVPC.contains(&key));
+        if !is_refused {
+            return Ok(true);
+        }
+        if is_default(key, value)? {
+            return Ok(false);
+        }
+        let instead = if fargate { "run the app on EC2 (x-cluster.launch_type: ec2)" } else { "use another network mode" };
+        Err(value.wrong("not-possible-there", format!("is not possible on {place}. Remove it, or {instead}")))
     }
 }
 
-fn image(name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Option<String>> {
+fn image(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Option<String>> {
     // Built, or copied into ECR.
     match img.and_then(|img| img.get(name)) {
         Some(image) => return Ok(image.uri.clone()),
-        None if at.key("build").is_none() => {}
+        None if at.key("build").is_none() && doc.builder(at).is_none() => {}
         None if needed && img.is_some() => {
             return Err(at.wrong("image-not-pushed", format!("the service is built, but img.{name} is missing. Run img-push for it")));
         }
@@ -230,21 +191,29 @@ fn environment(doc: &Document, at: &At<'_>) -> Result<BTreeMap<String, String>> 
     for (name, value) in values(at)? {
         match value {
             Some(value) => drop(sorted.insert(name, value)),
-            None => doc.warn("variable-without-value", format!("{}.{name} has no value and is not set", at.path())),
+            None => doc.warn_at("variable-without-value", &at.below(&name), "variables without a value are not set"),
         }
     }
     Ok(sorted)
 }
 
-fn extra_hosts(at: &At<'_>) -> Result<Vec<(String, String)>> {
-    if !at.value().is_array() {
-        return pairs(at);
-    }
-    let host = |item: &At<'_>| {
-        let split = item.text()?.split_once(['=', ':']).map(|(host, address)| (host.to_owned(), address.to_owned()));
-        split.ok_or_else(|| item.expected("extra-host", "of the form host=address"))
+/// Docker's name for the address of the machine that runs Compose.
+const HOST: &str = "host-gateway";
+
+fn extra_hosts(doc: &Document, at: &At<'_>) -> Result<Vec<(String, String)>> {
+    let mut hosts = if at.value().is_array() {
+        let host = |item: &At<'_>| {
+            let split = item.text()?.split_once(['=', ':']).map(|(host, address)| (host.to_owned(), address.to_owned()));
+            split.ok_or_else(|| item.expected("extra-host", "of the form host=address"))
+        };
+        at.list()?.iter().map(host).collect::<Result<Vec<_>>>()?
+    } else {
+        pairs(at)?
     };
-    at.list()?.iter().map(host).collect()
+    for (host, _) in hosts.extract_if(.., |(_, address)| address == HOST) {
+        doc.warn_at("host-gateway", at, format!("{host} has no address, because on AWS there is no machine that runs Compose"));
+    }
+    Ok(hosts)
 }
 
 fn ulimits(at: &At<'_>) -> Result<Vec<Ulimit>> {
@@ -255,65 +224,25 @@ fn ulimits(at: &At<'_>) -> Result<Vec<Ulimit>> {
     at.entries()?.iter().map(|(name, at)| limit(name, at)).collect()
 }
 
-/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_KernelCapabilities.html>
-fn added_capabilities(at: &At<'_>, fargate: bool) -> Result<Vec<String>> {
-    let names = strings(at)?;
-    match names.iter().find(|name| fargate && *name != "SYS_PTRACE") {
-        Some(name) => Err(at.wrong("capability-on-fargate", format!("must be only SYS_PTRACE on Fargate; found {name}"))),
-        None => Ok(names),
-    }
-}
-
-/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html>
-fn health_check(doc: &Document, at: &At<'_>) -> Result<Option<HealthCheck>> {
-    if at.key("disable").map_or(Ok(false), |at| at.truth())? {
-        return Ok(None);
-    }
-    let Some(test) = at.key("test") else { return Ok(None) };
-    let command = if test.value().is_string() { vec!["CMD-SHELL".to_owned(), test.text()?.to_owned()] } else { strings(&test)? };
-    if command.first().is_some_and(|word| word == "NONE") {
-        return Ok(None);
-    }
-    if let Some(unused) = at.key("start_interval") {
-        doc.warn("health-start-interval", format!("{} has no effect: ECS checks at one interval", unused.path()));
-    }
-    let time = |key: &str, range| at.key(key).map(|at| seconds(&at, range)).transpose();
-    Ok(Some(HealthCheck {
-        command,
-        // Docker's default; ECS's is 5 seconds.
-        timeout: time("timeout", 2..=60)?.unwrap_or(30),
-        interval: time("interval", 5..=300)?,
-        start_period: time("start_period", 0..=300)?,
-        retries: at.key("retries").map(|at| at.whole(1..=10)).transpose()?,
-    }))
-}
-
-/// Another driver is passed on. `awslogs`, the default, is set where the log group has its name.
-fn logging(doc: &Document, at: &At<'_>) -> Result<Option<LogDriver>> {
-    let driver = at.key("driver").map_or(Ok("awslogs"), |at| at.text())?;
-    // Compose's default drivers write to the machine, and a task has none of its own.
-    if matches!(driver, "awslogs" | "json-file" | "local" | "journald" | "none") {
-        if driver != "awslogs" || at.key("options").is_some() {
-            doc.warn(
-                "log-driver",
-                format!("{}: the driver {driver} and its options have no effect; the log is in CloudWatch Logs", at.path()),
-            );
-        }
-        return Ok(None);
-    }
-    let options = at.key("options").map_or(Ok(BTreeMap::new()), |at| map(&at))?;
-    Ok(Some(LogDriver { driver: driver.to_owned(), options }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
 
     fn container(target: Target, service: &Value) -> Result<Container, String> {
+        read_with_warnings(target, service).0
+    }
+
+    /// Reads a service as a container, with the codes of the warnings.
+    fn read_with_warnings(target: Target, service: &Value) -> (Result<Container, String>, Vec<&'static str>) {
         let doc = Document::parse(json!({"name": "shop", "services": {"web": service}}).to_string().as_bytes()).unwrap();
         let at = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
-        read(&doc, "web", &at, None, target).map(|read| read.container).map_err(|error| error.to_string())
+        let mut found = read(&doc, "web", &at, None, target).map(|read| read.container).map_err(|error| error.to_string());
+        doc.change_findings(|error| {
+            found = Err(error.to_string());
+            error
+        });
+        (found, doc.warnings().into_iter().map(|(code, _)| code).collect())
     }
 
     const BRIDGE: Target = Target { disk: Disk { fargate: false, host_volumes: false }, network_mode: NetworkMode::Bridge, selected: true };
@@ -322,25 +251,76 @@ mod tests {
     #[test]
     fn what_ecs_does_not_have_is_refused() {
         for (target, key, value) in [
-            (BRIDGE, "devices", json!(["/dev/kvm"])),
+            (BRIDGE, "group_add", json!(["docker"])),
+            (BRIDGE, "external_links", json!(["redis"])),
             (BRIDGE, "env_file", json!(".env")),
+            (BRIDGE, "extends", json!({"service": "base"})),
             (BRIDGE, "extra_hosts", json!(["db"])),
+            (FARGATE, "extra_hosts", json!(["db=10.0.0.1"])),
             (FARGATE, "privileged", json!(true)),
-            (FARGATE, "tmpfs", json!("/run")),
-            (FARGATE, "hostname", json!("web")),
+            (FARGATE, "shm_size", json!("256m")),
+            (FARGATE, "devices", json!(["/dev/kvm"])),
+            (FARGATE, "gpus", json!(1)),
+            (FARGATE, "security_opt", json!(["no-new-privileges:true"])),
             (FARGATE, "stop_grace_period", json!("3m")),
             (FARGATE, "cap_add", json!(["NET_ADMIN"])),
         ] {
             let refused = container(target, &json!({"image": "nginx", key: value})).unwrap_err();
             assert!(refused.contains(&format!("services.web.{key}")), "{key}: {refused}");
         }
-        assert!(container(FARGATE, &json!({"image": "nginx", "sysctls": {"net.core.somaxconn": 1}})).is_ok());
+        for (key, value) in [
+            ("sysctls", json!({"net.core.somaxconn": 1})),
+            ("privileged", json!(false)),
+            ("shm_size", json!("67108864")),
+            ("security_opt", json!([])),
+            ("tmpfs", json!("/run:size=1m")),
+        ] {
+            assert!(container(FARGATE, &json!({"image": "nginx", key: value})).is_ok(), "{key}");
+        }
+    }
+
+    /// Each key that is dropped, with the code of its warning.
+    #[test]
+    fn what_a_service_runs_without_is_a_warning() {
+        for (target, key, value, code) in [
+            (FARGATE, "hostname", json!("web"), "key-dropped"),
+            (FARGATE, "dns_search", json!(["a.b"]), "key-dropped"),
+            (BRIDGE, "stop_signal", json!("SIGQUIT"), "key-without-effect"),
+            (BRIDGE, "pids_limit", json!(100), "key-without-effect"),
+            (BRIDGE, "memswap_limit", json!("1g"), "key-without-effect"),
+            (BRIDGE, "frobnicate", json!(1), "unknown-key"),
+            (BRIDGE, "extra_hosts", json!(["host.docker.internal:host-gateway"]), "host-gateway"),
+            (BRIDGE, "ports", json!(["8443", "8443/udp"]), "port-for-udp-too"),
+        ] {
+            let (found, warnings) = read_with_warnings(target, &json!({"image": "nginx", key: value}));
+            assert_eq!(warnings, [code], "{key}: {found:?}");
+        }
+        for (key, value) in [("develop", json!({"watch": []})), ("pull_policy", json!("always")), ("profiles", json!(["a"]))] {
+            assert_eq!(read_with_warnings(BRIDGE, &json!({"image": "nginx", key: value})).1, [""; 0], "{key}");
+        }
+    }
+
+    /// The name means nothing to ECS, and may be somebody's image in a registry.
+    #[test]
+    fn an_image_that_another_service_builds_is_not_pulled_by_its_name() {
+        let doc = json!({"name": "shop", "services": {"web": {"build": ".", "image": "backend"}, "job": {"image": "backend"},
+            "api": {"build": "api"}, "beat": {"image": "shop-api"}, "db": {"image": "postgres"}}});
+        let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+        let services = doc.root().key("services").unwrap();
+        let image = |name: &str, img: &Img| image(&doc, name, &services.key(name).unwrap(), Some(img), true).map_err(|error| error.code());
+        for name in ["job", "beat"] {
+            assert_eq!(image(name, &Img::new()), Err("image-not-pushed"), "{name}");
+            let pushed = shared::doc::Image { uri: Some("ecr/backend@sha256:1".to_owned()), ..shared::doc::Image::default() };
+            assert_eq!(image(name, &Img::from([(name.to_owned(), pushed)])), Ok(Some("ecr/backend@sha256:1".to_owned())));
+        }
+        assert_eq!(image("db", &Img::new()), Ok(Some("postgres".to_owned())));
     }
 
     #[test]
     fn a_port_is_mapped_once() {
-        let ports = |service: Value| container(BRIDGE, &service).map(|read| read.ports.iter().map(|port| port.number).collect::<Vec<_>>());
-        assert_eq!(ports(json!({"image": "nginx", "ports": ["80:8080", "8080"], "expose": [8080, 9090]})), Ok(vec![8080, 9090]));
-        assert!(ports(json!({"image": "nginx", "ports": ["8080", "8080/udp"]})).unwrap_err().contains("two protocols"));
+        let ports = |service: Value| container(BRIDGE, &service).map(|read| read.ports);
+        let tcp = |number| Port { number, protocol: Protocol::Tcp };
+        assert_eq!(ports(json!({"image": "nginx", "ports": ["80:8080", "8080"], "expose": [8080, 9090]})), Ok(vec![tcp(8080), tcp(9090)]));
+        assert_eq!(ports(json!({"image": "nginx", "ports": ["8080/udp", "8080"]})), Ok(vec![tcp(8080)]));
     }
 }

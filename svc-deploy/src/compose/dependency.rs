@@ -1,6 +1,8 @@
 //! `depends_on`: within a task the order of its containers, between services the order of their deployments.
 //! <https://github.com/compose-spec/compose-spec/blob/main/05-services.md#depends_on>
 
+use std::collections::BTreeMap;
+
 use shared::doc::{At, Document};
 use shared::{Error, Result};
 
@@ -8,10 +10,21 @@ use crate::model::{Condition, Container, Dependency, Service};
 
 /// Sets the order in which a service's own container and its sidecars start. `places` are their places in the document, in the same order.
 pub fn within_task(containers: &mut [Container], places: &[&At<'_>]) -> Result<()> {
-    let names: Vec<String> = containers.iter().map(|container| container.name.clone()).collect();
+    let checked: BTreeMap<String, bool> = containers.iter().map(|one| (one.name.clone(), one.health_check.is_some())).collect();
     for (container, at) in containers.iter_mut().zip(places) {
-        let within = conditions(at)?.into_iter().filter(|one| names.contains(&one.service));
-        container.depends_on = within.map(|one| Dependency { condition: one.condition, container: one.service }).collect();
+        for one in conditions(at)? {
+            let Some(is_checked) = checked.get(&one.service) else { continue };
+            if one.condition == Condition::Healthy && !is_checked {
+                return Err(one.at.wrong(
+                    "healthy-without-check",
+                    format!(
+                        "services.{0} has no healthcheck, and ECS does not read that of an image. Add a healthcheck to services.{0}",
+                        one.service
+                    ),
+                ));
+            }
+            container.depends_on.push(Dependency { condition: one.condition, container: one.service });
+        }
     }
     let dependencies = containers.iter().flat_map(|container| &container.depends_on);
     let completing: Vec<String> = dependencies.filter(|one| one.condition == Condition::Success).map(|one| one.container.clone()).collect();
@@ -30,8 +43,20 @@ struct Entry<'a> {
     required: bool,
 }
 
-/// Reads `depends_on` in both forms: names, or names with conditions.
+/// Reads what a container waits for: `depends_on`, and `links`, which imply it.
 fn conditions<'a>(at: &At<'a>) -> Result<Vec<Entry<'a>>> {
+    let mut all = depends_on(at)?;
+    for at in at.key("links").map_or_else(|| Ok(Vec::new()), |at| at.list())? {
+        let service = at.text()?.split(':').next().unwrap_or_default().to_owned();
+        if !all.iter().any(|one| one.service == service) {
+            all.push(Entry { service, condition: Condition::Start, required: true, at });
+        }
+    }
+    Ok(all)
+}
+
+/// Reads `depends_on` in both forms: names, or names with conditions.
+fn depends_on<'a>(at: &At<'a>) -> Result<Vec<Entry<'a>>> {
     let Some(depends_on) = at.key("depends_on") else { return Ok(Vec::new()) };
     if depends_on.value().is_array() {
         let started = |at: At<'a>| Ok(Entry { service: at.text()?.to_owned(), condition: Condition::Start, required: true, at });

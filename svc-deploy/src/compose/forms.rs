@@ -45,14 +45,53 @@ pub fn strings(at: &At<'_>) -> Result<Vec<String>> {
 
 /// Reads a duration such as `1m30s` in whole seconds, rounded up.
 pub fn seconds(at: &At<'_>, range: RangeInclusive<u64>) -> Result<u64> {
-    let text = at.scalar()?;
-    let time = humantime::parse_duration(&text).map_err(|_| at.expected("not-a-duration", "a duration, for example 1m30s"))?;
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    if range.contains(&seconds) {
-        Ok(seconds)
-    } else {
-        Err(at.expected("duration-of-ecs", &format!("between {} and {} seconds, which is the range of ECS", range.start(), range.end())))
+    match clamped_seconds(at, &range)? {
+        (written, clamped) if written == clamped => Ok(written),
+        _ => {
+            Err(at
+                .expected("duration-of-ecs", &format!("between {} and {} seconds, which is the range of ECS", range.start(), range.end())))
+        }
     }
+}
+
+/// Returns the seconds that are written, and those of the range that are nearest.
+pub fn clamped_seconds(at: &At<'_>, range: &RangeInclusive<u64>) -> Result<(u64, u64)> {
+    let written = duration(&at.scalar()?).ok_or_else(|| at.expected("not-a-duration", "a duration, for example 1m30s"))?;
+    Ok((written, written.clamp(*range.start(), *range.end())))
+}
+
+/// Reads a duration as Go writes it, in seconds, rounded up: `1h30m`, `1.5s`, `500ms`.
+/// <https://github.com/compose-spec/compose-spec/blob/main/11-extension.md#specifying-durations>
+fn duration(text: &str) -> Option<u64> {
+    if text == "0" {
+        return Some(0);
+    }
+    let (mut rest, mut seconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (written, behind) = rest.split_at(number);
+        let unit = behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len());
+        let (name, left) = behind.split_at(unit);
+        let factor = match name {
+            "w" => 604_800.0,
+            "d" => 86400.0,
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            "us" | "µs" => 0.000_001,
+            "ns" => 0.000_000_001,
+            _ => return None,
+        };
+        seconds += written.parse::<f64>().ok()? * factor;
+        rest = left;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the number is not negative, and one too large becomes the largest"
+    )]
+    (!text.is_empty()).then_some((seconds - 1e-9).ceil() as u64)
 }
 
 #[cfg(test)]
@@ -86,10 +125,12 @@ mod tests {
 
     #[test]
     fn durations_are_rounded_up_to_seconds() {
-        for (text, expected) in [("1m30s", Ok(90)), ("1500ms", Ok(2)), ("2s", Ok(2))] {
+        for (text, expected) in [("1m30s", Ok(90)), ("1500ms", Ok(2)), ("2s", Ok(2)), ("1m0s", Ok(60)), ("1.5s", Ok(2)), ("0.5m", Ok(30))] {
             assert_eq!(read(&json!(text), |at| seconds(at, 2..=90)), expected);
         }
         assert!(read(&json!("1s"), |at| seconds(at, 2..=90)).unwrap_err().contains("between 2 and 90 seconds"));
-        assert!(read(&json!("soon"), |at| seconds(at, 2..=90)).unwrap_err().contains("must be a duration"));
+        for text in ["soon", "", "5", "s", "1.s.s", "-1s"] {
+            assert!(read(&json!(text), |at| seconds(at, 2..=90)).unwrap_err().contains("must be a duration"), "{text}");
+        }
     }
 }

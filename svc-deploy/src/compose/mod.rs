@@ -1,11 +1,16 @@
 //! From the document to the model: what Compose and `x-svc` say, in the terms of `model.rs`.
 
 mod app;
+mod capability;
 mod container;
 mod dependency;
 mod forms;
+mod health_check;
+mod key;
+mod logging;
+mod machine;
+mod network;
 mod one_service;
-mod port;
 mod publishing;
 mod secret;
 mod service;

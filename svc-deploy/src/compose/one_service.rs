@@ -2,14 +2,27 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use shared::doc::public::Publish;
 use shared::doc::{At, Document};
 use shared::{Error, Result};
 
 use super::forms::values;
 use crate::settings::One;
 
+/// Returns the flag of the public services. Beside `--service` it may be a switch for that service, which [`put_into`] writes into the document.
+pub fn without_switch(one: &One, publish: &Publish) -> Publish {
+    if switch(one, publish).is_some() { Publish::default() } else { publish.clone() }
+}
+
+fn switch(one: &One, publish: &Publish) -> Option<bool> {
+    match publish.only.as_slice() {
+        [only] => one.service.as_ref().and_then(|_| only.parse().ok()),
+        _ => None,
+    }
+}
+
 /// Returns the document with the service of the flags in it: flag over document, so only what is given replaces what is there.
-pub fn put_into(one: &One, doc: &Document) -> Result<Document> {
+pub fn put_into(one: &One, publish: &Publish, doc: &Document) -> Result<Document> {
     let Some(name) = &one.service else { return Ok(doc.clone()) };
     let mut doc = doc.clone();
     let mut services = match doc.root().key("services") {
@@ -22,7 +35,9 @@ pub fn put_into(one: &One, doc: &Document) -> Result<Document> {
     put("build", one.image.as_ref().map(|_| Value::Null));
     put("ports", one.port.map(|port| json!([port])));
     put("deploy", given(&json!({"cpus": one.cpus, "memory": one.memory})).map(|limits| json!({"resources": {"limits": limits}})));
-    put("x-svc", given(&one.settings));
+    let mut settings = one.settings.clone();
+    settings.publish = switch(one, publish);
+    put("x-svc", given(&settings));
     let found = doc.root().key("services").and_then(|all| all.key(name));
     found.map_or(Ok(()), |at| check_objects(&at, &patch))?;
     if !one.env.is_empty() {
@@ -108,10 +123,21 @@ mod tests {
         let mut one = one();
         one.settings.grace = Some(10);
         one.env = vec![("A".to_owned(), "b".to_owned())];
-        let doc = put_into(&one, &doc).unwrap();
+        let doc = put_into(&one, &Publish::default(), &doc).unwrap();
         let expected = json!({"image": "nginx", "x-svc": {"grace": 10, "path": "/a"}, "environment": {"A": "b"},
             "deploy": {"resources": {"limits": {"cpus": 0.5}}}});
         assert_eq!(doc.value()["services"]["web"], expected);
+    }
+
+    #[test]
+    fn the_flag_of_the_public_services_may_be_a_switch_of_the_one() {
+        let doc = Document::parse(b"{}").unwrap();
+        for (words, written, only) in [(vec!["false"], json!(false), 0), (vec!["true"], json!(true), 0), (vec!["web"], json!(null), 1)] {
+            let publish = Publish { only: words.iter().map(|word| (*word).to_owned()).collect() };
+            let doc = put_into(&one(), &publish, &doc).unwrap();
+            assert_eq!(doc.value()["services"]["web"]["x-svc"]["publish"], written, "{words:?}");
+            assert_eq!(without_switch(&one(), &publish).only.len(), only, "{words:?}");
+        }
     }
 
     #[test]
@@ -144,7 +170,7 @@ mod tests {
             (json!({"deploy": {"resources": 1}}), "services.web.deploy.resources"),
         ] {
             let doc = Document::parse(json!({"services": {"web": web}}).to_string().as_bytes()).unwrap();
-            let said = put_into(&one, &doc).err().map(|error| error.to_string()).unwrap_or_default();
+            let said = put_into(&one, &Publish::default(), &doc).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(said.contains(&format!("at {path}: must be an object; found")), "{said}");
         }
     }

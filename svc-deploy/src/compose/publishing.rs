@@ -3,44 +3,28 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use shared::doc::known_image::{Kind, known};
+use shared::doc::public::{Private, Public, Publishing, Why};
 use shared::doc::{At, Document};
 use shared::{Error, Result};
 
-use super::port;
 use crate::model::{Codes, NetworkMode, Published, RULE_VALUES, Service, TargetGroupShape};
 use crate::settings::{Health, ServiceSettings};
-
-/// Images that do not speak HTTP, so that nothing good comes of publishing them.
-const DATABASES: &[&str] = &["postgres", "mysql", "mariadb", "mongo", "redis", "memcached", "valkey"];
 
 /// Seconds for which a stopping task may answer the requests that it has. AWS's five minutes make every deployment as slow.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/bestpracticesguide/load-balancer-connection-draining.html>
 const DRAIN: &str = "30";
 
-/// Returns how the service is published, or `None` when it is private. `ports` are its tcp ports.
-pub fn read(
-    doc: &Document,
-    at: &At<'_>,
-    settings: &ServiceSettings,
-    ports: &[i32],
-    network_mode: NetworkMode,
-) -> Result<Option<Published>> {
-    if !settings.publish {
-        return Ok(None);
-    }
-    port::check_open(at)?;
-    let Some(first) = ports.first() else { return Ok(None) };
+/// Returns how a service is published.
+pub fn read(doc: &Document, at: &At<'_>, settings: &ServiceSettings, public: &Public, network_mode: NetworkMode) -> Result<Published> {
     let x_svc = at.key("x-svc");
     let setting = |key: &str| x_svc.as_ref().and_then(|at| at.key(key));
-    let port = settings.port.map_or(*first, i32::from);
-    if let Some(chosen) = setting("port").filter(|_| !ports.contains(&port)) {
-        return Err(chosen.wrong("port-not-published", format!("must be one of the ports in `ports`; found {port}")));
-    }
-    if ports.len() > 1 && settings.port.is_none() {
+    let port = i32::from(public.port);
+    if public.is_guess {
         let path = at.path();
         doc.warn(
             "first-port-only",
-            format!("{path}.ports: only the first port, {port}, is behind the load balancer. Set x-svc.port to choose another"),
+            format!("{path}.ports: only port {port} is behind the load balancer. Set x-svc.port to choose another"),
         );
     }
     warn_of_database(doc, at);
@@ -55,21 +39,54 @@ pub fn read(
     // The load balancer ignores the case.
     let hosts = hosts.iter().map(|host| host.to_lowercase()).collect();
     let target_group = target_group(at, settings, port, network_mode)?;
-    Ok(Some(Published { port, paths, hosts, target_group, grace: settings.grace }))
+    Ok(Published { port, listener: public.listener.map(i32::from), paths, hosts, target_group, grace: settings.grace })
 }
 
+/// Warns of a database that the author publishes all the same.
 fn warn_of_database(doc: &Document, at: &At<'_>) {
-    let image = at.key("image").and_then(|image| image.value().as_str()).unwrap_or_default();
-    let last = image.rsplit('/').next().and_then(|last| last.split([':', '@']).next());
-    if let Some(database) = DATABASES.iter().find(|name| last == Some(**name)) {
+    let image = at.key("image").and_then(|image| image.value().as_str()).and_then(known);
+    if let Some(database) = image.filter(|known| known.kind == Kind::Database) {
         doc.warn(
             "database-published",
             format!(
-                "{}: {database} does not speak HTTP, but its port is open behind the load balancer. Set x-svc.publish: false to keep it private",
-                at.path()
+                "{}: {} does not speak HTTP, but its port is open behind the load balancer. Set x-svc.publish: false to keep it private",
+                at.path(),
+                database.name
             ),
         );
     }
+}
+
+/// Says which services Compose publishes, but not the load balancer, and which addresses several services open.
+pub fn explain(doc: &Document, publishing: &Publishing, internal: bool) {
+    for Private { service, port, why } in &publishing.private {
+        let why = match why {
+            Why::Known(known) => format!("{} is {}", known.name, known.kind.text()),
+            Why::NoHttp => format!("port {port} does not speak HTTP"),
+        };
+        doc.warn(
+            "not-published",
+            format!(
+                "services.{service}: {why}, so the load balancer does not serve it. Set x-svc.publish: true to publish it all the same"
+            ),
+        );
+    }
+    if publishing.public.iter().all(|public| public.listener.is_none()) {
+        return;
+    }
+    let address = |public: &Public| match public.listener {
+        Some(port) => format!("services.{} on port {port}", public.service),
+        None => format!("services.{}", public.service),
+    };
+    let all: Vec<String> = publishing.public.iter().map(address).collect();
+    let whom = if internal { "the network of the load balancer" } else { "the internet" };
+    doc.warn(
+        "several-addresses",
+        format!(
+            "these services are open to {whom}: {}. Keep one private with x-svc.publish: false, or give them paths or hosts (x-svc.path, x-svc.host) on one address",
+            all.join(", ")
+        ),
+    );
 }
 
 /// Returns what the target group should be; the patch has the last word.
@@ -164,7 +181,8 @@ fn item(at: Option<At<'_>>, index: Option<usize>) -> Option<At<'_>> {
 pub fn check_claims(services: &[Service]) -> Result<()> {
     let mut claims: Vec<(String, &str)> = Vec::new();
     for service in services {
-        let Some(published) = &service.published else { continue };
+        // A listener of its own has a port of its own.
+        let Some(published) = service.published.as_ref().filter(|published| published.listener.is_none()) else { continue };
         let any = [String::new()];
         let hosts = if published.hosts.is_empty() { &any[..] } else { &published.hosts };
         let paths = if published.paths.is_empty() { &any[..] } else { &published.paths };
@@ -185,6 +203,8 @@ pub fn check_claims(services: &[Service]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use shared::doc::public::Publish;
+
     use super::*;
     use crate::settings::ServiceFlags;
 
@@ -192,8 +212,10 @@ mod tests {
         let doc = json!({"services": {"web": {"image": "nginx", "ports": ["80", "9090"], "x-svc": x_svc}}});
         let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
         let at = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
-        let settings = shared::settings::read(&doc, &at, "x-svc", &ServiceFlags::default());
-        settings.and_then(|settings| read(&doc, &at, &settings, &[80, 9090], NetworkMode::Bridge)).map_err(|error| error.to_string())
+        let settings = shared::settings::read(&doc, &at, "x-svc", &ServiceFlags::default()).map_err(|error| error.to_string())?;
+        let publishing = Publishing::read(&doc, &Publish::default()).map_err(|error| error.to_string())?;
+        let read = |public| read(&doc, &at, &settings, public, NetworkMode::Bridge);
+        publishing.of("web").map(read).transpose().map_err(|error| error.to_string())
     }
 
     fn wrong(x_svc: &Value) -> String {
@@ -213,7 +235,6 @@ mod tests {
             (json!({"host": ["a.b", "localhost"]}), "services.web.x-svc.host[1]: must be a host name"),
             (json!({"host": "localhost"}), "services.web.x-svc.host: must be a host name"),
             (json!({"host": ["a.b", "b.b", "c.b", "d.b", "e.b"], "path": "/x"}), "must be at most 4 host names"),
-            (json!({"port": 8080}), "must be one of the ports"),
         ] {
             assert!(wrong(&x_svc).contains(said), "{x_svc}: {}", wrong(&x_svc));
         }

@@ -1,35 +1,42 @@
 //! A Compose service with its sidecars as an ECS service.
 
 use serde_json::Value;
+use shared::doc::known_image::known;
+use shared::doc::public::Publishing;
 use shared::doc::{At, Cluster, Document, Img, LaunchType, Selection, check_tags, platform};
 use shared::{Error, Result};
 
 use super::container::Target;
 use super::forms::pairs;
 use super::volume::Disk;
-use super::{container, dependency, publishing, size, update};
-use crate::model::{NetworkMode, Patch, Service, Size, TaskRole, Volume};
+use super::{container, dependency, machine, network, publishing, size, update};
+use crate::model::{Container, Namespace, NetworkMode, Patch, Service, TaskRole, Volume, VolumeSource};
 use crate::settings::{NetworkModeSetting, PatchSetting, ServiceFlags, ServiceSettings, Strategy, TaskRoleSetting};
 
 /// The document's services with their places; sidecars (`network_mode: service:X`) are containers of X's task.
-pub fn read(doc: &Document, selection: &Selection, img: Option<&Img>, cluster: &Cluster) -> Result<Vec<Service>> {
+pub fn read(doc: &Document, selection: &Selection, publishing: &Publishing, img: Option<&Img>, cluster: &Cluster) -> Result<Vec<Service>> {
     doc.services(selection)?;
+    if let Some(include) = doc.root().key("include") {
+        return Err(include
+            .wrong("include-not-resolved", "the included files are missing. Pipe the output of `docker compose config`, which has them"));
+    }
     let all = doc.services(&Selection::default())?;
     let mut services = Vec::new();
     for (name, at) in all.iter().filter(|(_, at)| owner(at).is_none()) {
         let sidecars: Vec<&(&str, At<'_>)> = all.iter().filter(|(_, at)| owner(at) == Some(name)).collect();
-        services.push(Source { doc, name, at, sidecars, img, cluster }.read(selection.takes(name))?);
+        services.extend(Source { doc, name, at, sidecars, publishing, img, cluster }.read(selection.takes(name)));
     }
     for (name, at) in &all {
-        if let Some(owner) = owner(at).filter(|owner| !services.iter().any(|service| service.name == *owner)) {
-            return Err(Error::document(
+        if let Some(owner) = owner(at).filter(|owner| !all.iter().any(|(other, at)| other == owner && self::owner(at).is_none())) {
+            doc.keep::<()>(Err(Error::document(
                 "sidecar-without-service",
                 format!("services.{name}.network_mode"),
                 format!("there is no service {owner:?} for this sidecar. Add it, or change network_mode"),
-            ));
+            )));
         }
     }
-    publishing::check_claims(&services)?;
+    doc.keep(publishing::check_claims(&services));
+    network::explain(doc, &all);
     dependency::in_order(services)
 }
 
@@ -44,54 +51,69 @@ struct Source<'a> {
     name: &'a str,
     at: &'a At<'a>,
     sidecars: Vec<&'a (&'a str, At<'a>)>,
+    publishing: &'a Publishing,
     img: Option<&'a Img>,
     cluster: &'a Cluster,
 }
 
 impl Source<'_> {
-    fn read(&self, selected: bool) -> Result<Service> {
+    /// Returns the service, or `None` when something is wrong that is kept as a finding.
+    fn read(&self, selected: bool) -> Option<Service> {
         let Self { doc, name, at, cluster, .. } = self;
-        let settings: ServiceSettings = shared::settings::read(doc, at, "x-svc", &ServiceFlags::default())?;
-        check_patch(at)?;
+        let settings = doc.keep(shared::settings::read(doc, at, "x-svc", &ServiceFlags::default()));
+        let settings: ServiceSettings = settings.unwrap_or_else(|| ServiceFlags::default().into());
+        doc.keep(check_patch(at));
         // With a second strategy this does not compile, so that it is not ignored.
         let Strategy::Rolling = settings.strategy;
         let fargate = cluster.launch_type == LaunchType::Fargate;
-        let network_mode = network_mode(at, settings.network_mode, fargate, !self.sidecars.is_empty())?;
+        let network_mode = doc.keep(network_mode(at, settings.network_mode, fargate, !self.sidecars.is_empty()))?;
         let target = Target { disk: Disk { fargate, host_volumes: settings.host_volumes }, network_mode, selected };
-        let (mut containers, ports, volumes) = self.containers(target)?;
+        let (mut containers, volumes) = self.containers(target)?;
         let places: Vec<&At<'_>> = std::iter::once(*at).chain(self.sidecars.iter().map(|(_, at)| at)).collect();
-        dependency::within_task(&mut containers, &places)?;
-        let whole = containers.iter().fold(Size::default(), |sum, container| sum + container.size);
+        doc.keep(dependency::within_task(&mut containers, &places));
+        if !fargate {
+            doc.keep(size::check_instances(at, &containers, cluster));
+        }
+        let names: Vec<&str> = containers.iter().map(|one| one.name.as_str()).collect();
+        let namespace = |key| doc.keep(namespace(&places, key, &names, fargate)).flatten();
+        let (pid_mode, ipc_mode) = (namespace("pid"), namespace("ipc"));
         let deploy = at.key("deploy");
-        let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.key("scale"));
-        // Two tasks, one in each zone, so that one zone may fail.
-        let desired = replicas.map_or(Ok(2), |at| at.whole(0..=1000))?;
-        Ok(Service {
+        let (desired, single) = doc.keep(self.tasks(&containers, &volumes)).unwrap_or_default();
+        let published = self.publishing.of(name).map(|public| publishing::read(doc, at, &settings, public, network_mode));
+        let (breaker, percent) =
+            (update::breaker(deploy.as_ref(), settings.breaker), update::healthy_percent(deploy.as_ref(), desired, single));
+        let (breaker, percent, task_role) = (doc.keep(breaker), doc.keep(percent), doc.keep(task_role(settings.task_role.as_ref(), at)));
+        let labels = deploy.and_then(|deploy| deploy.key("labels")).map(|at| labels(&at));
+        Some(Service {
             name: (*name).to_owned(),
             selected,
             network_mode,
-            size: if fargate { Some(size::fargate(doc, at, whole)?) } else { None },
-            platform: self.platform()?,
-            published: publishing::read(doc, at, &settings, &ports, network_mode)?,
+            size: fargate.then(|| doc.keep(size::fargate(doc, at, &containers))).flatten(),
+            pid_mode,
+            ipc_mode,
+            platform: doc.keep(self.platform()).flatten(),
+            published: published.and_then(|published| doc.keep(published)),
             desired,
-            after: dependency::after(doc, &containers, &places)?,
-            breaker: update::breaker(deploy.as_ref(), settings.breaker)?,
-            healthy_percent: update::healthy_percent(deploy.as_ref(), desired)?,
-            task_role: task_role(settings.task_role.as_ref(), at)?,
-            labels: deploy.and_then(|deploy| deploy.key("labels")).map_or(Ok(Vec::new()), |at| labels(&at))?,
+            single,
+            after: doc.keep(dependency::after(doc, &containers, &places)).unwrap_or_default(),
+            labels: labels.and_then(|labels| doc.keep(labels)).unwrap_or_default(),
             patch: patch(settings.patch),
+            breaker: breaker?,
+            healthy_percent: percent?,
+            task_role: task_role?,
             containers,
             volumes,
         })
     }
 
-    /// Reads the service's own container and those of its sidecars, the tcp ports of its own, and the volumes of all.
-    fn containers(&self, target: Target) -> Result<(Vec<crate::model::Container>, Vec<i32>, Vec<Volume>)> {
-        let own = container::read(self.doc, self.name, self.at, self.img, target)?;
+    /// Reads the service's own container and those of its sidecars, and the volumes of all.
+    fn containers(&self, target: Target) -> Option<(Vec<Container>, Vec<Volume>)> {
+        let Self { doc, name, at, img, .. } = self;
+        let own = doc.keep(container::read(doc, name, at, *img, target))?;
         let (mut containers, mut volumes) = (vec![own.container], own.volumes);
         for (sidecar, at) in &self.sidecars {
-            check_sidecar(self.doc, self.name, at)?;
-            let more = container::read(self.doc, sidecar, at, self.img, target)?;
+            doc.keep(check_sidecar(doc, name, at));
+            let more = doc.keep(container::read(doc, sidecar, at, *img, target))?;
             containers.push(more.container);
             for volume in more.volumes {
                 if !volumes.contains(&volume) {
@@ -99,7 +121,20 @@ impl Source<'_> {
                 }
             }
         }
-        Ok((containers, own.published, volumes))
+        Some((containers, volumes))
+    }
+
+    /// Returns the number of tasks, and whether two at once may do harm. What writes to a volume, and an image that keeps state, runs once unless the
+    /// author says more.
+    fn tasks(&self, containers: &[Container], volumes: &[Volume]) -> Result<(i32, bool)> {
+        let replicas = self.at.key("deploy").and_then(|deploy| deploy.key("replicas")).or_else(|| self.at.key("scale"));
+        let replicas = replicas.map(|at| at.whole(0..=1000)).transpose()?;
+        let is_kept = |name: &str| volumes.iter().any(|volume| volume.name == name && volume.source != VolumeSource::Task);
+        let writes = containers.iter().flat_map(|one| &one.mounts).any(|mount| !mount.read_only && is_kept(&mount.volume));
+        let is_known = self.at.key("image").and_then(|image| image.value().as_str()).and_then(known).is_some();
+        let single = (writes || is_known) && replicas.is_none_or(|replicas| replicas <= 1);
+        // Otherwise two tasks, one in each zone, so that one zone may fail.
+        Ok((replicas.unwrap_or(if single { 1 } else { 2 }), single))
     }
 
     /// Returns the platform of the task, which all its containers share.
@@ -119,6 +154,21 @@ impl Source<'_> {
         }
         Ok(runs_on)
     }
+}
+
+/// Returns what the containers at these places share. `names` are the containers of the task.
+fn namespace(places: &[&At<'_>], key: &str, names: &[&str], fargate: bool) -> Result<Option<Namespace>> {
+    let mut found = None;
+    for at in places.iter().filter_map(|at| at.key(key)) {
+        let namespace = machine::namespace(&at, names)?;
+        // On Fargate a task can share its processes among its containers, but nothing with a machine.
+        if let Some(namespace) = namespace.filter(|namespace| fargate && (key == "ipc" || *namespace != Namespace::Task)) {
+            let what = format!("{key}Mode {} is not possible on Fargate. Remove this, or run the app on EC2", namespace.value());
+            return Err(at.wrong("namespace-on-fargate", what));
+        }
+        found = namespace.or(found);
+    }
+    Ok(found)
 }
 
 /// Refuses a patch of something that svc-deploy does not send.
@@ -199,11 +249,18 @@ fn patch(setting: Option<PatchSetting>) -> Patch {
 mod tests {
     use super::*;
     use serde_json::json;
+    use shared::doc::public::Publish;
 
     fn services(launch_type: LaunchType, all: &Value) -> Result<Vec<Service>, String> {
         let doc = Document::parse(json!({"name": "shop", "services": all}).to_string().as_bytes()).unwrap();
         let cluster = Cluster { launch_type, ..Cluster::default() };
-        read(&doc, &Selection::default(), None, &cluster).map_err(|error| error.to_string())
+        let publishing = Publishing::read(&doc, &Publish::default()).map_err(|error| error.to_string())?;
+        let mut found = read(&doc, &Selection::default(), &publishing, None, &cluster).map_err(|error| error.to_string());
+        doc.change_findings(|error| {
+            found = Err(error.to_string());
+            error
+        });
+        found
     }
 
     #[test]
@@ -257,6 +314,10 @@ mod tests {
         assert_eq!(containers, [("web", true), ("init", false), ("log", true)], "a container that completes is not essential");
         let waits: Vec<&str> = all[0].containers.iter().flat_map(|one| &one.depends_on).map(|one| one.condition.value()).collect();
         assert_eq!(waits, ["SUCCESS", "START"]);
+        let unchecked = json!({"web": {"image": "nginx", "depends_on": {"log": {"condition": "service_healthy"}}},
+            "log": {"image": "busybox", "network_mode": "service:web"}});
+        let said = services(LaunchType::Ec2, &unchecked).unwrap_err();
+        assert!(said.contains("services.web.depends_on.log: services.log has no healthcheck"), "{said}");
         let lost = services(LaunchType::Ec2, &json!({"log": {"image": "busybox", "network_mode": "service:web"}})).unwrap_err();
         assert!(lost.contains("services.log.network_mode: there is no service \"web\""), "{lost}");
     }
@@ -272,6 +333,8 @@ mod tests {
         let cycle = names(json!({"c": waiting("a"), "a": waiting("b"), "b": waiting("a"), "d": waiting("c")})).unwrap_err();
         assert!(cycle.contains("wait for each other to be healthy: a, b. Remove"), "{cycle}");
         assert!(names(json!({"a": waiting("d")})).unwrap_err().contains("there is no service \"d\""));
+        let link = names(json!({"a": {"image": "nginx", "links": ["d:db"]}})).unwrap_err();
+        assert!(link.contains("services.a.links[0]: there is no service \"d\""), "{link}");
     }
 
     #[test]
@@ -280,7 +343,47 @@ mod tests {
         let both = |a: Value, b: Value| services(LaunchType::Ec2, &json!({"a": web(a), "b": web(b)})).map(drop);
         assert_eq!(both(json!({"path": "/a"}), json!({})), Ok(()));
         assert_eq!(both(json!({"path": "/a", "host": "a.example"}), json!({"path": "/a", "host": "b.example"})), Ok(()));
-        assert!(both(json!({}), json!({})).unwrap_err().contains("both claim every path"));
+        assert!(both(json!({}), json!({})).unwrap_err().contains("would both have port 80"));
+        assert!(both(json!({"path": "/*"}), json!({"path": "/*"})).unwrap_err().contains("both claim every path"));
         assert!(both(json!({"path": "/a"}), json!({"path": ["/b", "/a"]})).unwrap_err().contains("both claim /a"));
+    }
+
+    /// Number of tasks, whether two may do harm, and the bounds of a deployment in percent.
+    #[test]
+    fn what_keeps_data_runs_once() {
+        let of = |more: &Value| {
+            let mut it = json!({"image": "nginx"});
+            json_patch::merge(&mut it, more);
+            let doc = json!({"name": "shop", "volumes": {"data": {"x-efs": "fs-1"}}, "services": {"it": it}});
+            let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+            let all = read(&doc, &Selection::default(), &Publishing::default(), None, &Cluster::default()).unwrap();
+            (all[0].desired, all[0].single, all[0].healthy_percent.minimum, all[0].healthy_percent.maximum)
+        };
+        for (service, expected) in [
+            (json!({}), (2, false, 100, 200)),
+            (json!({"image": "postgres:16"}), (1, true, 0, 100)),
+            (json!({"image": "postgres:16", "deploy": {"replicas": 3}}), (3, false, 100, 200)),
+            (json!({"image": "rabbitmq", "scale": 1}), (1, true, 0, 100)),
+            (json!({"volumes": ["data:/data"]}), (1, true, 0, 100)),
+            (json!({"volumes": ["data:/data:ro"]}), (2, false, 100, 200)),
+            (json!({"volumes": ["/cache"]}), (2, false, 100, 200)),
+            (json!({"volumes": ["data:/data"], "deploy": {"update_config": {"order": "start-first"}}}), (1, true, 100, 200)),
+            (json!({"deploy": {"replicas": 1}}), (1, false, 100, 200)),
+        ] {
+            assert_eq!(of(&service), expected, "{service}");
+        }
+    }
+
+    #[test]
+    fn containers_of_a_task_may_share_their_processes() {
+        let modes = |launch_type, pid: &str, ipc: &str| {
+            let web = json!({"image": "nginx", "pid": pid, "ipc": ipc});
+            let log = json!({"image": "busybox", "network_mode": "service:web"});
+            services(launch_type, &json!({"web": web, "log": log})).map(|all| (all[0].pid_mode, all[0].ipc_mode))
+        };
+        assert_eq!(modes(LaunchType::Ec2, "host", "service:log"), Ok((Some(Namespace::Host), Some(Namespace::Task))));
+        assert_eq!(modes(LaunchType::Fargate, "service:log", "private"), Ok((Some(Namespace::Task), None)));
+        assert!(modes(LaunchType::Fargate, "host", "private").unwrap_err().contains("services.web.pid: pidMode host is not possible"));
+        assert!(modes(LaunchType::Fargate, "private", "service:log").unwrap_err().contains("services.web.ipc: ipcMode task is not"));
     }
 }

@@ -1,39 +1,65 @@
 //! CPU and memory of containers and their tasks: 1024 CPU units a vCPU, and MiB.
 
 use shared::Result;
-use shared::doc::{At, Document};
+use shared::doc::{At, Cluster, Document};
 
-use crate::model::Size;
+use crate::model::{Container, Size};
 
 /// A quarter of a vCPU and half a GiB: Fargate's smallest task, and enough for most services.
 const CPU: i32 = 256;
 const MEMORY: i32 = 512;
 
+/// Returns a value of `deploy.resources`, or of the older key.
+fn resource<'a>(at: &At<'a>, kind: &str, key: &str, older: &str) -> Option<At<'a>> {
+    let resources = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key(kind));
+    resources.and_then(|at| at.key(key)).or_else(|| at.key(older))
+}
+
 pub fn cpu(at: &At<'_>) -> Result<i32> {
-    let limits = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("limits"));
-    let Some(cpus) = limits.and_then(|at| at.key("cpus")).or_else(|| at.key("cpus")) else { return Ok(CPU) };
+    let cpus = resource(at, "limits", "cpus", "cpus").or_else(|| resource(at, "reservations", "cpus", "cpus"));
+    // Docker takes 0 for no limit.
+    let Some(cpus) = cpus.filter(|at| at.scalar().is_ok_and(|text| text.parse() != Ok(0.0))) else { return Ok(CPU) };
     // 192 vCPUs is what the largest instance has. Truncated: 1024 units a vCPU, far below i32's end.
     #[expect(clippy::cast_possible_truncation, reason = "at most 192 * 1024")]
     Ok((cpus.number(0.001..=192.0)? * 1024.0).round() as i32)
 }
 
-/// Returns the limit, which is never less than the reservation.
-pub fn memory(at: &At<'_>, reserved: Option<i32>) -> Result<i32> {
-    let limits = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("limits"));
-    let reserved = reserved.unwrap_or(0);
-    let Some(limit) = limits.and_then(|at| at.key("memory")).or_else(|| at.key("mem_limit")) else { return Ok(MEMORY.max(reserved)) };
-    match mib(&limit)? {
-        memory if memory < reserved => Err(limit.wrong(
+/// The memory of a container, in MiB.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Where the container is killed, if the author set a limit.
+    pub limit: Option<i32>,
+    pub reservation: Option<i32>,
+}
+
+/// Compose has no limit unless the author sets one, and a limit that nobody set would kill what runs without it. ECS needs a limit or a
+/// reservation on an instance, by which it places the task. On Fargate the task has a size.
+pub fn memory(at: &At<'_>, fargate: bool) -> Result<Memory> {
+    let of = |kind: &str, older: &str| {
+        let place = resource(at, kind, "memory", older).filter(|at| at.scalar().is_ok_and(|text| text != "0"));
+        place.map(|at| Ok::<_, shared::Error>((mib(&at)?, at))).transpose()
+    };
+    let (limit, reserved) = (of("limits", "mem_limit")?, of("reservations", "mem_reservation")?);
+    let reservation = reserved.map(|(reserved, _)| reserved);
+    match limit {
+        Some((memory, place)) if reservation.is_some_and(|reserved| reserved > memory) => Err(place.wrong(
             "memory-below-reservation",
-            format!("the limit of {memory} MiB is below the reservation of {reserved} MiB. Raise the limit, or lower the reservation"),
+            format!(
+                "the limit of {memory} MiB is below the reservation of {} MiB. Raise the limit, or lower the reservation",
+                reservation.unwrap_or_default()
+            ),
         )),
-        memory => Ok(memory),
+        Some((memory, _)) => Ok(Memory { limit: Some(memory), reservation }),
+        None if fargate => Ok(Memory { limit: None, reservation }),
+        None => Ok(Memory { limit: None, reservation: reservation.or(Some(MEMORY)) }),
     }
 }
 
-pub fn reserved(at: &At<'_>) -> Result<Option<i32>> {
-    let reservations = at.key("deploy").and_then(|at| at.key("resources")).and_then(|at| at.key("reservations"));
-    reservations.and_then(|at| at.key("memory")).or_else(|| at.key("mem_reservation")).map(|at| mib(&at)).transpose()
+/// Returns the CPU units and MiB that a task of these containers needs.
+pub fn needed(containers: &[Container]) -> Size {
+    let memory = |one: &Container| one.memory.or(one.memory_reservation).unwrap_or(MEMORY);
+    let all = |of: &dyn Fn(&Container) -> i32| containers.iter().map(of).fold(0_i32, i32::saturating_add);
+    Size { cpu: all(&|one| one.cpu), memory: all(&memory) }
 }
 
 /// Reads bytes, or a number with a unit (`512m`), in MiB.
@@ -64,6 +90,25 @@ pub fn mebibytes(text: &str) -> Option<i32> {
     Some(mib.ceil() as i32)
 }
 
+/// Refuses a task that no instance of the cluster can hold. ECS places it by its reservations, and by the limits where there are none; it would wait
+/// for ever. A part of an instance's memory is the operating system's, so a task may be too large all the same.
+pub fn check_instances(at: &At<'_>, containers: &[Container], cluster: &Cluster) -> Result<()> {
+    let Size { cpu, .. } = needed(containers);
+    let placed = |one: &Container| one.memory_reservation.or(one.memory).unwrap_or(MEMORY);
+    let memory = containers.iter().map(placed).fold(0_i32, i32::saturating_add);
+    for (what, needs, has) in [("CPU units", cpu, cluster.instance_cpu), ("MiB", memory, cluster.instance_memory)] {
+        if let Some(has) = has.filter(|has| needs > *has) {
+            return Err(at.wrong(
+                "task-larger-than-instance",
+                format!(
+                    "the task needs {needs} {what}, but the largest instance type of the cluster has {has}. Lower what the service reserves, or set larger types (x-cluster.instance_types)"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The sizes of Fargate tasks: CPU units, then the smallest and largest memory in MiB, and the step between.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size>
 const FARGATE: &[(i32, i32, i32, i32)] = &[
@@ -77,7 +122,8 @@ const FARGATE: &[(i32, i32, i32, i32)] = &[
 ];
 
 /// Returns the smallest size of a Fargate task that has room for all its containers.
-pub fn fargate(doc: &Document, at: &At<'_>, all: Size) -> Result<Size> {
+pub fn fargate(doc: &Document, at: &At<'_>, containers: &[Container]) -> Result<Size> {
+    let all = needed(containers);
     let Size { cpu, memory } = all;
     let fitting = FARGATE.iter().find(|(units, _, most, _)| *units >= cpu && *most >= memory);
     let Some((units, least, _, step)) = fitting else {
@@ -95,14 +141,23 @@ pub fn fargate(doc: &Document, at: &At<'_>, all: Size) -> Result<Size> {
         doc.warn(
             "fargate-rounded",
             format!(
-                "{}: Fargate has no task of {cpu} CPU units and {memory} MiB. The task gets the next size, {} CPU units and {} MiB",
+                "{}: Fargate has no task of {cpu} CPU units and {memory} MiB. The task gets the next size, {} CPU units and {} MiB, and AWS charges for all of it. {}",
                 at.path(),
                 size.cpu,
-                size.memory
+                size.memory,
+                allowances(containers)
             ),
         );
     }
     Ok(size)
+}
+
+/// Says how much memory each container may use.
+fn allowances(containers: &[Container]) -> String {
+    let limited = containers.iter().filter_map(|one| Some(format!("{} may use at most {} MiB", one.name, one.memory?)));
+    let free: Vec<&str> = containers.iter().filter(|one| one.memory.is_none()).map(|one| one.name.as_str()).collect();
+    let free = (!free.is_empty()).then(|| format!("{} may use all of its memory", free.join(" and ")));
+    free.into_iter().chain(limited).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -112,7 +167,8 @@ mod tests {
 
     fn rounded(cpu: i32, memory: i32) -> Result<(i32, i32), String> {
         let doc = Document::parse(b"{}").unwrap();
-        fargate(&doc, &doc.root(), Size { cpu, memory }).map(|size| (size.cpu, size.memory)).map_err(|error| error.to_string())
+        let container = Container { cpu, memory: Some(memory), ..Container::default() };
+        fargate(&doc, &doc.root(), &[container]).map(|size| (size.cpu, size.memory)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -141,14 +197,56 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_at_least_the_reservation() {
-        let of = |service: serde_json::Value| {
+    fn a_limit_is_only_what_the_author_set() {
+        let of = |fargate: bool, service: &serde_json::Value| {
             let doc = Document::parse(service.to_string().as_bytes()).unwrap();
-            let reserved = reserved(&doc.root()).unwrap();
-            memory(&doc.root(), reserved).map_err(|error| error.to_string())
+            memory(&doc.root(), fargate).map(|found| (found.limit, found.reservation)).map_err(|error| error.to_string())
         };
-        assert_eq!(of(json!({})), Ok(512));
-        assert_eq!(of(json!({"mem_reservation": "1g"})), Ok(1024));
-        assert!(of(json!({"mem_reservation": "1g", "mem_limit": "512m"})).unwrap_err().contains("below the reservation"));
+        for (service, on_ec2, on_fargate) in [
+            (json!({}), (None, Some(512)), (None, None)),
+            (json!({"mem_reservation": "1g"}), (None, Some(1024)), (None, Some(1024))),
+            (json!({"mem_limit": "1g"}), (Some(1024), None), (Some(1024), None)),
+            (json!({"mem_limit": "1g", "mem_reservation": "256m"}), (Some(1024), Some(256)), (Some(1024), Some(256))),
+            (json!({"mem_limit": "0"}), (None, Some(512)), (None, None)),
+            (json!({"deploy": {"resources": {"limits": {"memory": "2g"}}}, "mem_limit": "1g"}), (Some(2048), None), (Some(2048), None)),
+        ] {
+            assert_eq!((of(false, &service), of(true, &service)), (Ok(on_ec2), Ok(on_fargate)), "{service}");
+        }
+        assert!(of(false, &json!({"mem_reservation": "1g", "mem_limit": "512m"})).unwrap_err().contains("below the reservation"));
+    }
+
+    #[test]
+    fn a_task_needs_what_its_containers_need() {
+        let container = |memory, memory_reservation| Container { cpu: 256, memory, memory_reservation, ..Container::default() };
+        let all = [container(Some(1024), Some(256)), container(None, Some(128)), container(None, None)];
+        assert_eq!(needed(&all), Size { cpu: 768, memory: 1024 + 128 + 512 });
+    }
+
+    #[test]
+    fn a_task_must_fit_on_an_instance() {
+        let cluster = Cluster { instance_cpu: Some(2048), instance_memory: Some(3900), ..Cluster::default() };
+        let check = |cpu, memory, memory_reservation, cluster: &Cluster| {
+            let doc = Document::parse(b"{}").unwrap();
+            let container = Container { cpu, memory, memory_reservation, ..Container::default() };
+            check_instances(&doc.root(), &[container], cluster).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(2048, Some(8192), Some(2048), &cluster), Ok(()), "a limit is no reservation");
+        assert!(
+            check(2048, Some(8192), None, &cluster)
+                .unwrap_err()
+                .contains("needs 8192 MiB, but the largest instance type of the cluster has 3900")
+        );
+        assert!(check(4096, None, None, &cluster).unwrap_err().contains("needs 4096 CPU units"));
+        assert_eq!(check(4096, Some(8192), None, &Cluster::default()), Ok(()), "without the section nothing is known");
+    }
+
+    #[test]
+    fn cpus_are_a_limit_or_a_reservation() {
+        let of = |service: serde_json::Value| cpu(&Document::parse(service.to_string().as_bytes()).unwrap().root()).unwrap();
+        assert_eq!(of(json!({})), 256);
+        assert_eq!(of(json!({"cpus": 0})), 256);
+        assert_eq!(of(json!({"cpus": "0.5"})), 512);
+        assert_eq!(of(json!({"deploy": {"resources": {"reservations": {"cpus": "0.25"}, "limits": {"cpus": "1"}}}})), 1024);
+        assert_eq!(of(json!({"deploy": {"resources": {"reservations": {"cpus": "0.25"}}}})), 256);
     }
 }

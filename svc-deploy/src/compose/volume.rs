@@ -43,19 +43,17 @@ pub fn read(doc: &Document, at: &At<'_>, disk: Disk) -> Result<Storage> {
         let mount = Entry::read(&place)?;
         for (kind, key) in [("volume", "nocopy"), ("bind", "propagation"), ("bind", "selinux")] {
             if let Some(unused) = place.key(kind).and_then(|at| at.key(key)) {
-                doc.warn("volume-option", format!("{} has no effect: ECS has no such option", unused.path()));
+                doc.warn_at("volume-option", &unused, "this has no effect: ECS has no such option");
             }
         }
         let volume = match mount.kind {
-            Kind::Tmpfs if disk.fargate => {
-                return Err(place.wrong("tmpfs-on-fargate", "is not possible on Fargate. Remove it, or run the app on EC2"));
-            }
             Kind::Tmpfs => {
                 let size = place.key("tmpfs").and_then(|at| at.key("size")).map(|at| size(&at, &at.scalar()?)).transpose()?;
                 all.tmpfs.push(in_memory(doc, &place, &mount.target, size, &[]));
                 continue;
             }
             Kind::Bind => bind(&place, &mount.source, disk)?,
+            Kind::Named if mount.source.is_empty() => anonymous(at, &mount.target),
             Kind::Named => named(doc, &place, &mount.source, disk)?,
         };
         all.mounts.push(Mount { volume: volume.name.clone(), path: mount.target, read_only: mount.read_only });
@@ -84,7 +82,7 @@ const TMPFS: i32 = 64;
 
 fn in_memory(doc: &Document, at: &At<'_>, path: &str, size: Option<i32>, options: &[&str]) -> Tmpfs {
     if size.is_none() {
-        doc.warn("tmpfs-without-size", format!("{}: ECS needs a size for {path}; it is set to {TMPFS} MiB", at.path()));
+        doc.warn_at("tmpfs-without-size", at, format!("ECS needs a size for a file system in memory; it is set to {TMPFS} MiB"));
     }
     let options = options.iter().map(|option| (*option).to_owned()).collect();
     Tmpfs { path: path.to_owned(), size: size.unwrap_or(TMPFS), options }
@@ -179,6 +177,12 @@ fn bind(at: &At<'_>, source: &str, disk: Disk) -> Result<Volume> {
     Ok(Volume { name, source: VolumeSource::Host(source.to_owned()) })
 }
 
+/// Returns a volume of the task, which is empty at the start and is deleted with the task, as Compose's anonymous volumes are with their container.
+fn anonymous(list: &At<'_>, target: &str) -> Volume {
+    let of_container = shared::name::fingerprint(&format!("{} {target}", list.path()));
+    Volume { name: format!("task-{}", &of_container[..8]), source: VolumeSource::Task }
+}
+
 fn named(doc: &Document, at: &At<'_>, name: &str, disk: Disk) -> Result<Volume> {
     let top = doc.root().key("volumes").and_then(|all| all.key(name));
     let of_top = |key: &str| top.as_ref().and_then(|top| top.key(key));
@@ -196,9 +200,6 @@ fn named(doc: &Document, at: &At<'_>, name: &str, disk: Disk) -> Result<Volume> 
         return Err(place.wrong("volume-external", "a new instance does not have this volume. Use EFS (x-efs), or remove this"));
     }
     let name = of_top("name").map_or(Ok(name.to_owned()), |at| at.text().map(str::to_owned))?;
-    if name.is_empty() {
-        return Err(at.wrong("volume-anonymous", "a volume without a name would be a new one for every task. Give it a name, or remove it"));
-    }
     check_name(top.as_ref().unwrap_or(at), &name)?;
     Ok(Volume { name, source: VolumeSource::Docker })
 }
@@ -239,6 +240,14 @@ mod tests {
         assert_eq!(both[0], Volume { name: "data".to_owned(), source: VolumeSource::Efs(plain) });
         let VolumeSource::Efs(efs) = &both[1].source else { unreachable!("{both:?}") };
         assert_eq!((efs.access_point_id.as_deref(), efs.iam), (Some("fsap-1"), true));
+    }
+
+    #[test]
+    fn a_volume_without_a_name_is_of_the_task() {
+        for list in [r#"["/cache"]"#, r#"[{"type": "volume", "target": "/cache"}]"#] {
+            let found = volumes(true, false, list).unwrap();
+            assert_eq!((found[0].source.clone(), found[0].name.starts_with("task-")), (VolumeSource::Task, true), "{list}");
+        }
     }
 
     #[test]

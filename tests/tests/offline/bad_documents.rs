@@ -75,9 +75,9 @@ fn a_bad_value_is_refused_with_its_path() {
         ("svc-deploy", live(&json!({"web": {"ports": ["80"]}})).to_string(), 65, "services.web"),
         ("svc-deploy", live(&json!({"web": {"build": "./web"}})).to_string(), 65, "img-push"),
         ("svc-deploy", two(json!({"path": ["/a"]}), json!({"path": ["/a"]})).to_string(), 65, "services.b.x-svc.path"),
-        ("svc-deploy", two(json!({}), json!({})).to_string(), 65, "services.b.x-svc.path"),
+        ("svc-deploy", two(json!({}), json!({})).to_string(), 65, "services.b.ports"),
         ("svc-deploy", live(&json!({})).to_string(), 65, "services: the document has no services"),
-        ("svc-deploy", web(json!({"ports": ["127.0.0.1:80:80"]})).to_string(), 65, "services.web.ports[0]"),
+        ("svc-deploy", web(json!({"ports": ["192.0.2.1:80:80"]})).to_string(), 65, "services.web.ports[0]"),
         ("svc-deploy", web(json!({"deploy": {"mode": "global"}})).to_string(), 65, "services.web.deploy.mode"),
         ("svc-deploy", web(json!({"depends_on": ["db"]})).to_string(), 65, "services.web.depends_on[0]"),
         (
@@ -87,7 +87,7 @@ fn a_bad_value_is_refused_with_its_path() {
             "services.web.x-svc.health.timeout",
         ),
         ("svc-deploy", web(json!({"ports": ["80/udp"]})).to_string(), 65, "services.web.ports[0]"),
-        ("svc-deploy", two(json!({"path": ["/*", "/a"]}), json!({})).to_string(), 65, "both claim every path"),
+        ("svc-deploy", two(json!({"path": ["/*", "/a"]}), json!({})).to_string(), 65, "would both have port 80"),
         ("img-push", json!({"name": "bad", "services": {"we__b": {"build": "./web"}}}).to_string(), 65, "services.we__b"),
         ("svc-deploy", live(&json!({"a b": {"image": "x"}})).to_string(), 65, "services.a b"),
         (
@@ -120,7 +120,7 @@ fn a_value_that_aws_refuses_late_is_refused_with_its_path() {
             json!({}),
             "services.web.x-svc.host",
         ),
-        ("svc-deploy", json!({"expose": ["80/udp"]}), json!({}), "services.web: port 80 is used for two protocols"),
+        ("svc-deploy", json!({"shm_size": "1g"}), json!({}), "services.web.shm_size: is not possible on Fargate"),
         ("svc-deploy", json!({"expose": ["80/sctp"]}), json!({}), "services.web.expose[0]"),
         ("svc-deploy", json!({"mem_limit": "64m", "mem_reservation": "128m"}), json!({}), "services.web.mem_limit"),
         (

@@ -15,7 +15,7 @@ services:
   web:
     image: nginx
     ports: ['80']
-    x-scale: {cpu: 0, max: 0}
+    x-scale: {cpu: 0, max: -1}
   api:
     image: nginx
     x-scale: {min: -1}
@@ -43,6 +43,46 @@ fn every_tool_reports_all_of_its_findings() {
     let said = run(&relay.endpoint, "alarms-set", &["--check"], &emails);
     assert!(said.stderr.contains("x-alarms.notify[0]") && said.stderr.contains("x-alarms.notify[1]"), "{}", said.stderr);
     assert_eq!(relay.calls().len(), 0);
+}
+
+/// The keys of a service are independent of each other, and so are the services.
+#[test]
+fn svc_deploy_reports_each_key_of_each_service() {
+    let services = "
+name: shop
+x-cluster: {launch_type: fargate}
+services:
+  web:
+    image: nginx
+    ports: ['80', '81']
+    privileged: true
+    mem_limit: 1
+    env_file: .env
+    healthcheck: {test: 'true', interval: soon}
+    x-svc: {port: 82}
+  api:
+    image: nginx api
+    user: [root]
+    cap_add: [NET_ADMIN]
+    x-svc: {grace: -1}
+  log: {image: busybox, network_mode: 'service:nowhere'}
+";
+    let said = run("http://127.0.0.1:1", "svc-deploy", &["--check"], services);
+    assert_eq!((said.code, said.stdout.as_str()), (65, ""), "{}", said.stderr);
+    for place in [
+        "services.web.privileged",
+        "services.web.mem_limit",
+        "services.web.env_file",
+        "services.web.healthcheck.interval",
+        "services.web.x-svc.port",
+        "services.api.image",
+        "services.api.user",
+        "services.api.cap_add",
+        "services.api.x-svc.grace",
+        "services.log.network_mode",
+    ] {
+        assert_eq!(said.stderr.matches(&format!("wrong at {place}: ")).count(), 1, "{place}: {}", said.stderr);
+    }
 }
 
 /// A pipe of checks passes the document on as it came, so `$$` is still `$$` for the next tool.

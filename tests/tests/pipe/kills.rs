@@ -17,6 +17,7 @@ fn app(name: &str, launch_type: &str) -> Value {
     json!({"name": name, "x-net": {"endpoints": ["s3"], "flow_logs": 7}, "x-cluster": {"launch_type": launch_type},
         "x-alarms": {"notify": ["a@example.com"]}, "services": {
             "web": {"image": "nginx:1.27", "ports": ["80"]},
+            "docs": {"image": "nginx:1.27", "ports": ["8081:80"]},
             "api": {"image": "nginx:1.27", "ports": ["80"], "x-svc": {"path": ["/api/*"], "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}},
                     "x-scale": {"schedule": [{"name": "morning", "schedule": "cron(0 8 ? * MON-FRI *)", "min": 4}]}}}})
 }

@@ -11,7 +11,8 @@ use tests::tool::root;
 use crate::source::{product_code, products, read, shown, test_code};
 
 /// Functions and methods whose first argument is a code. `Code::new` is one more.
-const CONSTRUCTORS: &[&str] = &["document", "usage", "failed", "denied", "unavailable", "unanswered", "wrong", "expected", "warn"];
+const CONSTRUCTORS: &[&str] =
+    &["document", "usage", "failed", "denied", "unavailable", "unanswered", "wrong", "expected", "warn", "warn_at"];
 
 /// A code in the source.
 #[derive(Debug, Clone)]

@@ -1,0 +1,152 @@
+//! Well-known images: what they are, which ports they listen on, and where they keep data.
+
+/// What is known of an image by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// As people call it, for example `postgres`.
+    pub name: &'static str,
+    pub kind: Kind,
+    /// The tcp ports that it listens on, the main one first.
+    pub ports: &'static [u16],
+    /// The folders that it keeps data in.
+    pub data: &'static [&'static str],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Database,
+    Broker,
+    Mail,
+    /// A page to look into a database, a queue or a mailbox.
+    Administration,
+}
+
+impl Kind {
+    /// As a message says it, with its article.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Database => "a database",
+            Self::Broker => "a message broker",
+            Self::Mail => "a mail server",
+            Self::Administration => "an administration page",
+        }
+    }
+}
+
+/// Each image with its names: the last part of a repository, or the last two where the last one alone says nothing.
+const TABLE: &[(&[&str], Known)] = &[
+    (
+        &["postgres", "postgresql", "postgis", "timescaledb", "timescaledb-ha", "pgvector", "pgvecto-rs"],
+        database("postgres", &[5432], &["/var/lib/postgresql/data", "/var/lib/postgresql", "/bitnami/postgresql"]),
+    ),
+    (
+        &["mysql", "mysql-server", "percona", "percona-server"],
+        database("mysql", &[3306, 33060], &["/var/lib/mysql", "/bitnami/mysql/data"]),
+    ),
+    (&["mariadb"], database("mariadb", &[3306], &["/var/lib/mysql", "/bitnami/mariadb"])),
+    (&["mssql/server"], database("mssql", &[1433], &["/var/opt/mssql"])),
+    (
+        &["mongo", "mongodb", "mongodb-community-server", "mongodb-enterprise-server"],
+        database("mongo", &[27017], &["/data/db", "/data/configdb", "/bitnami/mongodb"]),
+    ),
+    (
+        &["redis", "redis-stack", "redis-stack-server", "keydb", "dragonfly"],
+        database("redis", &[6379], &["/data", "/var/lib/redis", "/bitnami/redis/data"]),
+    ),
+    (&["valkey"], database("valkey", &[6379], &["/data", "/bitnami/valkey/data"])),
+    (&["memcached"], database("memcached", &[11211], &[])),
+    (&["elasticsearch"], database("elasticsearch", &[9200, 9300], &["/usr/share/elasticsearch/data", "/bitnami/elasticsearch/data"])),
+    (&["opensearch"], database("opensearch", &[9200, 9300, 9600], &["/usr/share/opensearch/data"])),
+    (&["clickhouse", "clickhouse-server"], database("clickhouse", &[8123, 9000, 9009], &["/var/lib/clickhouse"])),
+    (&["cassandra", "scylla"], database("cassandra", &[9042, 7000], &["/var/lib/cassandra", "/var/lib/scylla"])),
+    (&["neo4j"], database("neo4j", &[7687, 7474], &["/data"])),
+    (&["influxdb"], database("influxdb", &[8086], &["/var/lib/influxdb2", "/var/lib/influxdb"])),
+    (&["etcd"], database("etcd", &[2379, 2380], &["/etcd-data", "/bitnami/etcd"])),
+    (&["minio"], database("minio", &[9000, 9001], &["/data", "/bitnami/minio/data"])),
+    (&["rabbitmq"], broker("rabbitmq", &[5672, 15672], &["/var/lib/rabbitmq", "/bitnami/rabbitmq/mnesia"])),
+    (&["kafka", "cp-kafka", "kafka-native", "redpanda"], broker("kafka", &[9092, 9093], &["/var/lib/kafka/data", "/bitnami/kafka"])),
+    (&["zookeeper", "cp-zookeeper"], broker("zookeeper", &[2181], &["/data", "/datalog", "/var/lib/zookeeper/data"])),
+    (&["nats"], broker("nats", &[4222, 8222], &["/data"])),
+    (&["activemq", "activemq-classic", "activemq-artemis"], broker("activemq", &[61616, 8161], &["/opt/apache-activemq/data"])),
+    (&["eclipse-mosquitto"], broker("mosquitto", &[1883], &["/mosquitto/data"])),
+    (&["mailpit"], mail("mailpit", &[1025, 8025], &["/data"])),
+    (&["mailhog"], mail("mailhog", &[1025, 8025], &[])),
+    (&["mailcatcher"], mail("mailcatcher", &[1025, 1080], &[])),
+    (&["maildev"], mail("maildev", &[1025, 1080], &[])),
+    (&["postfix", "docker-mailserver", "smtp"], mail("smtp", &[25, 587], &["/var/mail"])),
+    (&["adminer"], administration("adminer", &[8080])),
+    (&["pgadmin", "pgadmin4"], administration("pgadmin", &[80])),
+    (&["phpmyadmin"], administration("phpmyadmin", &[80])),
+    (&["redis-commander"], administration("redis-commander", &[8081])),
+    (&["redisinsight"], administration("redisinsight", &[5540])),
+    (&["mongo-express"], administration("mongo-express", &[8081])),
+    (&["pgweb"], administration("pgweb", &[8081])),
+    (&["kafka-ui", "akhq", "kafdrop"], administration("kafka-ui", &[8080])),
+    (&["portainer", "portainer-ce"], administration("portainer", &[9000, 9443])),
+    (&["dozzle"], administration("dozzle", &[8080])),
+];
+
+const fn database(name: &'static str, ports: &'static [u16], data: &'static [&'static str]) -> Known {
+    Known { name, kind: Kind::Database, ports, data }
+}
+
+const fn broker(name: &'static str, ports: &'static [u16], data: &'static [&'static str]) -> Known {
+    Known { name, kind: Kind::Broker, ports, data }
+}
+
+const fn mail(name: &'static str, ports: &'static [u16], data: &'static [&'static str]) -> Known {
+    Known { name, kind: Kind::Mail, ports, data }
+}
+
+const fn administration(name: &'static str, ports: &'static [u16]) -> Known {
+    Known { name, kind: Kind::Administration, ports, data: &[] }
+}
+
+/// Returns what is known of an image, whatever its registry, account, tag or digest are.
+#[must_use]
+pub fn known(image: &str) -> Option<Known> {
+    let without_digest = image.split('@').next().unwrap_or(image);
+    let mut parts = without_digest.rsplit('/');
+    // A colon before the last slash belongs to the port of a registry.
+    let last = parts.next()?.split(':').next()?;
+    let last_two = parts.next().map(|account| format!("{account}/{last}"));
+    let is_it = |name: &&str| *name == last || last_two.as_deref() == Some(*name);
+    TABLE.iter().find(|(names, _)| names.iter().any(|name| is_it(&name))).map(|(_, known)| *known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_known_whatever_its_registry_and_tag_are() {
+        for (image, name) in [
+            ("postgres", Some("postgres")),
+            ("postgres:16-alpine", Some("postgres")),
+            ("docker.io/library/postgres:16@sha256:0123", Some("postgres")),
+            ("localhost:5000/postgres", Some("postgres")),
+            ("postgis/postgis:16-3.4", Some("postgres")),
+            ("mcr.microsoft.com/mssql/server:2022-latest", Some("mssql")),
+            ("docker.elastic.co/elasticsearch/elasticsearch:8.15.0", Some("elasticsearch")),
+            ("axllent/mailpit", Some("mailpit")),
+            ("dpage/pgadmin4", Some("pgadmin")),
+            ("minecraft/server", None),
+            ("my-postgres", None),
+            ("postgres/exporter", None),
+            ("", None),
+        ] {
+            assert_eq!(known(image).map(|known| known.name), name, "{image}");
+        }
+    }
+
+    #[test]
+    fn each_name_is_in_the_table_once() {
+        let mut names: Vec<&str> = TABLE.iter().flat_map(|(names, _)| names.iter().copied()).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        assert!(TABLE.iter().all(|(_, known)| !known.ports.is_empty()));
+    }
+}
