@@ -25,6 +25,8 @@ from hypercorn.config import Config  # noqa: E402
 from hypercorn.middleware import AsyncioWSGIMiddleware  # noqa: E402
 from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: E402
 
+import local_volumes  # noqa: E402
+
 MOTO = AsyncioWSGIMiddleware(DomainDispatcherApplication(create_backend_app))
 
 
@@ -276,7 +278,7 @@ def ministack_app():
     from moto.applicationautoscaling.exceptions import AWSValidationException
     from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
     from ministack.app import app
-    from ministack.services import alb, cloudwatch, ec2, ecs
+    from ministack.services import alb, cloudwatch, ec2, ecs, efs, ssm
 
     # ministack reports a new service's first deployment as complete before it begins. On AWS it is
     # in progress.
@@ -320,6 +322,9 @@ def ministack_app():
         return run_container(client, {**container, "image": image}, kwargs, **more)
 
     ecs._run_docker_container = run_from_here
+
+    # ministack's EFS has no files, and its tasks have no order of containers.
+    local_volumes.in_ministack(ecs, efs, ssm)
 
     # ministack registers all tasks of a service in its newest target group. On AWS a task keeps the
     # target group with which it was started.

@@ -4,11 +4,13 @@ mod auto_scaling_group;
 mod capacity_provider;
 mod cluster;
 mod cluster_capacity;
+mod file_system;
 mod instance_profile;
 mod instance_role;
 mod instance_type;
 mod launch_template;
 mod launch_template_data;
+mod mount_target;
 mod policy;
 mod service_role;
 mod settings;
@@ -24,7 +26,7 @@ use shared::policy::Grant;
 use shared::settings::Parts;
 use shared::{Document, Result, Run, Stage};
 
-use settings::{Flags, Wanted};
+use settings::{CommandLine, Flags, Wanted};
 
 fn main() -> ExitCode {
     shared::main::<ClusterUp>()
@@ -35,6 +37,9 @@ struct ClusterUp {
     ec2: aws_sdk_ec2::Client,
     iam: aws_sdk_iam::Client,
     autoscaling: aws_sdk_autoscaling::Client,
+    efs: aws_sdk_efs::Client,
+    /// Whether `--down` deletes the data of the volumes, too.
+    delete_data: bool,
     found: Found,
     /// The section to write, which the steps fill.
     cluster: RefCell<Cluster>,
@@ -49,6 +54,8 @@ struct Found {
     provider: capacity_provider::Found,
     cluster: cluster::Found,
     image: Option<instance_type::FoundImage>,
+    file_system: file_system::Found,
+    mount_targets: Vec<mount_target::FoundTarget>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +63,8 @@ enum Step {
     ServiceRole,
     InstanceRole,
     LaunchTemplate,
+    FileSystem,
+    MountTargets,
     Cluster,
     AutoScalingGroup,
     CapacityProvider,
@@ -69,33 +78,39 @@ impl Stage for ClusterUp {
     const DETAILS: &'static str = "Reads the document on stdin: the section `net`, which net-up writes, and the settings in `x-cluster`. Creates an \
         ECS cluster. With the launch type ec2 it also creates the role of the instances and a launch template (ECS-optimized AMI, IMDSv2, \
         encrypted volume). The instances are in an Auto Scaling group in the private subnets, behind a capacity provider with managed scaling. \
-        Writes the document with the section `cluster`. It does not wait for the instances, unless you set --wait.\n\n\
+        When services have named volumes, it creates an encrypted EFS file system for them, which --down keeps. Writes the document with the section `cluster`. It does not wait for the instances, unless you set --wait.\n\n\
         Example:\n  net-up --app shop | cluster-up --launch-type fargate |\n    svc-deploy --service web --image nginx:1.27 --port 80";
     const NEEDS: &'static [(&'static str, &'static str)] = &[("net", "net-up")];
     const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
     const WAVES: &'static [&'static [Step]] = &[
-        &[Step::ServiceRole, Step::InstanceRole, Step::LaunchTemplate],
-        &[Step::Cluster, Step::AutoScalingGroup],
+        &[Step::ServiceRole, Step::InstanceRole, Step::LaunchTemplate, Step::FileSystem],
+        &[Step::Cluster, Step::AutoScalingGroup, Step::MountTargets],
         &[Step::CapacityProvider],
         &[Step::ClusterCapacity],
     ];
     type Step = Step;
-    type Flags = Flags;
+    type Flags = CommandLine;
     type Wanted = Wanted;
 
     fn parts() -> Parts {
         Parts::default().with::<Option<Flags>>("x-cluster").with::<Option<Cluster>>("cluster")
     }
 
-    fn wanted(doc: &Document, flags: &Flags) -> Result<Wanted> {
-        Wanted::read(doc, flags)
+    fn wanted(doc: &Document, flags: &CommandLine) -> Result<Wanted> {
+        Wanted::read(doc, &flags.cluster)
     }
 
-    async fn find(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn find(run: &Run, _: &Document, flags: &CommandLine, wanted: Option<&Wanted>) -> Result<Self> {
         let (ecs, ec2) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_ec2, run));
         let (iam, autoscaling) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_autoscaling, run));
-        let (service_role, instance_role, template, group, provider, cluster, image) = try_join!(
+        let efs = shared::client!(aws_sdk_efs, run);
+        let storage = async {
+            let file_system = file_system::find(&efs, run).await?;
+            let targets = mount_target::find(&efs, &file_system).await?;
+            Ok((file_system, targets))
+        };
+        let (service_role, instance_role, template, group, provider, cluster, image, (file_system, mount_targets)) = try_join!(
             service_role::find(&iam),
             instance_role::find(&iam, run),
             launch_template::find(&ec2, run),
@@ -103,16 +118,20 @@ impl Stage for ClusterUp {
             capacity_provider::find(&ecs, run),
             cluster::find(&ecs, run),
             instance_type::check(&ec2, wanted),
+            storage,
         )?;
         cluster::check_launch_type(run, wanted, cluster.as_ref(), group.is_some())?;
         let architecture = image.as_ref().map(|image| image.architecture.clone());
         let (instance_cpu, instance_memory) = (image.as_ref().and_then(|image| image.cpu), image.as_ref().and_then(|image| image.memory));
-        let found = Found { service_role, instance_role, template, group, provider, cluster, image };
+        let found = Found { service_role, instance_role, template, group, provider, cluster, image, file_system, mount_targets };
+        let delete_data = flags.data.delete_data;
         Ok(Self {
             ecs,
             ec2,
             iam,
             autoscaling,
+            efs,
+            delete_data,
             found,
             cluster: RefCell::new(Cluster { architecture, instance_cpu, instance_memory, ..Cluster::default() }),
         })
@@ -123,6 +142,8 @@ impl Stage for ClusterUp {
             Step::ServiceRole => self.service_role_up(run).await,
             Step::InstanceRole => self.instance_role_up(run, wanted).await,
             Step::LaunchTemplate => self.template_up(run, wanted).await,
+            Step::FileSystem => self.file_system_up(run, wanted).await,
+            Step::MountTargets => self.mount_targets_up(run, wanted).await,
             Step::Cluster => self.cluster_up(run, wanted).await,
             Step::AutoScalingGroup => self.group_up(run, wanted).await,
             Step::CapacityProvider => self.provider_up(run, wanted).await,
@@ -140,6 +161,8 @@ impl Stage for ClusterUp {
             Step::ServiceRole => Ok(()),
             Step::InstanceRole => self.instance_role_down(run).await,
             Step::LaunchTemplate => self.template_down(run).await,
+            Step::FileSystem => self.file_system_down(run).await,
+            Step::MountTargets => self.mount_targets_down(run).await,
             Step::Cluster => self.cluster_down(run).await,
             Step::AutoScalingGroup => self.group_down(run).await,
             Step::CapacityProvider => self.provider_down(run).await,

@@ -14,6 +14,7 @@ pub const GRANTS: &[Grant] = &[
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeLaunchTemplates",
             "ecs:DescribeCapacityProviders",
+            "elasticfilesystem:DescribeFileSystems",
             "iam:ListRoles",
         ],
         on: &["*"],
@@ -45,6 +46,29 @@ pub const GRANTS: &[Grant] = &[
             "autoscaling:UpdateAutoScalingGroup",
         ],
         on: &["arn:*:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/{app}"],
+    },
+    // EFS chooses the ids. It creates the network interfaces of mount targets with the caller's permissions.
+    // https://docs.aws.amazon.com/efs/latest/ug/API_CreateMountTarget.html
+    Grant {
+        sid: "FileSystem",
+        actions: &[
+            "ec2:CreateNetworkInterface",
+            "ec2:DeleteNetworkInterface",
+            "ec2:DescribeNetworkInterfaceAttribute",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:ModifyNetworkInterfaceAttribute",
+            "elasticfilesystem:CreateFileSystem",
+            "elasticfilesystem:CreateMountTarget",
+            "elasticfilesystem:DeleteFileSystem",
+            "elasticfilesystem:DeleteMountTarget",
+            "elasticfilesystem:DescribeMountTargetSecurityGroups",
+            "elasticfilesystem:DescribeMountTargets",
+            "elasticfilesystem:ModifyMountTargetSecurityGroups",
+            "elasticfilesystem:TagResource",
+        ],
+        on: &["*"],
     },
     // The Auto Scaling group starts instances with the caller's permissions: RunInstances, CreateTags, and GetParameters for the AMI.
     // https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html
@@ -85,6 +109,6 @@ pub const GRANTS: &[Grant] = &[
         ],
         on: &["arn:*:iam::*:role/{app}-instance-*", "arn:*:iam::*:instance-profile/{app}-instance-*"],
     },
-    // ECS's role, and that of Auto Scaling, which Auto Scaling creates with the first group of the account.
+    // The roles of ECS, of Auto Scaling and of EFS. The last two are created with the first group and the first file system of the account.
     Grant { sid: "ServiceRole", actions: &["iam:CreateServiceLinkedRole"], on: &["arn:*:iam::*:role/aws-service-role/*"] },
 ];

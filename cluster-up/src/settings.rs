@@ -1,9 +1,10 @@
 //! What can be configured: `x-cluster` and its flags.
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::doc::{LaunchType, Net};
+use shared::doc::{LaunchType, Net, volume};
+use shared::flags::DeleteData;
 use shared::settings::{first_given, read_flags};
 use shared::{Document, Error, Result};
 
@@ -90,6 +91,44 @@ pub struct Wanted {
     pub spot: i32,
     /// `None` on Fargate.
     pub instances: Option<Instances>,
+    /// `None` when no service has a volume on the app's file system.
+    pub storage: Option<Storage>,
+}
+
+/// The command line.
+#[derive(Debug, Clone, Args, Serialize)]
+pub struct CommandLine {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub cluster: Flags,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub data: DeleteData,
+}
+
+/// Where the file system of the volumes is reached.
+#[derive(Debug)]
+pub struct Storage {
+    pub vpc: Option<String>,
+    /// The private subnets and their zones.
+    pub subnets: Vec<Option<String>>,
+    pub zones: Vec<String>,
+    /// The security group.
+    pub group: Option<String>,
+}
+
+impl Storage {
+    /// # Errors
+    /// Says which volume of a service is not valid.
+    fn read(doc: &Document, net: &Net) -> Result<Option<Self>> {
+        let needed = !volume::on_file_system(doc)?.is_empty();
+        Ok(needed.then(|| Self {
+            vpc: net.vpc_id.clone(),
+            subnets: net.private_subnet_ids.clone(),
+            zones: net.zones.clone(),
+            group: net.file_system_security_group_id.clone(),
+        }))
+    }
 }
 
 /// The instances of the EC2 launch type.
@@ -125,6 +164,7 @@ impl Wanted {
         let given = read_flags(doc, &doc.root(), "x-cluster", flags)?;
         let settings = Settings::from(given.clone());
         let (insights, spot) = (settings.insights, settings.spot);
+        let storage = Storage::read(doc, &net)?;
         let instances = match settings.launch_type {
             LaunchType::Ec2 => {
                 check_name(doc.name()?)?;
@@ -132,7 +172,7 @@ impl Wanted {
             }
             LaunchType::Fargate => no_instances(&given).map(|()| None)?,
         };
-        Ok(Self { insights, spot, instances })
+        Ok(Self { insights, spot, instances, storage })
     }
 
     pub fn launch_type(&self) -> LaunchType {

@@ -88,16 +88,11 @@ impl Context {
 
     /// Returns the context as the Docker Engine takes it: a tar archive, which is made while it is sent.
     pub fn pieces(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-        let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(4);
         let this = self.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut tar = Archive::new(io::BufWriter::with_capacity(PIECE, Pieces(sender.clone())));
-            if let Err(error) = tar.add_all(&this).and_then(|()| tar.finish()) {
-                // A build that ends early drops the receiver. That also ends the archive with an error, which nobody needs.
-                let _ = sender.blocking_send(Err(error));
-            }
-        });
-        stream::poll_fn(move |task| receiver.poll_recv(task))
+        written(move |out| {
+            let mut tar = Archive::new(out);
+            tar.add_all(&this).and_then(|()| tar.finish())
+        })
     }
 
     /// Returns everything in the context, in an order that is always the same.
@@ -121,6 +116,19 @@ impl Context {
     fn name(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
     }
+}
+
+/// Returns what `write` writes, while it is written.
+pub fn written(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(4);
+    tokio::task::spawn_blocking(move || {
+        let mut out = io::BufWriter::with_capacity(PIECE, Pieces(sender.clone()));
+        if let Err(error) = write(&mut out).and_then(|()| out.flush()) {
+            // A build that ends early drops the receiver. That also ends the archive with an error, which nobody needs.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    stream::poll_fn(move |task| receiver.poll_recv(task))
 }
 
 /// An error with the file of the context in which it occurred.

@@ -1,6 +1,7 @@
 //! The Docker Engine: builds, pulls and tags images.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::Path;
 
 use bollard::Docker;
@@ -10,13 +11,14 @@ use bollard::grpc::driver::moby::Moby;
 use bollard::models::{BuildInfo, BuildInfoAux};
 use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion, CreateImageOptionsBuilder, TagImageOptionsBuilder};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use shared::{Error, Result, Run};
 
 use crate::ImgPush;
 use crate::build::Build;
-use crate::context::DOCKERFILE;
+use crate::context::{DOCKERFILE, written};
 use crate::image::{Origin, WantedImage};
+use crate::layer::{ARCHIVE, Layer};
 
 /// A connection to the Docker Engine.
 pub struct Engine(pub Docker);
@@ -40,6 +42,9 @@ impl ImgPush {
             match &image.origin {
                 Origin::Built(build) => engine.build(run, image, build).await?,
                 Origin::Copied(source) => engine.pull(run, image, source).await?,
+            }
+            if let Some(layer) = &image.layer {
+                engine.add_layer(run, image, layer).await?;
             }
             Ok(name.clone())
         };
@@ -89,22 +94,19 @@ impl Engine {
                 })?;
             }
         }
-        self.tag(source, &image.repository, image).await
+        self.tag(source, &image.repository, image.base_tag(), image).await
     }
 
-    /// Gives an image that the Docker Engine has the name of a repository and the wanted tag.
+    /// Gives an image that the Docker Engine has the name of a repository and a tag.
     ///
     /// # Errors
     /// Returns what the Docker Engine refused.
-    pub async fn tag(&self, source: &str, repository: &str, image: &WantedImage) -> Result<()> {
-        let names = TagImageOptionsBuilder::new().repo(repository).tag(&image.tag).build();
+    pub async fn tag(&self, source: &str, repository: &str, tag: &str, image: &WantedImage) -> Result<()> {
+        let names = TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
         self.0.tag_image(source, Some(names)).await.map_err(|error| {
             Error::failed(
                 "image-not-tagged",
-                format!(
-                    "could not tag {source} as {repository}:{} for services.{}: {error}. Run the same command again",
-                    image.tag, image.service
-                ),
+                format!("could not tag {source} as {repository}:{tag} for services.{}: {error}. Run the same command again", image.service),
             )
         })
     }
@@ -116,7 +118,7 @@ impl Engine {
             self.build_with_log(run, image, build).await?
         };
         let Some(why) = why else { return Ok(()) };
-        let said = [&[why], &log[log.len().saturating_sub(LAST_LINES)..]].concat().join("\n  ");
+        let said = last_lines(why, &log);
         Err(Error::failed(
             "build-failed",
             format!(
@@ -130,13 +132,39 @@ impl Engine {
     /// Builds an image. Returns why the build failed, if it did, and what it printed.
     async fn build_with_log(&self, run: &Run, image: &WantedImage, build: &Build) -> Result<(Option<String>, Vec<String>)> {
         let map = |pairs: &BTreeMap<String, String>| pairs.clone().into_iter().collect::<HashMap<_, _>>();
-        let session = format!("ecs-pipe-{}-{}", std::process::id(), image.local_name().replace(['/', ':'], "-"));
-        let mut options =
-            BuildImageOptionsBuilder::new().dockerfile(DOCKERFILE).t(&image.local_name()).version(BuilderVersion::BuilderBuildKit);
-        options = options.session(&session).buildargs(&map(&build.args)).labels(&map(&build.labels)).cachefrom(&build.cache_from);
+        let mut options = options(&image.base_name());
+        options = options.buildargs(&map(&build.args)).labels(&map(&build.labels)).cachefrom(&build.cache_from);
         options = build.target.iter().fold(options, |options, target| options.target(target));
         options = image.platform.iter().fold(options, |options, platform| options.platform(platform));
-        let mut stream = std::pin::pin!(self.0.build_image(options.build(), None, Some(bollard::body_try_stream(build.context.pieces()))));
+        self.follow(run, options, build.context.pieces()).await
+    }
+
+    /// Builds the image with the service's files on the image without them.
+    async fn add_layer(&self, run: &Run, image: &WantedImage, layer: &Layer) -> Result<()> {
+        let dockerfile = format!("FROM {}\nADD {ARCHIVE} /\n", image.base_name());
+        let options = image.platform.iter().fold(options(&image.local_name()), |options, platform| options.platform(platform));
+        let layer = layer.clone();
+        let pieces = written(move |out| layer.write_context((DOCKERFILE, &dockerfile), out));
+        let (why, log) = self.follow(run, options, pieces).await?;
+        let Some(why) = why else { return Ok(()) };
+        Err(Error::failed(
+            "files-not-added",
+            format!(
+                "could not add the configs and files of services.{} to its image: {}\nFix the cause and run the same command again. Nothing was pushed for this service",
+                image.service,
+                last_lines(why, &log)
+            ),
+        ))
+    }
+
+    /// Sends a build context and reads what the build prints. Returns why the build failed, if it did, and what it printed.
+    async fn follow(
+        &self,
+        run: &Run,
+        options: BuildImageOptionsBuilder,
+        pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(Option<String>, Vec<String>)> {
+        let mut stream = std::pin::pin!(self.0.build_image(options.build(), None, Some(bollard::body_try_stream(pieces))));
         let mut log = Vec::new();
         while let Some(said) = stream.next().await {
             run.check()?;
@@ -167,9 +195,20 @@ impl Engine {
             options = options.platforms(&ImageBuildPlatform { architecture: architecture.to_owned(), os: os.to_owned(), variant: None });
         }
         let context = ImageBuildLoadInput::Upload(pieces.concat().into());
-        let done = Moby::new(&self.0).docker_build(&image.local_name(), options.build(), context, None, None).await;
+        let done = Moby::new(&self.0).docker_build(&image.base_name(), options.build(), context, None, None).await;
         Ok(done.err().map(|error| error.to_string()))
     }
+}
+
+/// Returns the options of a build with BuildKit that has this name.
+fn options(name: &str) -> BuildImageOptionsBuilder {
+    let session = format!("ecs-pipe-{}-{}", std::process::id(), name.replace(['/', ':'], "-"));
+    BuildImageOptionsBuilder::new().dockerfile(DOCKERFILE).t(name).version(BuilderVersion::BuilderBuildKit).session(&session)
+}
+
+/// Returns why a build failed with the last lines that it printed.
+fn last_lines(why: String, log: &[String]) -> String {
+    [&[why], &log[log.len().saturating_sub(LAST_LINES)..]].concat().join("\n  ")
 }
 
 /// Returns the steps that BuildKit reports, and what they print.

@@ -6,6 +6,7 @@ use shared::name::fingerprint;
 use shared::{Document, Error, Result};
 
 use crate::build::Build;
+use crate::layer::{self, Layer};
 use crate::settings::{Flags, ImgSettings};
 
 /// The settings and the images, checked.
@@ -29,6 +30,10 @@ pub struct WantedImage {
     /// As Docker writes it, for example `linux/arm64`.
     pub platform: Option<&'static str>,
     pub origin: Origin,
+    /// The configs and files of the service, which are added to the image.
+    pub layer: Option<Layer>,
+    /// The tag of the image without them, which only the Docker Engine has.
+    base_tag: String,
 }
 
 /// Where an image comes from.
@@ -56,6 +61,7 @@ impl Wanted {
         let images = doc.all(groups.into_iter().map(|group| WantedImage::read(doc, group, &settings)))?;
         let images: Vec<WantedImage> = images.into_iter().flatten().collect();
         check_repositories(&images)?;
+        note_files(doc, &images);
         let all = services.into_iter().map(|(service, _)| service.to_owned());
         let unselected = all.filter(|service| !flags.selection.takes(service)).collect();
         Ok(Self { settings, images, unselected })
@@ -67,6 +73,8 @@ struct Group<'a> {
     /// The first of them, which names the repository, whether this run works on it or not.
     service: &'a str,
     at: &'a At<'a>,
+    /// The service that has the build or names the image; another one when this one uses the image that it builds.
+    source: &'a At<'a>,
     users: Vec<&'a str>,
     /// What goes into the image.
     content: Option<String>,
@@ -76,26 +84,23 @@ struct Group<'a> {
 fn groups<'a>(doc: &Document, services: &'a [(&'a str, At<'a>)]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     let (builders, users): (Vec<_>, Vec<_>) = services.iter().partition(|(_, at)| doc.builder(at).is_none());
-    for (service, at) in builders {
-        let content = content(at);
+    for (service, at) in builders.into_iter().chain(users) {
+        let builder = doc.builder(at);
+        let source = services.iter().find(|(name, _)| Some(*name) == builder.as_deref()).map_or(at, |(_, source)| source);
+        let content = content(doc, source, at);
         match groups.iter_mut().find(|group| content.is_some() && group.content == content) {
             Some(group) => group.users.push(service),
-            None => groups.push(Group { service, at, users: vec![service], content }),
+            None => groups.push(Group { service, at, source, users: vec![service], content }),
         }
-    }
-    for (service, at) in users {
-        let builder = doc.builder(at);
-        let is_its = |group: &&mut Group<'_>| group.users.iter().any(|user| Some(*user) == builder.as_deref());
-        groups.iter_mut().filter(|group| group.content.is_some()).find(is_its).into_iter().for_each(|group| group.users.push(service));
     }
     groups
 }
 
 /// Returns what goes into a built image as the document has it: two services with the same text share one image.
-fn content(at: &At<'_>) -> Option<String> {
-    let build = at.key("build")?;
+fn content(doc: &Document, source: &At<'_>, at: &At<'_>) -> Option<String> {
+    let build = source.key("build")?;
     let build = if build.value().is_string() { json!({"context": build.value()}) } else { build.value().clone() };
-    Some(json!([build, at.key("platform").map(|at| at.value().clone())]).to_string())
+    Some(json!([build, source.key("platform").map(|at| at.value().clone()), layer::written(doc, at)]).to_string())
 }
 
 impl WantedImage {
@@ -105,17 +110,23 @@ impl WantedImage {
     /// # Errors
     /// Says what is wrong with the service, and which file of its build is not readable.
     fn read(doc: &Document, group: Group<'_>, settings: &ImgSettings) -> Result<Option<Self>> {
-        let Group { service, at, users, .. } = group;
-        let platform = platform(at, doc.view("cluster")?.as_ref())?;
-        let origin = match (at.key("build"), at.key("image")) {
+        let Group { service, at, source, users, .. } = group;
+        let platform = platform(source, doc.view("cluster")?.as_ref())?;
+        let layer = Layer::read(doc, at)?;
+        let origin = match (source.key("build"), source.key("image")) {
             (Some(build), _) => Origin::Built(Build::read(doc, &build)?),
-            (None, Some(image)) if settings.mirror => Origin::Copied(image.text()?.to_owned()),
+            (None, Some(image)) if settings.mirror || layer.is_some() => Origin::Copied(image.text()?.to_owned()),
             _ => return Ok(None),
         };
-        let tag = match (&settings.tag, &origin) {
-            (Some(tag), _) => tag.clone(),
+        let base_tag = match (&settings.tag, &origin) {
+            (Some(tag), _) => fingerprint(&format!("{tag} without files")),
             (None, Origin::Built(build)) => build.hash(platform)?,
             (None, Origin::Copied(image)) => fingerprint(&format!("{image}{platform:?}")),
+        };
+        let tag = match (&settings.tag, &layer) {
+            (Some(tag), _) => tag.clone(),
+            (None, Some(layer)) => fingerprint(&format!("{base_tag}{}", layer.hash())),
+            (None, None) => base_tag.clone(),
         };
         let repository = format!("{}/{}", doc.name()?, service.to_lowercase());
         if !is_repository(&repository) {
@@ -127,12 +138,37 @@ impl WantedImage {
             ));
         }
         let services = users.into_iter().map(str::to_owned).collect();
-        Ok(Some(Self { service: service.to_owned(), services, repository, tag, platform, origin }))
+        Ok(Some(Self { service: service.to_owned(), services, repository, tag, platform, origin, layer, base_tag }))
     }
 
     /// Returns the name under which the Docker Engine keeps the image until it is pushed.
     pub fn local_name(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
+    }
+
+    /// Returns the tag of the image before configs and files are added.
+    pub fn base_tag(&self) -> &str {
+        if self.layer.is_some() { &self.base_tag } else { &self.tag }
+    }
+
+    /// Returns the name of the image before configs and files are added.
+    pub fn base_name(&self) -> String {
+        format!("{}:{}", self.repository, self.base_tag())
+    }
+}
+
+/// A bind on a laptop is the file itself; here it is a copy.
+fn note_files(doc: &Document, images: &[WantedImage]) {
+    let with: Vec<String> =
+        images.iter().filter(|image| image.layer.is_some()).map(|image| format!("services.{}", image.service)).collect();
+    if !with.is_empty() {
+        doc.warn(
+            "files-copied",
+            format!(
+                "{}: configs and mounted files are copied into the image. Deploy again after you change them; what a container writes there is lost when its task ends",
+                with.join(", ")
+            ),
+        );
     }
 }
 
@@ -238,6 +274,20 @@ mod tests {
         let mut arm = services.clone();
         arm["worker"]["platform"] = json!("linux/arm64");
         assert_eq!(shared(&arm, &["web", "worker"]), [pair("web", "web"), pair("worker", "worker")]);
+    }
+
+    #[test]
+    fn services_with_other_files_have_images_of_their_own() {
+        let build = json!({"context": "/", "dockerfile_inline": "FROM busybox"});
+        let with = |config: &str| json!({"build": build, "configs": [config]});
+        let services = json!({"plain": {"build": build}, "web": with("a"), "worker": with("a"), "api": with("b"),
+            "job": {"image": "shop-plain", "configs": ["a"]}});
+        let doc = json!({"name": "shop", "configs": {"a": {"content": "1"}, "b": {"content": "2"}}, "services": services});
+        let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+        let flags = Flags { img: ImgFlags { tag: Some("v1".to_owned()), ..ImgFlags::default() }, selection: Selection::default() };
+        let images = Wanted::read(&doc, &flags).unwrap().images;
+        let users: Vec<String> = images.iter().map(|image| image.services.join(" ")).collect();
+        assert_eq!(users, ["plain", "web worker job", "api"]);
     }
 
     fn json_patch(value: &mut Value, more: &Value) {

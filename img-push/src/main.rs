@@ -5,6 +5,7 @@ mod context;
 mod dockerignore;
 mod engine;
 mod image;
+mod layer;
 mod policy;
 mod push;
 mod repository;
@@ -53,9 +54,10 @@ impl Stage for ImgPush {
     const TOOL: &'static str = "img-push";
     const SECTION: &'static str = "img";
     const ABOUT: &'static str = "Build the images of an app and push them to ECR";
-    const DETAILS: &'static str = "Reads the document on stdin: the services with `build`, and the settings in `x-img`. With --mirror it also \
-        reads the services with `image` alone. Creates an ECR repository for each image, builds the image with BuildKit through the Docker \
-        Engine (DOCKER_HOST sets its address) and pushes it. The tag is a hash of all that goes into the image, so an image that ECR already \
+    const DETAILS: &'static str = "Reads the document on stdin: the services with `build`, the configs and the files of the project that services \
+        mount, and the settings in `x-img`. With --mirror it also reads the services with `image` alone. Creates an ECR repository for each image, \
+        builds the image with BuildKit through the Docker Engine (DOCKER_HOST sets its address) and pushes it. Configs and mounted files become one \
+        more layer of the service's image. The tag is a hash of all that goes into the image, so an image that ECR already \
         has is neither built nor pushed again. Writes the document with the section `img`.\n\n\
         Example:\n  docker compose config --format json |\n    img-push --only web | jq -r .img.web.uri";
     const NEEDS: &'static [(&'static str, &'static str)] = &[];

@@ -77,6 +77,7 @@ impl ImgPush {
             uri: uri.zip(digest).map(|(uri, digest)| format!("{uri}@{digest}")),
             repository_arn: Some(run.arn("ecr", &format!("repository/{}", image.repository))?),
             tag: image.tag.clone(),
+            files: image.layer.iter().flat_map(|layer| layer.targets.clone()).collect(),
         })
     }
 
@@ -88,7 +89,7 @@ impl ImgPush {
             Some(host) => format!("{host}/{}", image.repository),
             None => uri,
         };
-        engine.tag(&image.local_name(), &target, image).await?;
+        engine.tag(&image.local_name(), &target, &image.tag, image).await?;
         run.note(&format!("pushing {target}:{}", image.tag));
         let options = PushImageOptionsBuilder::new().tag(&image.tag).build();
         let mut stream = std::pin::pin!(engine.0.push_image(&target, Some(options), Some(login)));

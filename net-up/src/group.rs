@@ -23,6 +23,10 @@ pub struct Found {
 const LB: &str = "lb";
 const TASK: &str = "task";
 const ENDPOINTS: &str = "endpoints";
+const FILE_SYSTEM: &str = "file-system";
+
+/// The port of NFS, which EFS speaks.
+const NFS: i32 = 2049;
 
 pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
     let (ours, defaults) = try_join!(list(ec2, tag::ours(run)), list(ec2, vec![tag::filter("group-name", "default")]))?;
@@ -47,20 +51,31 @@ fn ingress(group: &str, ports: &BTreeSet<u16>, lb: Option<&str>, task: Option<&s
             })
             .collect(),
         TASK => lb.map(any_port).into_iter().collect(),
+        FILE_SYSTEM => task.map(|id| Rule::tcp(NFS, NFS, Peer::Group(id.to_owned()))).into_iter().collect(),
         _ => task.map(any_port).into_iter().collect(),
     }
 }
 
 impl NetUp {
     pub async fn groups_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let endpoints = wanted.network().is_some() && self.found.endpoints.have_interfaces();
-        let names = [LB, TASK, ENDPOINTS].into_iter().filter(|name| *name != ENDPOINTS || endpoints);
-        let ids = each(names, async |name| self.group_up(run, name).await).await?;
-        let mut net = self.net.borrow_mut();
-        net.lb_security_group_id.clone_from(&ids[0]);
-        net.task_security_group_id.clone_from(&ids[1]);
-        *self.endpoint_group.borrow_mut() = ids.get(2).cloned().flatten();
-        Ok(())
+        let names = [LB, TASK, ENDPOINTS, FILE_SYSTEM].into_iter().filter(|name| match *name {
+            ENDPOINTS => wanted.network().is_some() && self.found.endpoints.have_interfaces(),
+            FILE_SYSTEM => self.has_volumes || self.found.groups.ours.contains_key(FILE_SYSTEM),
+            _ => true,
+        });
+        each(names, async |name| {
+            let id = self.group_up(run, name).await?;
+            let mut net = self.net.borrow_mut();
+            match name {
+                LB => net.lb_security_group_id = id,
+                TASK => net.task_security_group_id = id,
+                FILE_SYSTEM => net.file_system_security_group_id = id,
+                _ => *self.endpoint_group.borrow_mut() = id,
+            }
+            Ok(())
+        })
+        .await
+        .map(drop)
     }
 
     async fn group_up(&self, run: &Run, name: &str) -> Result<Option<String>> {
@@ -75,6 +90,7 @@ impl NetUp {
         let description = match name {
             LB => "Lets the internet reach the load balancer",
             TASK => "Lets the load balancer reach tasks and instances",
+            FILE_SYSTEM => "Lets tasks and instances reach the file system of the volumes",
             _ => "Lets tasks and instances reach the VPC endpoints",
         };
         // A new VPC is not visible at once.
@@ -91,9 +107,11 @@ impl NetUp {
     pub async fn group_rules_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let (lb, task) = (self.net.borrow().lb_security_group_id.clone(), self.net.borrow().task_security_group_id.clone());
         let endpoints = self.endpoint_group.borrow().clone();
+        let file_system = self.net.borrow().file_system_security_group_id.clone();
         let (lb, task) = (lb.as_deref(), task.as_deref());
+        let groups = [(LB, lb), (TASK, task), (ENDPOINTS, endpoints.as_deref()), (FILE_SYSTEM, file_system.as_deref())];
         let (ours, default) = join!(
-            each([(LB, lb), (TASK, task), (ENDPOINTS, endpoints.as_deref())], async |(name, id)| {
+            each(groups, async |(name, id)| {
                 // In the plan of a new group there is no id.
                 let Some(id) = id else { return Ok(()) };
                 self.settle_ingress(run, name, id, &ingress(name, &wanted.ports, lb, task)).await?;
@@ -204,7 +222,7 @@ impl NetUp {
 
     /// Deletes the groups one by one: AWS deletes no group to which the rules of another one refer.
     pub async fn groups_down(&self, run: &Run) -> Result<()> {
-        for name in [ENDPOINTS, TASK, LB] {
+        for name in [ENDPOINTS, FILE_SYSTEM, TASK, LB] {
             let Some(id) = self.found.groups.ours.get(name).and_then(SecurityGroup::group_id) else { continue };
             // The network interfaces of load balancers and tasks exist a minute or two longer than these.
             let still_used = |error: &Error| error.is_code("DependencyViolation");
@@ -227,6 +245,7 @@ mod tests {
         assert_eq!(said(LB), "tcp 80 from 0.0.0.0/0, tcp 80 from ::/0, tcp 443 from 0.0.0.0/0, tcp 443 from ::/0");
         assert_eq!(said(TASK), "tcp 0-65535 from sg-lb");
         assert_eq!(said(ENDPOINTS), "tcp 0-65535 from sg-task");
+        assert_eq!(said(FILE_SYSTEM), "tcp 2049 from sg-task");
         let more = ingress(LB, &[80, 443, 8081].into(), None, None);
         assert!(texts(&more, Direction::Ingress).ends_with("tcp 8081 from 0.0.0.0/0, tcp 8081 from ::/0"));
         assert!(ingress(TASK, &BTreeSet::new(), None, None).is_empty(), "a plan does not know the ID of a new group");

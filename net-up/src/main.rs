@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use aws_sdk_ec2::types::SecurityGroup;
 use futures_util::try_join;
 use serde::Serialize;
-use shared::doc::Net;
+use shared::doc::{Net, volume};
 use shared::error::made;
 use shared::policy::Grant;
 use shared::settings::Parts;
@@ -50,6 +50,8 @@ struct NetUp {
     addresses: RefCell<BTreeMap<String, Option<String>>>,
     /// The security group of the interface endpoints, when there are any.
     endpoint_group: RefCell<Option<String>>,
+    /// Whether services have volumes on the app's file system, which needs a security group.
+    has_volumes: bool,
     /// The security group that AWS created with the VPC.
     default_group: RefCell<Option<SecurityGroup>>,
 }
@@ -118,10 +120,11 @@ impl Stage for NetUp {
     }
 
     fn wanted(doc: &Document, flags: &NetFlags) -> Result<Wanted> {
+        volume::on_file_system(doc)?;
         Wanted::read(doc, flags)
     }
 
-    async fn find(run: &Run, _: &Document, _: &NetFlags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn find(run: &Run, doc: &Document, _: &NetFlags, wanted: Option<&Wanted>) -> Result<Self> {
         let ec2 = shared::client!(aws_sdk_ec2, run);
         let (iam, logs) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_cloudwatchlogs, run));
         let (vpc, subnets, addresses, gateway, nats, tables, groups, endpoints, flow_log) = try_join!(
@@ -147,6 +150,7 @@ impl Stage for NetUp {
             net: RefCell::default(),
             addresses: RefCell::default(),
             endpoint_group: RefCell::default(),
+            has_volumes: wanted.is_some() && !volume::on_file_system(doc)?.is_empty(),
             default_group: RefCell::default(),
         })
     }

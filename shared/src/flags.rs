@@ -83,3 +83,11 @@ pub fn key_value(text: &str) -> Result<(String, String), String> {
         _ => Err("must have the form KEY=VALUE".to_owned()),
     }
 }
+
+/// The flag of the tools that keep data.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct DeleteData {
+    /// With --down: also delete the data of the app's volumes, which is kept otherwise
+    #[arg(long, requires = "down")]
+    pub delete_data: bool,
+}

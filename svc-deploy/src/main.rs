@@ -19,6 +19,8 @@ use shared::policy::Grant;
 use shared::settings::Parts;
 use shared::{Document, Result, Run, Stage};
 
+use aws::kept::Kept;
+use aws::{access_point, parameter};
 use aws::{container_definition, found_service, load_balancer, log_group, role, target_group, task_definition, traffic_shift};
 use model::Wanted;
 use settings::{Flags, ServiceFlags, SvcFlags};
@@ -34,9 +36,15 @@ struct SvcDeploy {
     iam: aws_sdk_iam::Client,
     elb: aws_sdk_elasticloadbalancingv2::Client,
     logs: aws_sdk_cloudwatchlogs::Client,
+    efs: aws_sdk_efs::Client,
+    ssm: aws_sdk_ssm::Client,
+    /// Whether `--down` deletes the data of the volumes, too.
+    delete_data: bool,
     found: Found,
     /// The section to write, which the steps fill.
     svc: RefCell<Svc>,
+    /// What the task definitions refer to, which the steps fill.
+    kept: RefCell<Kept>,
     /// The ids of the deployments that this run started, by service.
     begun: RefCell<BTreeMap<String, Option<String>>>,
     /// Rules and listeners that move to another target group when its targets are healthy.
@@ -51,11 +59,15 @@ struct Found {
     target_groups: target_group::Found,
     task_definitions: task_definition::Found,
     services: found_service::Found,
+    access_points: access_point::Found,
+    parameters: parameter::Found,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
     LogGroups,
+    AccessPoints,
+    Parameters,
     Roles,
     LoadBalancer,
     TargetGroups,
@@ -72,14 +84,15 @@ impl Stage for SvcDeploy {
     const ABOUT: &'static str = "Run the services of an app on ECS, behind a load balancer";
     const DETAILS: &'static str = "Reads the document on stdin: the sections `net`, `cluster` and `img` (only for services that are built), and the \
         Compose `services`. Settings are in `x-svc`, at the top level and in each service. Creates log groups, roles, task definitions and the \
-        ECS services. Also creates a load balancer, with a target group and rules for every published service. Waits until the deployments are \
+        ECS services. Named volumes are folders of the cluster's EFS file system. Secrets are files in /run/secrets; values from \
+        files and variables are put into Systems Manager. Also creates a load balancer, with a target group and rules for every published service. Waits until the deployments are \
         complete, and explains why when one fails. Writes the document with the section `svc`; `.svc.url` is the app's address.\n\n\
         Example:\n  svc-deploy --service web --image nginx:1.27 --port 80 < live.json |\n    jq -r .svc.url";
     const NEEDS: &'static [(&'static str, &'static str)] = &[("net", "net-up"), ("cluster", "cluster-up")];
     const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = true;
     const WAVES: &'static [&'static [Step]] = &[
-        &[Step::LogGroups, Step::Roles, Step::LoadBalancer, Step::TargetGroups],
+        &[Step::LogGroups, Step::AccessPoints, Step::Parameters, Step::Roles, Step::LoadBalancer, Step::TargetGroups],
         &[Step::Settings, Step::TaskDefinitions, Step::Listeners],
         // ECS accepts only a target group to which a listener forwards.
         &[Step::Rules],
@@ -100,26 +113,46 @@ impl Stage for SvcDeploy {
         Ok(wanted)
     }
 
-    async fn find(run: &Run, doc: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (ecs, iam) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_iam, run));
         let (elb, logs) = (shared::client!(aws_sdk_elasticloadbalancingv2, run), shared::client!(aws_sdk_cloudwatchlogs, run));
-        let (log_groups, roles, balancer, target_groups, task_definitions, services) = try_join!(
+        let (efs, ssm) = (shared::client!(aws_sdk_efs, run), shared::client!(aws_sdk_ssm, run));
+        let (log_groups, roles, balancer, target_groups, task_definitions, services, access_points, parameters) = try_join!(
             log_group::find(&logs, run, wanted),
             role::find(&iam, run, wanted),
             load_balancer::find(&elb, run, wanted),
             target_group::find(&elb, run, wanted),
             task_definition::find(&ecs, run, wanted),
             found_service::find(&ecs, run, wanted),
+            access_point::find(&efs, run, wanted),
+            parameter::find(&ssm, run, wanted),
         )?;
-        let found = Found { log_groups, roles, balancer, target_groups, task_definitions, services };
+        let found = Found { log_groups, roles, balancer, target_groups, task_definitions, services, access_points, parameters };
         let svc = RefCell::new(Svc { services: untouched(doc, wanted)?, ..Svc::default() });
         let once = shared::client_once!(aws_sdk_ecs, run);
-        Ok(Self { ecs, once, iam, elb, logs, found, svc, begun: RefCell::default(), moves: RefCell::default() })
+        let kept = Kept { files_image: wanted.map(|wanted| wanted.files_image.clone()).unwrap_or_default(), ..Kept::default() };
+        Ok(Self {
+            ecs,
+            once,
+            iam,
+            elb,
+            logs,
+            efs,
+            ssm,
+            delete_data: flags.data.delete_data,
+            found,
+            svc,
+            kept: RefCell::new(kept),
+            begun: RefCell::default(),
+            moves: RefCell::default(),
+        })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
         match step {
             Step::LogGroups => self.log_groups_up(run, wanted).await,
+            Step::AccessPoints => self.access_points_up(run, wanted).await,
+            Step::Parameters => self.parameters_up(run, wanted).await,
             Step::Roles => self.roles_up(run, wanted).await,
             Step::LoadBalancer => self.balancer_up(run, wanted).await,
             Step::TargetGroups => self.target_groups_up(run, wanted).await,
@@ -139,6 +172,8 @@ impl Stage for SvcDeploy {
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
             Step::LogGroups => self.log_groups_down(run).await,
+            Step::AccessPoints => self.access_points_down(run).await,
+            Step::Parameters => self.parameters_down(run).await,
             Step::Roles => self.roles_down(run).await,
             Step::LoadBalancer => self.balancer_down(run).await,
             Step::TargetGroups => self.target_groups_down(run).await,

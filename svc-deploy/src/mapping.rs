@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use shared::Document;
 use shared::doc::{Caller, ServiceRecord};
+use shared::flags::DeleteData;
 
+use crate::aws::kept::Kept;
 use crate::aws::{container_definition, execution_policy, service_request, task_definition_request};
 use crate::compose;
 use crate::model::{Service, Wanted};
@@ -30,6 +32,7 @@ fn wanted(launch_type: &str, more: &Value) -> Result<Wanted, String> {
         selection: shared::doc::Selection::default(),
         publish: shared::doc::public::Publish::default(),
         one: One::default(),
+        data: DeleteData::default(),
     };
     let mut found = compose::read(&doc, &flags).map_err(|error| error.to_string());
     doc.change_findings(|error| {
@@ -127,7 +130,7 @@ fn what_compose_says_in_the_words_of_ecs() {
             serde_json::from_str(&expected.to_string().replace("task-TASK", &format!("task-{}", &anonymous[..8]))).unwrap();
         let web = json!({"image": "nginx", "x-svc": {"publish": false}, key: value.clone()});
         let app = wanted("ec2", &json!({"services": {"web": web}})).unwrap();
-        let mut definition = container_definition::definitions("shop", &caller(), &app.services[0]).remove(0);
+        let mut definition = container_definition::definitions("shop", &caller(), &app.services[0], &Kept::default()).remove(0);
         if expected.get("logConfiguration").is_none() {
             definition.as_object_mut().unwrap().remove("logConfiguration");
         }
@@ -170,6 +173,7 @@ fn everything(launch_type: &str) -> Wanted {
 fn requests(app: &Wanted, service: &Service) -> Value {
     let roles = task_definition_request::Roles {
         execution: Some("arn:aws:iam::123456789012:role/shop-execution".to_owned()),
+        kept: Kept { file_system: Some("fs-1".to_owned()), files_image: "busybox".to_owned(), ..Kept::default() },
         task: Some(format!("arn:aws:iam::123456789012:role/shop-{}-task", service.name)),
     };
     let record = ServiceRecord {

@@ -1,11 +1,17 @@
 //! What an app needs from ECS: plain values, neither the document's JSON nor AWS's, so that both floors can know them.
 
+mod secret;
+mod storage;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use shared::doc::port::Protocol;
 use shared::doc::{Cluster, Net};
+
+pub use secret::{Parameter, Secret, SecretFile, SecretValue};
+pub use storage::{AccessPoint, Efs, Mount, Tmpfs, Volume, VolumeSource};
 
 /// All that one run is to bring about.
 pub struct Wanted {
@@ -24,6 +30,8 @@ pub struct Wanted {
     pub execution_role: Option<String>,
     /// Days for which log lines are kept.
     pub retention: i32,
+    /// The image of the container that writes secrets into files.
+    pub files_image: String,
     /// In the order in which they are deployed.
     pub services: Vec<Service>,
 }
@@ -32,6 +40,17 @@ impl Wanted {
     /// Returns the services that this run deploys.
     pub fn selected(&self) -> impl Iterator<Item = &Service> {
         self.services.iter().filter(|service| service.selected)
+    }
+
+    /// Returns the values that this run stores, by the name of their parameter.
+    pub fn parameters(&self) -> BTreeMap<&str, &SecretValue> {
+        let all = self.selected().flat_map(|service| &service.containers).flat_map(|container| &container.parameters);
+        all.map(|parameter| (parameter.name.as_str(), &parameter.value)).collect()
+    }
+
+    /// Returns the volumes on the app's file system that this run needs, by name.
+    pub fn access_points(&self) -> BTreeMap<&str, &AccessPoint> {
+        self.services.iter().flat_map(Service::access_points).map(|point| (point.volume.as_str(), point)).collect()
     }
 
     /// Returns those of them that are published.
@@ -81,7 +100,23 @@ pub struct Service {
 impl Service {
     /// Returns where the secrets of its containers come from.
     pub fn secrets(&self) -> BTreeSet<&str> {
-        self.containers.iter().flat_map(|container| &container.secrets).map(|secret| secret.source.as_str()).collect()
+        let variables = self.containers.iter().flat_map(|container| &container.secrets).map(|secret| secret.source.as_str());
+        let files = self.containers.iter().flat_map(|container| &container.secret_files).map(|file| file.source.as_str());
+        variables.chain(files).collect()
+    }
+
+    /// Returns its volumes on the app's file system.
+    pub fn access_points(&self) -> impl Iterator<Item = &AccessPoint> {
+        self.volumes.iter().filter_map(|volume| match &volume.source {
+            VolumeSource::AccessPoint(point) => Some(point),
+            _ => None,
+        })
+    }
+
+    /// Returns whether a container writes to a volume on the app's file system.
+    pub fn writes_to_file_system(&self) -> bool {
+        let mounts = self.containers.iter().flat_map(|container| &container.mounts).filter(|mount| !mount.read_only);
+        mounts.into_iter().any(|mount| self.access_points().any(|point| point.volume == mount.volume))
     }
 }
 
@@ -128,6 +163,9 @@ pub struct Container {
     /// Options of `awslogs` beside those that name the log group.
     pub log_options: BTreeMap<String, String>,
     pub secrets: Vec<Secret>,
+    pub secret_files: Vec<SecretFile>,
+    /// The values that svc-deploy stores for it.
+    pub parameters: Vec<Parameter>,
     pub linux: Linux,
     pub mounts: Vec<Mount>,
     pub depends_on: Vec<Dependency>,
@@ -210,59 +248,6 @@ pub struct HealthCheck {
 pub struct LogDriver {
     pub driver: String,
     pub options: BTreeMap<String, String>,
-}
-
-/// A variable whose value ECS reads from Secrets Manager or Systems Manager.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Secret {
-    pub variable: String,
-    /// An ARN, the path of an SSM parameter (`/…`), or the name of a secret.
-    pub source: String,
-}
-
-/// A file system in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tmpfs {
-    pub path: String,
-    /// MiB.
-    pub size: i32,
-    pub options: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
-    /// Name of a volume of the task.
-    pub volume: String,
-    pub path: String,
-    pub read_only: bool,
-}
-
-/// A volume of a task, which its containers may share.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    pub name: String,
-    pub source: VolumeSource,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VolumeSource {
-    Efs(Efs),
-    /// A folder of the instance, by path.
-    Host(String),
-    /// A Docker volume of the instance, of the volume's name.
-    Docker,
-    /// The disk of the task. It is empty at the start and is deleted with the task.
-    Task,
-}
-
-/// A file system of EFS, which is always encrypted in transit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Efs {
-    pub file_system_id: String,
-    pub access_point_id: Option<String>,
-    pub root_directory: Option<String>,
-    /// Whether the task role decides on access.
-    pub iam: bool,
 }
 
 /// What a container waits for within its task.

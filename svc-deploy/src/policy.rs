@@ -11,6 +11,8 @@ pub const GRANTS: &[Grant] = &[
             "ecs:ListServices",
             "ecs:ListTaskDefinitionFamilies",
             "ecs:ListTaskDefinitions",
+            "elasticfilesystem:DescribeAccessPoints",
+            "elasticfilesystem:DescribeMountTargets",
             "elasticloadbalancing:DescribeListeners",
             "elasticloadbalancing:DescribeLoadBalancerAttributes",
             "elasticloadbalancing:DescribeLoadBalancers",
@@ -21,8 +23,20 @@ pub const GRANTS: &[Grant] = &[
             "elasticloadbalancing:DescribeTargetHealth",
             "iam:ListRoles",
             "logs:DescribeLogGroups",
+            "ssm:DescribeParameters",
         ],
         on: &["*"],
+    },
+    // EFS chooses the ids of file systems and access points.
+    Grant {
+        sid: "Volumes",
+        actions: &["elasticfilesystem:CreateAccessPoint", "elasticfilesystem:DeleteAccessPoint", "elasticfilesystem:TagResource"],
+        on: &["arn:*:elasticfilesystem:*:*:file-system/*", "arn:*:elasticfilesystem:*:*:access-point/*"],
+    },
+    Grant {
+        sid: "Secrets",
+        actions: &["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:GetParameters", "ssm:ListTagsForResource", "ssm:PutParameter"],
+        on: &["arn:*:ssm:*:*:parameter/ecs-pipe/{app}/*"],
     },
     Grant {
         sid: "Services",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::doc::Selection;
 use shared::doc::public::Publish;
+use shared::flags::DeleteData;
 
 pub use form::{BreakerSetting, TaskRoleSetting};
 
@@ -26,11 +27,17 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     pub one: One,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub data: DeleteData,
 }
 
 /// TLS 1.2 and 1.3 with forward secrecy and post-quantum key exchange, as AWS recommends.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html>
 const SSL_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09";
+
+/// Docker's official image in the public gallery of ECR, from which every account can pull.
+const FILES_IMAGE: &str = "public.ecr.aws/docker/library/busybox:stable";
 
 shared::settings! {
     /// `x-svc`: what all services share
@@ -56,6 +63,10 @@ shared::settings! {
         ///
         /// One of the numbers that CloudWatch Logs accepts, for example 7, 30 or 365.
         retention: i32 = 30, arg(long, value_name = "DAYS");
+        /// Image of the small container that writes secrets into files
+        ///
+        /// It needs a shell with printf, mkdir, chown and chmod, for example any busybox. Without a route to the internet, use a copy in ECR.
+        files_image: String = FILES_IMAGE.to_owned(), arg(long, value_name = "IMAGE");
     }
 }
 
@@ -94,6 +105,10 @@ shared::settings! {
             schemars(extend("x-default" = "bridge on EC2, awsvpc on Fargate and with sidecars"));
         /// Allow volumes on the disk of the instance
         host_volumes: bool = false, arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", requires = "service");
+        /// How the containers get their secrets
+        ///
+        /// As files in /run/secrets, as Compose does it, or as environment variables.
+        secrets: SecretsSetting = SecretsSetting::Files, arg(skip);
         /// Role with which the service's code calls AWS
         ///
         /// The ARN of an existing role, or {"policies": [ARNs]} for a role of its own with these policies.
@@ -158,6 +173,16 @@ pub struct One {
 pub enum Strategy {
     /// ECS replaces the tasks step by step
     Rolling,
+}
+
+/// How a container gets its secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretsSetting {
+    /// As the files /run/secrets/NAME
+    Files,
+    /// As environment variables
+    Env,
 }
 
 /// How the tasks are in the network. The third mode, host, is Compose's own.

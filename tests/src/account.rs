@@ -16,6 +16,7 @@ pub fn resources(endpoint: &str, app: &str) -> Vec<String> {
         all.extend(compute(&config, app).await);
         all.extend(balancing(&config, app).await);
         all.extend(watching(&config, app).await);
+        all.extend(keeping(&config, app).await);
         all
     })
 }
@@ -27,7 +28,7 @@ pub fn resources(endpoint: &str, app: &str) -> Vec<String> {
 #[must_use]
 pub fn nameless(text: &str) -> String {
     let patterns = [
-        (r"\b(vpc|subnet|igw|nat|eipalloc|rtb|sg|lt|vpce|fl)-[0-9a-f]{8,}\b", "$1-*"),
+        (r"\b(vpc|subnet|igw|nat|eipalloc|rtb|sg|lt|vpce|fl|fs|fsmt|fsap)-[0-9a-f]{8,}\b", "$1-*"),
         (r"((?:loadbalancer/app|targetgroup|listener/app|listener-rule/app)/[\w-]+)(?:/\w+)+", "$1/*"),
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "*"),
         (r"http://[\w.-]+", "*"),
@@ -186,5 +187,26 @@ async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     );
     let of_app = targets.scalable_targets().iter().filter(|one| one.resource_id().starts_with(&format!("service/{app}/")));
     all.extend(of_app.map(|one| format!("scalable target {}", one.resource_id())));
+    all
+}
+
+/// Lists file systems with their mount targets and access points, and parameters.
+#[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
+async fn keeping(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
+    let (efs, ssm) = (aws_sdk_efs::Client::new(config), aws_sdk_ssm::Client::new(config));
+    let ours = |tags: &[aws_sdk_efs::types::Tag]| tags.iter().any(|tag| tag.key() == TAG_APP && tag.value() == app);
+    let mut all = Vec::new();
+    for one in listed("file systems", efs.describe_file_systems().send().await).file_systems().iter().filter(|one| ours(one.tags())) {
+        all.push(format!("file system {}", one.file_system_id()));
+        let targets = listed("mount targets", efs.describe_mount_targets().file_system_id(one.file_system_id()).send().await);
+        all.extend(targets.mount_targets().iter().map(|target| format!("mount target {}", target.mount_target_id())));
+    }
+    let points = listed("access points", efs.describe_access_points().send().await);
+    let points = points.access_points().iter().filter(|one| ours(one.tags())).filter_map(|one| one.root_directory()?.path());
+    all.extend(points.map(|path| format!("access point {path}")));
+    let path = format!("/ecs-pipe/{app}/");
+    let parameters = listed("parameters", ssm.describe_parameters().into_paginator().send().collect::<Result<Vec<_>, _>>().await);
+    let names = parameters.iter().flat_map(|page| page.parameters()).filter_map(|one| one.name());
+    all.extend(names.filter(|name| name.starts_with(&path)).map(|name| format!("parameter {name}")));
     all
 }

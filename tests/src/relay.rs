@@ -176,7 +176,8 @@ enum Protocol {
 impl Protocol {
     fn of(parts: &hyper::http::request::Parts) -> Self {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if parts.headers.contains_key("x-amz-target") {
+        let is_rest = ["/scheduler/", "/elasticfilesystem/"].iter().any(|service| header("authorization").contains(service));
+        if is_rest || parts.headers.contains_key("x-amz-target") {
             Self::Json
         } else if parts.uri.path().contains("/operation/") {
             Self::Cbor
@@ -235,6 +236,34 @@ fn action(parts: &hyper::http::request::Parts, body: &[u8]) -> String {
     let path = parts.uri.path().split("/operation/").nth(1).unwrap_or_default();
     let form =
         String::from_utf8_lossy(body).split('&').find_map(|pair| pair.strip_prefix("Action=").map(str::to_owned)).unwrap_or_default();
-    let operation = [target, path, &form].into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+    let rest = rest_operation(service, parts.method.as_str(), parts.uri.path());
+    let operation = [target, path, &form, &rest].into_iter().find(|text| !text.is_empty()).unwrap_or_default();
     format!("{service}:{operation}")
+}
+
+/// Returns the operation of a service whose calls are told apart by method and path.
+fn rest_operation(service: &str, method: &str, path: &str) -> String {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match (service, parts.as_slice()) {
+        ("elasticfilesystem", [_, kind, rest @ ..]) => file_system_operation(method, kind, rest).to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn file_system_operation(method: &str, kind: &str, rest: &[&str]) -> &'static str {
+    match (method, kind, rest) {
+        ("GET", "file-systems", []) => "DescribeFileSystems",
+        ("POST", "file-systems", []) => "CreateFileSystem",
+        ("DELETE", "file-systems", [_]) => "DeleteFileSystem",
+        ("GET", "mount-targets", []) => "DescribeMountTargets",
+        ("POST", "mount-targets", []) => "CreateMountTarget",
+        ("DELETE", "mount-targets", [_]) => "DeleteMountTarget",
+        ("GET", "mount-targets", [_, _]) => "DescribeMountTargetSecurityGroups",
+        ("PUT", "mount-targets", [_, _]) => "ModifyMountTargetSecurityGroups",
+        ("GET", "access-points", []) => "DescribeAccessPoints",
+        ("POST", "access-points", []) => "CreateAccessPoint",
+        ("DELETE", "access-points", [_]) => "DeleteAccessPoint",
+        ("POST", "resource-tags", [_]) => "TagResource",
+        _ => "",
+    }
 }

@@ -5,12 +5,15 @@ mod check;
 mod compose;
 mod document;
 mod dollar;
+pub mod file;
 pub mod known_image;
+pub mod mount;
 pub mod port;
 pub mod public;
 mod sections;
 mod stand_in;
 mod unique;
+pub mod volume;
 mod yaml;
 
 pub use at::At;

@@ -31,6 +31,8 @@ pub struct Net {
     pub lb_security_group_id: Option<String>,
     /// Security group of tasks and instances; it allows traffic from the load balancer only
     pub task_security_group_id: Option<String>,
+    /// Security group of the volumes' file system; it allows traffic from tasks and instances only. `null` without such volumes
+    pub file_system_security_group_id: Option<String>,
     pub vpc_endpoint_ids: Vec<Option<String>>,
 }
 
@@ -43,6 +45,9 @@ pub struct Image {
     pub uri: Option<String>,
     pub repository_arn: Option<String>,
     pub tag: String,
+    /// Where in the image configs and files of the project are
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
@@ -76,6 +81,8 @@ pub struct Cluster {
     pub auto_scaling_group: Option<String>,
     pub launch_template_id: Option<String>,
     pub instance_role_arn: Option<String>,
+    /// EFS file system of the app's volumes; `null` without such volumes
+    pub file_system_id: Option<String>,
 }
 
 impl Cluster {

@@ -4,12 +4,16 @@ use serde_json::{Map, Value, json};
 
 use super::at::At;
 use super::document::Document;
+use super::file::in_image;
 use super::public::{Publish, Publishing};
 
 impl Document {
     /// Adds the sections that are missing, with IDs that are not known.
     pub(crate) fn stand_in(&mut self) {
-        let sections = [("net", json!({})), ("cluster", self.cluster()), ("img", self.img()), ("svc", self.svc())];
+        // An image that is there lacks what was added to the document since.
+        let img = self.img();
+        self.put("img", img);
+        let sections = [("net", json!({})), ("cluster", self.cluster()), ("svc", self.svc())];
         for (section, value) in sections {
             if self.root().key(section).is_none() {
                 self.put(section, value);
@@ -29,8 +33,19 @@ impl Document {
     }
 
     fn img(&self) -> Value {
-        let built = self.known_services().filter(|(_, at)| at.key("build").is_some() || self.builder(at).is_some());
-        built.map(|(name, _)| (name.to_owned(), json!({"uri": null, "repository_arn": null, "tag": ""}))).collect::<Map<_, _>>().into()
+        let mut img = self.root().key("img").and_then(|at| at.value().as_object().cloned()).unwrap_or_default();
+        for (name, at) in self.known_services() {
+            // What is wrong with a file is img-push's to report.
+            let files = in_image(&at).unwrap_or_default();
+            if at.key("build").is_some() || self.builder(&at).is_some() || !files.is_empty() {
+                let image = img.entry(name).or_insert_with(|| json!({"uri": null, "repository_arn": null, "tag": ""}));
+                // A section of the wrong form is reported when it is read.
+                if let Some(image) = image.as_object_mut() {
+                    image.insert("files".to_owned(), files.into());
+                }
+            }
+        }
+        img.into()
     }
 
     fn svc(&self) -> Value {

@@ -167,6 +167,7 @@ fn action_of(type_name: &str) -> String {
     let prefix = match service {
         "applicationautoscaling" => "application-autoscaling",
         "cloudwatchlogs" => "logs",
+        "efs" => "elasticfilesystem",
         "elasticloadbalancingv2" => "elasticloadbalancing",
         other => other,
     };

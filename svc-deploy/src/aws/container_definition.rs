@@ -7,19 +7,23 @@ use serde_json::{Map, Value, json};
 use shared::doc::Caller;
 use shared::{Error, Result};
 
-use super::{log_group, secret};
+use super::kept::Kept;
+use super::{log_group, secret, secret_file};
 use crate::model::{Container, HealthCheck, Linux, NetworkMode, Port, Service, Wanted};
 
 /// Returns `containerDefinitions` of `RegisterTaskDefinition`. `x-svc.patch.container` is merged into the service's own container, which is the
 /// first, before the default log driver is set.
-pub fn definitions(app: &str, caller: &Caller, service: &Service) -> Vec<Value> {
+pub fn definitions(app: &str, caller: &Caller, service: &Service, kept: &Kept) -> Vec<Value> {
     let mut definitions: Vec<Value> = service.containers.iter().map(|container| definition(container, service.network_mode)).collect();
     if let (Some(patch), Some(own)) = (&service.patch.container, definitions.first_mut()) {
         json_patch::merge(own, patch);
     }
-    for (definition, container) in definitions.iter_mut().zip(&service.containers) {
+    secret_file::add(service, &mut definitions, kept);
+    for (i, definition) in definitions.iter_mut().enumerate() {
+        // The container that writes secrets comes last, and has no options of its own.
+        let options = service.containers.get(i).map(|container| container.log_options.clone()).unwrap_or_default();
         if let Some(fields) = definition.as_object_mut() {
-            fields.entry("logConfiguration").or_insert_with(|| awslogs(app, caller, &service.name, &container.log_options));
+            fields.entry("logConfiguration").or_insert_with(|| awslogs(app, caller, &service.name, &options));
         }
         secret::resolve(caller, definition);
     }
@@ -279,7 +283,7 @@ mod tests {
         service.containers.push(samples::container("sidecar"));
         service.patch.container =
             Some(json!({"logConfiguration": {"logDriver": "none"}, "secrets": [{"name": "A", "valueFrom": "/a"}], "cpu": null}));
-        let definitions = definitions("shop", &samples::caller(), &service);
+        let definitions = definitions("shop", &samples::caller(), &service, &Kept::default());
         assert_eq!(definitions[0]["logConfiguration"], json!({"logDriver": "none"}));
         assert_eq!(definitions[0]["secrets"][0]["valueFrom"], "arn:aws:ssm:us-east-1:123456789012:parameter/a");
         assert_eq!(definitions[0].get("cpu"), None);

@@ -1,5 +1,6 @@
 //! From the model to AWS: one file a resource, each with how it is found, created, updated and deleted.
 
+pub mod access_point;
 mod action;
 mod arn;
 mod call;
@@ -8,12 +9,15 @@ mod deployment;
 mod ecs_tag;
 pub mod execution_policy;
 pub mod found_service;
+pub mod kept;
 mod listener;
 pub mod load_balancer;
 pub mod log_group;
+pub mod parameter;
 pub mod role;
 mod rule;
 mod secret;
+mod secret_file;
 mod service;
 mod service_diff;
 pub mod service_request;

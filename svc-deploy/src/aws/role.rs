@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use shared::step::each;
 use shared::{Error, Result, Run};
 
+use super::access_point;
 use super::execution_policy::execution_policy;
 use crate::SvcDeploy;
-use crate::model::{TaskRole, Wanted};
+use crate::model::{Service, TaskRole, Wanted};
 
 /// By name.
 pub type Found = BTreeMap<String, iam_role::Found>;
@@ -43,7 +44,12 @@ pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
         None => listed(iam, run).await?,
     };
     let found = try_join_all(names.into_iter().map(async |name| {
-        let policy = (name == execution_name(run)).then_some(POLICY);
+        let has_volumes = |service: &Service| task_name(run, &service.name) == name && service.access_points().next().is_some();
+        let policy = match wanted {
+            _ if name == execution_name(run) => Some(POLICY),
+            Some(wanted) if wanted.services.iter().any(has_volumes) => Some(access_point::POLICY),
+            _ => None,
+        };
         let found = iam_role::find(iam, &name, policy).await?;
         Ok::<_, Error>(found.map(|found| (name, found)))
     }));
@@ -110,7 +116,8 @@ impl SvcDeploy {
         let tasks = each(&wanted.services, async |service| match &service.task_role {
             TaskRole::Adopted(_) => Ok(()),
             TaskRole::Own(policies) => {
-                let policies = Policies { attached: policies.clone(), ..Policies::default() };
+                let volumes = access_point::policy(&run.caller()?, service, &self.kept.borrow());
+                let policies = Policies { attached: policies.clone(), inline: volumes.map(|policy| (access_point::POLICY, policy)) };
                 self.settle_role(run, &task_name(run, &service.name), &policies).await
             }
         });

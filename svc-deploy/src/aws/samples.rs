@@ -89,6 +89,7 @@ pub fn wanted(services: Vec<Service>) -> Wanted {
         alb: None,
         execution_role: None,
         retention: 30,
+        files_image: "busybox".to_owned(),
         services,
     }
 }

@@ -86,7 +86,11 @@ impl SvcDeploy {
     /// Returns the ARN of the revision that the service should run, or `None` when a new one is only planned.
     async fn task_definition_up(&self, run: &Run, service: &Service) -> Result<Option<String>> {
         let family = family(&run.app, &service.name);
-        let roles = Roles { execution: self.svc.borrow().execution_role_arn.clone(), task: self.recorded(&service.name).task_role_arn };
+        let roles = Roles {
+            execution: self.svc.borrow().execution_role_arn.clone(),
+            task: self.recorded(&service.name).task_role_arn,
+            kept: self.kept.borrow().clone(),
+        };
         let request = task_definition_request::request(&run.app, &run.caller()?, service, &roles);
         let fingerprint = shared::name::fingerprint(&request.to_string());
         let register = self.register(run, service, &request, &fingerprint);

@@ -141,7 +141,11 @@ mod tests {
     }
 
     fn roles() -> Roles {
-        Roles { execution: Some("arn:aws:iam::1:role/execution".to_owned()), task: Some("arn:aws:iam::1:role/task".to_owned()) }
+        Roles {
+            execution: Some("arn:aws:iam::1:role/execution".to_owned()),
+            task: Some("arn:aws:iam::1:role/task".to_owned()),
+            ..Roles::default()
+        }
     }
 
     fn wanted(service: &Service) -> Value {

@@ -4,14 +4,16 @@
 use serde_json::{Value, json};
 use shared::doc::{ARM64, Caller};
 
-use super::{container_definition, volume};
+use super::kept::Kept;
+use super::{container_definition, secret_file, volume};
 use crate::model::Service;
 
-/// The roles of a task, by ARN. In a plan they may be unknown.
+/// The roles of a task, by ARN, and what else it refers to. In a plan they may be unknown.
 #[derive(Default)]
 pub struct Roles {
     pub execution: Option<String>,
     pub task: Option<String>,
+    pub kept: Kept,
 }
 
 /// Returns the request without tags. `x-svc.patch.task` is merged into it last.
@@ -23,7 +25,7 @@ pub fn request(app: &str, caller: &Caller, service: &Service, roles: &Roles) -> 
         "requiresCompatibilities": [launch_type],
         "executionRoleArn": roles.execution,
         "taskRoleArn": roles.task,
-        "containerDefinitions": container_definition::definitions(app, caller, service),
+        "containerDefinitions": container_definition::definitions(app, caller, service, &roles.kept),
     });
     if let Some(size) = service.size {
         request["cpu"] = json!(size.cpu.to_string());
@@ -34,8 +36,10 @@ pub fn request(app: &str, caller: &Caller, service: &Service, roles: &Roles) -> 
             request[field] = json!(mode.value());
         }
     }
-    if !service.volumes.is_empty() {
-        request["volumes"] = service.volumes.iter().map(volume::definition).collect();
+    let volumes = service.volumes.iter().map(|one| volume::definition(one, &roles.kept)).chain(secret_file::volumes(service));
+    let volumes: Vec<Value> = volumes.collect();
+    if !volumes.is_empty() {
+        request["volumes"] = volumes.into();
     }
     if let Some(platform) = service.platform {
         let architecture = if platform == ARM64 { "ARM64" } else { "X86_64" };

@@ -3,14 +3,19 @@
 
 use serde_json::{Map, Value, json};
 
+use super::kept::Kept;
 use crate::model::{Efs, Volume, VolumeSource};
 
 /// Returns a volume of `RegisterTaskDefinition`.
-pub fn definition(volume: &Volume) -> Value {
+pub fn definition(volume: &Volume, kept: &Kept) -> Value {
     match &volume.source {
         VolumeSource::Efs(efs) => json!({"name": volume.name, "efsVolumeConfiguration": efs_configuration(efs)}),
-        VolumeSource::Host(path) => json!({"name": volume.name, "host": {"sourcePath": path}}),
+        VolumeSource::AccessPoint(point) => json!({"name": volume.name, "efsVolumeConfiguration": {
+            "fileSystemId": kept.file_system(),
+            "transitEncryption": "ENABLED",
+            "authorizationConfig": {"accessPointId": kept.access_point(&point.volume), "iam": "ENABLED"}}}),
         VolumeSource::Task => json!({"name": volume.name}),
+        VolumeSource::Host(path) => json!({"name": volume.name, "host": {"sourcePath": path}}),
         VolumeSource::Docker => {
             json!({"name": volume.name, "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true, "driver": "local"}})
         }
@@ -36,6 +41,7 @@ fn efs_configuration(efs: &Efs) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::AccessPoint;
 
     #[test]
     fn each_source_has_its_own_configuration() {
@@ -54,13 +60,23 @@ mod tests {
                 json!({"efsVolumeConfiguration": {"fileSystemId": "fs-1", "transitEncryption": "ENABLED", "rootDirectory": "/data",
                     "authorizationConfig": {"accessPointId": "fsap-1", "iam": "ENABLED"}}}),
             ),
-            (VolumeSource::Host("/var/log".to_owned()), json!({"host": {"sourcePath": "/var/log"}})),
+            (
+                VolumeSource::AccessPoint(AccessPoint { volume: "data".to_owned(), owner: None }),
+                json!({"efsVolumeConfiguration": {"fileSystemId": "fs-1", "transitEncryption": "ENABLED",
+                    "authorizationConfig": {"accessPointId": "fsap-1", "iam": "ENABLED"}}}),
+            ),
             (VolumeSource::Task, json!({})),
+            (VolumeSource::Host("/var/log".to_owned()), json!({"host": {"sourcePath": "/var/log"}})),
             (VolumeSource::Docker, json!({"dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true, "driver": "local"}})),
         ] {
             let mut whole = json!({"name": "data"});
             json_patch::merge(&mut whole, &expected);
-            assert_eq!(definition(&Volume { name: "data".to_owned(), source }), whole);
+            let kept = Kept {
+                file_system: Some("fs-1".to_owned()),
+                access_points: [("data".to_owned(), Some("fsap-1".to_owned()))].into(),
+                ..Kept::default()
+            };
+            assert_eq!(definition(&Volume { name: "data".to_owned(), source }, &kept), whole);
         }
     }
 }

@@ -9,7 +9,7 @@ use shared::{Error, Result};
 
 use super::forms::{map, pairs, seconds, strings, values, words};
 use super::key::{DROPPED_ON_AWSVPC, IMPOSSIBLE, NOT_ON_AWSVPC, NOT_ON_FARGATE, OF_COMPOSE, SILENT, WITHOUT_EFFECT, is_default};
-use super::volume::Disk;
+use super::volume::{Disk, InImage};
 use super::{capability, health_check, logging, machine, secret, size, update, volume};
 use crate::model::{Container, NetworkMode, Port, Protocol, Ulimit, Volume};
 
@@ -20,6 +20,8 @@ pub struct Target {
     pub network_mode: NetworkMode,
     /// Whether it is deployed, and so needs its image.
     pub selected: bool,
+    /// Whether secrets are files, or else variables.
+    pub secret_files: bool,
 }
 
 /// A container with what its service needs to know of it.
@@ -43,14 +45,19 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
         ports: doc.keep(mapped(doc, at)).unwrap_or_default(),
         ..Container::default()
     };
+    let files = img.and_then(|img| img.get(name)).map(|image| image.files.as_slice());
+    let in_image = InImage { files, needed: target.selected };
+    let storage = doc.keep(volume::read(doc, name, at, in_image, target.disk)).unwrap_or_default();
+    container.mounts = storage.mounts;
+    container.linux.tmpfs = storage.tmpfs;
     container.linux.capabilities_added = capabilities.added;
     container.linux.capabilities_dropped = capabilities.dropped;
-    let mut keys = Keys { doc, target, container, volumes: Vec::new() };
+    let mut keys = Keys { doc, target, container, in_image };
     for (key, value) in at.entries()?.into_iter().filter(|(_, value)| !value.value().is_null()) {
         let is_possible = keys.is_possible(key, &value);
         doc.keep(is_possible.and_then(|is_possible| if is_possible { keys.read(key, &value) } else { Ok(()) }));
     }
-    Ok(Read { container: keys.container, volumes: keys.volumes })
+    Ok(Read { container: keys.container, volumes: storage.volumes })
 }
 
 /// Returns every port once, published or exposed. ECS maps a port for one protocol only.
@@ -79,7 +86,7 @@ struct Keys<'a> {
     doc: &'a Document,
     target: Target,
     container: Container,
-    volumes: Vec<Volume>,
+    in_image: InImage<'a>,
 }
 
 impl Keys<'_> {
@@ -106,19 +113,18 @@ impl Keys<'_> {
             "sysctls" => out.system_controls = pairs(value)?,
             "healthcheck" => out.health_check = health_check::read(doc, value)?,
             "logging" => logging::read(doc, value, out)?,
-            "secrets" => out.secrets = secret::read(doc, value)?,
+            "configs" => volume::check_configs(doc, value, self.in_image)?,
+            "secrets" => {
+                let reading = secret::Reading { files: target.secret_files, values: target.selected };
+                let secrets = secret::read(doc, value, reading)?;
+                (out.secrets, out.secret_files, out.parameters) = (secrets.variables, secrets.files, secrets.parameters);
+            }
             "init" => out.linux.init = Some(value.truth()?),
             "shm_size" => out.linux.shared_memory = Some(size::mib(value)?),
             "tmpfs" => out.linux.tmpfs.extend(volume::tmpfs(doc, value)?),
             "devices" => out.linux.devices = machine::devices(value)?,
             "gpus" => out.gpus = Some(machine::gpus(value)?),
             "security_opt" => out.security_options = machine::security_options(value)?,
-            "volumes" => {
-                let storage = volume::read(doc, value, target.disk)?;
-                out.mounts = storage.mounts;
-                out.linux.tmpfs.extend(storage.tmpfs);
-                self.volumes = storage.volumes;
-            }
             "deploy" => out.gpus = update::check(doc, value, target.disk.fargate)?.or(out.gpus),
             key if SILENT.contains(&key) || key.starts_with("x-") => {}
             key => self.without(key, value)?,
@@ -245,8 +251,14 @@ mod tests {
         (found, doc.warnings().into_iter().map(|(code, _)| code).collect())
     }
 
-    const BRIDGE: Target = Target { disk: Disk { fargate: false, host_volumes: false }, network_mode: NetworkMode::Bridge, selected: true };
-    const FARGATE: Target = Target { disk: Disk { fargate: true, host_volumes: false }, network_mode: NetworkMode::Awsvpc, selected: true };
+    const BRIDGE: Target = Target {
+        disk: Disk { fargate: false, host_volumes: false },
+        network_mode: NetworkMode::Bridge,
+        selected: true,
+        secret_files: true,
+    };
+    const FARGATE: Target =
+        Target { disk: Disk { fargate: true, host_volumes: false }, network_mode: NetworkMode::Awsvpc, selected: true, secret_files: true };
 
     #[test]
     fn what_ecs_does_not_have_is_refused() {

@@ -30,6 +30,7 @@ pub const SILENT: &[&str] = &[
     "pull_policy",
     "restart",
     "scale",
+    "volumes",
 ];
 
 /// Compose keys that ECS does not have, each of which would change behaviour if it were ignored.
@@ -37,7 +38,6 @@ pub const IMPOSSIBLE: &[&str] = &[
     "blkio_config",
     "cgroup",
     "cgroup_parent",
-    "configs",
     "cpu_count",
     "cpu_rt_period",
     "cpu_rt_runtime",

@@ -9,6 +9,7 @@ mod health_check;
 mod key;
 mod logging;
 mod machine;
+mod managed;
 mod network;
 mod one_service;
 mod publishing;

@@ -9,9 +9,9 @@ use shared::{Error, Result};
 use super::container::Target;
 use super::forms::pairs;
 use super::volume::Disk;
-use super::{container, dependency, machine, network, publishing, size, update};
+use super::{container, dependency, machine, network, publishing, size, update, volume};
 use crate::model::{Container, Namespace, NetworkMode, Patch, Service, TaskRole, Volume, VolumeSource};
-use crate::settings::{NetworkModeSetting, PatchSetting, ServiceFlags, ServiceSettings, Strategy, TaskRoleSetting};
+use crate::settings::{NetworkModeSetting, PatchSetting, SecretsSetting, ServiceFlags, ServiceSettings, Strategy, TaskRoleSetting};
 
 /// The document's services with their places; sidecars (`network_mode: service:X`) are containers of X's task.
 pub fn read(doc: &Document, selection: &Selection, publishing: &Publishing, img: Option<&Img>, cluster: &Cluster) -> Result<Vec<Service>> {
@@ -67,7 +67,8 @@ impl Source<'_> {
         let Strategy::Rolling = settings.strategy;
         let fargate = cluster.launch_type == LaunchType::Fargate;
         let network_mode = doc.keep(network_mode(at, settings.network_mode, fargate, !self.sidecars.is_empty()))?;
-        let target = Target { disk: Disk { fargate, host_volumes: settings.host_volumes }, network_mode, selected };
+        let secret_files = settings.secrets == SecretsSetting::Files;
+        let target = Target { disk: Disk { fargate, host_volumes: settings.host_volumes }, network_mode, selected, secret_files };
         let (mut containers, volumes) = self.containers(target)?;
         let places: Vec<&At<'_>> = std::iter::once(*at).chain(self.sidecars.iter().map(|(_, at)| at)).collect();
         doc.keep(dependency::within_task(&mut containers, &places));
@@ -83,6 +84,9 @@ impl Source<'_> {
         let (breaker, percent) =
             (update::breaker(deploy.as_ref(), settings.breaker), update::healthy_percent(deploy.as_ref(), desired, single));
         let (breaker, percent, task_role) = (doc.keep(breaker), doc.keep(percent), doc.keep(task_role(settings.task_role.as_ref(), at)));
+        if let Some(role) = &task_role {
+            volume::check_adopted_role(doc, name, role, &volumes);
+        }
         let labels = deploy.and_then(|deploy| deploy.key("labels")).map(|at| labels(&at));
         Some(Service {
             name: (*name).to_owned(),

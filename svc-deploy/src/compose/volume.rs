@@ -1,12 +1,15 @@
-//! The volumes of a task: EFS, memory, and (when allowed) the disk of the instance.
+//! The volumes of a task: EFS, memory, the task itself, and (when allowed) the disk of the instance.
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::Result;
-use shared::doc::{At, Document};
+use shared::doc::mount::{MountSource, mounts};
+use shared::doc::volume::{Place, place};
+use shared::doc::{At, Document, Selection, file};
+use shared::{Error, Result};
 
+use super::managed;
 use super::size::mebibytes;
-use crate::model::{Efs, Mount, Tmpfs, Volume, VolumeSource};
+use crate::model::{AccessPoint, Efs, Mount, TaskRole, Tmpfs, Volume, VolumeSource};
 
 /// What a container mounts, and which volumes its task therefore has.
 #[derive(Default)]
@@ -36,32 +39,83 @@ pub struct Disk {
     pub host_volumes: bool,
 }
 
-/// Reads both forms: `data:/data:ro`, or `{type, source, target, read_only}`.
-pub fn read(doc: &Document, at: &At<'_>, disk: Disk) -> Result<Storage> {
+/// What is known of the image of a container.
+#[derive(Clone, Copy)]
+pub struct InImage<'a> {
+    /// Where it has configs and files of the project; `None` when the document has no image for the service.
+    pub files: Option<&'a [String]>,
+    /// Whether the container is deployed, so that all must be there.
+    pub needed: bool,
+}
+
+/// Reads what a container mounts.
+pub fn read(doc: &Document, name: &str, service: &At<'_>, image: InImage<'_>, disk: Disk) -> Result<Storage> {
     let mut all = Storage::default();
-    for place in at.list()? {
-        let mount = Entry::read(&place)?;
+    let mounts = mounts(service)?;
+    for mount in &mounts {
+        let place = &mount.place;
         for (kind, key) in [("volume", "nocopy"), ("bind", "propagation"), ("bind", "selinux")] {
             if let Some(unused) = place.key(kind).and_then(|at| at.key(key)) {
                 doc.warn_at("volume-option", &unused, "this has no effect: ECS has no such option");
             }
         }
-        let volume = match mount.kind {
-            Kind::Tmpfs => {
+        if image.files.is_some_and(|files| files.contains(&mount.target)) {
+            continue;
+        }
+        let volume = match &mount.source {
+            MountSource::Tmpfs => {
                 let size = place.key("tmpfs").and_then(|at| at.key("size")).map(|at| size(&at, &at.scalar()?)).transpose()?;
-                all.tmpfs.push(in_memory(doc, &place, &mount.target, size, &[]));
+                all.tmpfs.push(in_memory(doc, place, &mount.target, size, &[]));
                 continue;
             }
-            Kind::Bind => bind(&place, &mount.source, disk)?,
-            Kind::Named if mount.source.is_empty() => anonymous(at, &mount.target),
-            Kind::Named => named(doc, &place, &mount.source, disk)?,
+            MountSource::File(_) | MountSource::Folder(_) => {
+                check_in_image(place, &mount.target, image)?;
+                continue;
+            }
+            // The image has its own files there, and a volume would hide them.
+            MountSource::Anonymous if is_below_a_copy(mount, &mounts, image) => continue,
+            MountSource::Anonymous => anonymous(name, &mount.target),
+            MountSource::Named(volume) | MountSource::Data(volume) => named(doc, place, name, volume, disk)?,
+            MountSource::HostRefused { path, instead } => match host(doc, place, path, instead, disk)? {
+                Some(volume) => volume,
+                None => continue,
+            },
         };
-        all.mounts.push(Mount { volume: volume.name.clone(), path: mount.target, read_only: mount.read_only });
+        if let VolumeSource::AccessPoint(_) = &volume.source {
+            managed::warn(doc, name, service, mount);
+        }
+        all.mounts.push(Mount { volume: volume.name.clone(), path: mount.target.clone(), read_only: mount.read_only });
         if !all.volumes.contains(&volume) {
             all.volumes.push(volume);
         }
     }
     Ok(all)
+}
+
+/// Checks that the image has the configs of a service.
+pub fn check_configs(doc: &Document, list: &At<'_>, image: InImage<'_>) -> Result<()> {
+    for config in file::entries(doc, list, "configs", "config")? {
+        check_in_image(&config.place, &file::config_target(&config.place)?, image)?;
+    }
+    Ok(())
+}
+
+/// What is copied into the image is there only when img-push has run since it was added to the document.
+fn check_in_image(place: &At<'_>, target: &str, image: InImage<'_>) -> Result<()> {
+    match image.files {
+        Some(files) if files.iter().any(|file| file == target) => Ok(()),
+        _ if !image.needed => Ok(()),
+        Some(_) => Err(place.wrong("file-not-in-image", format!("the image does not have {target}. Run img-push for this service"))),
+        None => Err(Error::Missing { section: "img", maker: "img-push" }),
+    }
+}
+
+fn is_below_a_copy(mount: &shared::doc::mount::Mount<'_>, all: &[shared::doc::mount::Mount<'_>], image: InImage<'_>) -> bool {
+    let copied = |other: &shared::doc::mount::Mount<'_>| {
+        matches!(other.source, MountSource::Folder(_)) || image.files.is_some_and(|files| files.contains(&other.target))
+    };
+    let is_below = |folder: &str| mount.target.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    all.iter().any(|other| copied(other) && is_below(&other.target))
 }
 
 /// Reads the service's own `tmpfs`: `/run`, or `/run:size=64m,noexec`.
@@ -93,115 +147,99 @@ fn size(at: &At<'_>, text: &str) -> Result<i32> {
     size.ok_or_else(|| at.wrong("tmpfs-size", format!("the size must be a number of bytes, or a number with b, k, m or g; found {text:?}")))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bind,
-    Named,
-    Tmpfs,
-}
-
-/// One entry of `volumes`.
-struct Entry {
-    kind: Kind,
-    source: String,
-    target: String,
-    read_only: bool,
-}
-
-impl Entry {
-    fn read(at: &At<'_>) -> Result<Self> {
-        if at.value().is_object() {
-            return Self::read_long(at);
-        }
-        let parts: Vec<&str> = at.text()?.split(':').collect();
-        let (source, target, mode) = match parts.as_slice() {
-            [target] => ("", *target, ""),
-            [source, target] => (*source, *target, ""),
-            [source, target, mode] => (*source, *target, *mode),
-            _ => return Err(at.expected("volume-form", "of the form source:target or source:target:ro")),
-        };
-        let kind = if source.starts_with(['/', '.', '~']) { Kind::Bind } else { Kind::Named };
-        Ok(Self { kind, source: source.to_owned(), target: target.to_owned(), read_only: mode.split(',').any(|mode| mode == "ro") })
-    }
-
-    fn read_long(at: &At<'_>) -> Result<Self> {
-        let place = at.key("type");
-        let kind = match place.as_ref().map_or(Ok("volume"), At::text)? {
-            "bind" => Kind::Bind,
-            "volume" => Kind::Named,
-            "tmpfs" => Kind::Tmpfs,
-            _ => return Err(place.as_ref().unwrap_or(at).expected("volume-type", "one of bind, volume and tmpfs")),
-        };
-        let target =
-            at.key("target").ok_or_else(|| at.wrong("volume-without-target", "the volume has no target. Add a path in the container"))?;
-        if let Some(sub) = at.key("volume").and_then(|at| at.key("subpath")) {
-            return Err(sub.wrong(
-                "volume-subpath",
-                "ECS mounts only whole volumes. Remove this, or give the volume an access point or a root_directory of EFS",
-            ));
-        }
-        let source = at.key("source").map_or(Ok(""), |at| at.text())?.to_owned();
-        let read_only = at.key("read_only").map_or(Ok(false), |at| at.truth())?;
-        Ok(Self { kind, source, target: target.text()?.to_owned(), read_only })
-    }
-}
-
-/// What a task writes on an instance stays on that instance, so it needs the author's consent.
+/// A Fargate task has no instance.
 fn check_host(at: &At<'_>, disk: Disk) -> Result<()> {
     if disk.fargate {
         return Err(at.wrong(
             "volume-on-fargate",
-            "a Fargate task can't keep data on a disk. Use EFS (set x-efs on the top-level volume), or keep the data in the image, in S3 or in a database",
-        ));
-    }
-    if !disk.host_volumes {
-        return Err(at.wrong(
-            "volume-on-instance",
-            "the data would stay on one instance, and the next task may start on another. Use EFS (set x-efs on the top-level volume), or accept this with x-svc.host_volumes: true",
+            "a Fargate task can't keep data on the disk of an instance. Remove x-svc.host_volumes, so that the volume is on EFS",
         ));
     }
     Ok(())
 }
 
-fn bind(at: &At<'_>, source: &str, disk: Disk) -> Result<Volume> {
-    check_host(at, disk)?;
-    if !source.starts_with('/') {
-        return Err(at.wrong(
-            "bind-relative",
-            format!(
-                "the source must be an absolute path on the instance; found {source:?}. Set such a path, or copy the files into the image"
-            ),
-        ));
+/// Files of the machine that only tell its time zone.
+const TIME_ZONE: &[&str] = &["/etc/localtime", "/etc/timezone"];
+
+/// Returns a folder of the instance, where those are allowed.
+fn host(doc: &Document, at: &At<'_>, path: &str, instead: &str, disk: Disk) -> Result<Option<Volume>> {
+    if TIME_ZONE.contains(&path) {
+        doc.warn("time-zone-mount", format!("{} has no effect: instances and tasks are in UTC. Set the variable TZ", at.path()));
+        return Ok(None);
     }
-    let name = format!("bind-{}", &shared::name::fingerprint(source)[..8]);
-    Ok(Volume { name, source: VolumeSource::Host(source.to_owned()) })
+    if disk.fargate || !disk.host_volumes || !path.starts_with('/') {
+        return Err(at.wrong("bind-outside", format!("{path} is not part of the project. {instead}")));
+    }
+    let name = format!("bind-{}", &shared::name::fingerprint(path)[..8]);
+    Ok(Some(Volume { name, source: VolumeSource::Host(path.to_owned()) }))
 }
 
 /// Returns a volume of the task, which is empty at the start and is deleted with the task, as Compose's anonymous volumes are with their container.
-fn anonymous(list: &At<'_>, target: &str) -> Volume {
-    let of_container = shared::name::fingerprint(&format!("{} {target}", list.path()));
+fn anonymous(service: &str, target: &str) -> Volume {
+    let of_container = shared::name::fingerprint(&format!("services.{service}.volumes {target}"));
     Volume { name: format!("task-{}", &of_container[..8]), source: VolumeSource::Task }
 }
 
-fn named(doc: &Document, at: &At<'_>, name: &str, disk: Disk) -> Result<Volume> {
+fn named(doc: &Document, at: &At<'_>, service: &str, name: &str, disk: Disk) -> Result<Volume> {
     let top = doc.root().key("volumes").and_then(|all| all.key(name));
     let of_top = |key: &str| top.as_ref().and_then(|top| top.key(key));
-    if let Some(place) = of_top("x-efs") {
-        check_name(at, name)?;
-        return Ok(Volume { name: name.to_owned(), source: VolumeSource::Efs(efs(&place)?) });
-    }
-    check_host(at, disk)?;
-    for key in ["driver", "driver_opts"] {
-        if let Some(place) = of_top(key).filter(|place| place.value() != "local") {
-            return Err(place.wrong("volume-driver", "a volume is on EFS (x-efs) or on the disk of the instance. Remove this"));
+    let place = place(doc, service, name)?;
+    if let Place::Host | Place::FileSystem = &place {
+        for key in ["driver", "driver_opts"] {
+            let is_plain = |at: &At<'_>| at.value() == "local" || at.value().as_object().is_some_and(serde_json::Map::is_empty);
+            if let Some(place) = of_top(key).filter(|at| !is_plain(at)) {
+                return Err(place.wrong("volume-driver", "a volume is on EFS or on the disk of the instance. Remove this"));
+            }
         }
     }
-    if let Some(place) = of_top("external").filter(|place| place.value() != &Value::Bool(false)) {
-        return Err(place.wrong("volume-external", "a new instance does not have this volume. Use EFS (x-efs), or remove this"));
+    let source = match place {
+        Place::Adopted(setting) => VolumeSource::Efs(efs(&setting)?),
+        Place::Task => VolumeSource::Task,
+        Place::FileSystem => {
+            if of_top("external").is_some_and(|external| external.value() != &Value::Bool(false)) {
+                doc.warn(
+                    "volume-external",
+                    format!("volumes.{name} is external, but ECS does not have it. It is a new, empty volume on EFS. Copy the data, or set x-efs"),
+                );
+            }
+            VolumeSource::AccessPoint(AccessPoint { volume: name.to_owned(), owner: owner(doc, name)? })
+        }
+        Place::Host => {
+            check_host(at, disk)?;
+            let name = of_top("name").map_or(Ok(name.to_owned()), |at| at.text().map(str::to_owned))?;
+            check_name(top.as_ref().unwrap_or(at), &name)?;
+            return Ok(Volume { name, source: VolumeSource::Docker });
+        }
+    };
+    check_name(at, name)?;
+    Ok(Volume { name: name.to_owned(), source })
+}
+
+/// Returns the user and group that own a new volume: those of `user` of the first service that writes to it, when they are numbers. Docker gives a
+/// new volume the owner of the image's folder, which is not known here.
+fn owner(doc: &Document, volume: &str) -> Result<Option<(u32, u32)>> {
+    for (_, at) in doc.services(&Selection::default())? {
+        if !mounts(&at)?.iter().any(|mount| mount.volume() == Some(volume) && !mount.read_only) {
+            continue;
+        }
+        let Some(user) = at.key("user").map(|user| user.scalar()).transpose()? else { continue };
+        let (user, group) = user.split_once(':').unwrap_or((&user, &user));
+        if let (Ok(user), Ok(group)) = (user.parse(), group.parse()) {
+            return Ok(Some((user, group)));
+        }
     }
-    let name = of_top("name").map_or(Ok(name.to_owned()), |at| at.text().map(str::to_owned))?;
-    check_name(top.as_ref().unwrap_or(at), &name)?;
-    Ok(Volume { name, source: VolumeSource::Docker })
+    Ok(None)
+}
+
+/// An existing role is not changed, so whoever made it must allow it the volumes.
+pub fn check_adopted_role(doc: &Document, name: &str, role: &TaskRole, volumes: &[Volume]) {
+    let on_file_system = volumes.iter().any(|volume| matches!(volume.source, VolumeSource::AccessPoint(_)));
+    if let (TaskRole::Adopted(role), true) = (role, on_file_system) {
+        doc.warn(
+            "task-role-without-volumes",
+            format!("services.{name}: the role {role} must allow elasticfilesystem:ClientMount, ClientWrite and ClientRootAccess, or its tasks can't mount their volumes"),
+        );
+    }
 }
 
 fn efs(at: &At<'_>) -> Result<Efs> {
@@ -223,19 +261,21 @@ fn check_name(at: &At<'_>, name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn volumes(fargate: bool, host_volumes: bool, list: &str) -> Result<Vec<Volume>, String> {
-        let text = format!(
-            r#"{{"volumes": {{"data": {{"x-efs": "fs-1"}}, "more": {{"x-efs": {{"file_system_id": "fs-2", "access_point_id": "fsap-1", "iam": true}}}}, "local": {{}}}}, "list": {list}}}"#
-        );
-        let doc = Document::parse(text.as_bytes()).unwrap();
-        let list = doc.root().key("list").unwrap();
-        read(&doc, &list, Disk { fargate, host_volumes }).map(|all| all.volumes).map_err(|error| error.to_string())
+    fn volumes(fargate: bool, host_volumes: bool, list: &Value) -> Result<Vec<Volume>, String> {
+        let doc = json!({"volumes": {"data": {"x-efs": "fs-1"}, "more": {"x-efs": {"file_system_id": "fs-2", "access_point_id": "fsap-1", "iam": true}},
+            "local": {}, "nfs": {"driver_opts": {"type": "nfs"}}, "old": {"external": true}},
+            "services": {"web": {"user": "1000", "volumes": list, "x-svc": {"host_volumes": host_volumes}}}});
+        let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+        let web = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
+        let image = InImage { files: Some(&[]), needed: true };
+        read(&doc, "web", &web, image, Disk { fargate, host_volumes }).map(|all| all.volumes).map_err(|error| error.to_string())
     }
 
     #[test]
     fn efs_is_possible_everywhere() {
-        let both = volumes(true, false, r#"["data:/data:ro", {"type": "volume", "source": "more", "target": "/more"}]"#).unwrap();
+        let both = volumes(true, false, &json!(["data:/data:ro", {"type": "volume", "source": "more", "target": "/more"}])).unwrap();
         let plain = Efs { file_system_id: "fs-1".to_owned(), access_point_id: None, root_directory: None, iam: false };
         assert_eq!(both[0], Volume { name: "data".to_owned(), source: VolumeSource::Efs(plain) });
         let VolumeSource::Efs(efs) = &both[1].source else { unreachable!("{both:?}") };
@@ -243,20 +283,34 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_without_a_name_is_of_the_task() {
-        for list in [r#"["/cache"]"#, r#"[{"type": "volume", "target": "/cache"}]"#] {
-            let found = volumes(true, false, list).unwrap();
-            assert_eq!((found[0].source.clone(), found[0].name.starts_with("task-")), (VolumeSource::Task, true), "{list}");
+    fn data_is_on_the_file_system_of_the_app() {
+        for fargate in [false, true] {
+            for (list, name) in
+                [(json!(["local:/data"]), "local"), (json!(["old:/data"]), "old"), (json!(["./no-such:/data"]), "bind-no-such")]
+            {
+                let point = AccessPoint { volume: name.to_owned(), owner: Some((1000, 1000)) };
+                let expected = Volume { name: name.to_owned(), source: VolumeSource::AccessPoint(point) };
+                assert_eq!(volumes(fargate, false, &list), Ok(vec![expected]), "{list}");
+            }
         }
+        assert!(volumes(true, false, &json!(["nfs:/data"])).unwrap_err().contains("volumes.nfs.driver_opts: a volume is on EFS"));
+    }
+
+    #[test]
+    fn an_anonymous_volume_is_the_tasks() {
+        let two = volumes(true, false, &json!(["/cache", "/other"])).unwrap();
+        assert!(two.len() == 2 && two.iter().all(|volume| volume.source == VolumeSource::Task), "{two:?}");
     }
 
     #[test]
     fn the_disk_of_an_instance_needs_consent() {
-        for list in [r#"["local:/data"]"#, r#"["/var/log:/logs"]"#] {
-            assert!(volumes(true, true, list).unwrap_err().contains("list[0]"), "{list}");
-            assert!(volumes(false, false, list).unwrap_err().contains("x-svc.host_volumes"), "{list}");
-            assert_eq!(volumes(false, true, list).unwrap().len(), 1);
+        assert_eq!(volumes(false, true, &json!(["local:/data"])).unwrap()[0].source, VolumeSource::Docker);
+        assert_eq!(volumes(false, true, &json!(["/var/log:/logs"])).unwrap()[0].source, VolumeSource::Host("/var/log".to_owned()));
+        assert!(volumes(true, true, &json!(["local:/data"])).unwrap_err().contains("a Fargate task can't keep data on the disk"));
+        for (fargate, host_volumes) in [(true, true), (true, false), (false, false)] {
+            let found = volumes(fargate, host_volumes, &json!(["/var/log:/logs"])).unwrap_err();
+            assert!(found.contains("services.web.volumes[0]: /var/log is not part of the project"), "{found}");
         }
-        assert!(volumes(false, true, r#"["./here:/data"]"#).unwrap_err().contains("must be an absolute path"));
+        assert_eq!(volumes(true, false, &json!(["/etc/localtime:/etc/localtime:ro"])), Ok(Vec::new()));
     }
 }

@@ -15,8 +15,8 @@ fn every(few: usize) -> usize {
 
 fn app(name: &str, launch_type: &str) -> Value {
     json!({"name": name, "x-net": {"endpoints": ["s3"], "flow_logs": 7}, "x-cluster": {"launch_type": launch_type},
-        "x-alarms": {"notify": ["a@example.com"]}, "services": {
-            "web": {"image": "nginx:1.27", "ports": ["80"]},
+        "x-alarms": {"notify": ["a@example.com"]}, "secrets": {"key": {"environment": "HOME"}}, "services": {
+            "web": {"image": "nginx:1.27", "ports": ["80"], "volumes": ["data:/data"], "secrets": ["key"]},
             "docs": {"image": "nginx:1.27", "ports": ["8081:80"]},
             "api": {"image": "nginx:1.27", "ports": ["80"], "x-svc": {"path": ["/api/*"], "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}},
                     "x-scale": {"schedule": [{"name": "morning", "schedule": "cron(0 8 ? * MON-FRI *)", "min": 4}]}}}})
@@ -36,6 +36,11 @@ impl Victim<'_> {
         run(&self.relay.endpoint, self.tool, &[args, &["--no-wait"]].concat(), stdin)
     }
 
+    /// The arguments that delete everything, also what outlives an app.
+    fn down_args(&self) -> &'static [&'static str] {
+        if ["cluster-up", "svc-deploy"].contains(&self.tool) { &["--down", "--delete-data"] } else { &["--down"] }
+    }
+
     /// Kills the tool at its `n`-th changing call. Returns whether the tool reached that call.
     fn kill(&mut self, args: &[&str], stdin: &str, n: usize, moment: Moment) -> bool {
         self.relay.fail(Faults { kill: Some((n, moment)), ..Faults::default() });
@@ -52,7 +57,7 @@ impl Victim<'_> {
         let _ = self.relay.calls();
         let good = self.run(&[], doc).ok();
         let (calls, wanted) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
-        let _ = self.run(&["--down"], &good.stdout).ok();
+        let _ = self.run(self.down_args(), &good.stdout).ok();
         for n in (1..=calls).step_by(step) {
             for moment in [Moment::Before, Moment::After] {
                 let place = format!("{} killed {moment:?} its changing call {n} of {calls}", self.tool);
@@ -65,7 +70,7 @@ impl Victim<'_> {
                 assert_eq!(holdings(&self.relay.endpoint, self.app), wanted, "{place}");
                 let plan = self.run(&["--plan"], &again.stdout);
                 assert_eq!((plan.code, plan.stderr.as_str()), (0, ""), "{place}: nothing is left to do");
-                let _ = self.run(&["--down"], &again.stdout).ok();
+                let _ = self.run(self.down_args(), &again.stdout).ok();
                 assert_eq!(holdings(&self.relay.endpoint, self.app), before, "{place}, and --down");
             }
         }
@@ -74,13 +79,13 @@ impl Victim<'_> {
 
     fn down(&mut self, doc: &str, live: &str, step: usize) -> String {
         let _ = self.relay.calls();
-        let gone = self.run(&["--down"], live).ok();
+        let gone = self.run(self.down_args(), live).ok();
         let (calls, before) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
         for n in (1..=calls).step_by(step) {
             for moment in [Moment::Before, Moment::After] {
                 let live = self.run(&[], doc).ok().stdout;
-                self.kill(&["--down"], &live, n, moment);
-                let again = self.run(&["--down"], &live);
+                self.kill(self.down_args(), &live, n, moment);
+                let again = self.run(self.down_args(), &live);
                 assert_eq!(again.code, 0, "{} --down killed {moment:?} its changing call {n} of {calls}: {}", self.tool, again.stderr);
                 assert_eq!(
                     holdings(&self.relay.endpoint, self.app),

@@ -13,6 +13,7 @@ mod plans;
 mod policy;
 mod secrets;
 mod selection;
+mod storage;
 mod together;
 mod unmanaged;
 mod unreachable;

@@ -30,8 +30,20 @@ const NOT_CALLED: &[&str] = &[
 ];
 
 /// Application Auto Scaling creates and deletes its alarms and updates the service in the caller's
-/// name. Elastic Load Balancing reads the network.
+/// name. Elastic Load Balancing reads the network, and EFS creates network interfaces.
 const IN_THE_CALLERS_NAME: &[(&str, &[&str])] = &[
+    (
+        "cluster-up",
+        &[
+            "ec2:CreateNetworkInterface",
+            "ec2:DeleteNetworkInterface",
+            "ec2:DescribeNetworkInterfaceAttribute",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:ModifyNetworkInterfaceAttribute",
+        ],
+    ),
     (
         "scale-set",
         &["cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm", "ecs:DescribeServices", "ecs:UpdateService"],
@@ -54,11 +66,13 @@ const IN_THE_CALLERS_NAME: &[(&str, &[&str])] = &[
 fn documents() -> [Value; 3] {
     let web = serving(8080, "policy");
     let mut first = json!({"name": "policy", "x-net": {"nat": "per-az", "endpoints": ["s3", "ecr"], "flow_logs": 14},
-        "x-alarms": {"notify": ["a@example.com"]}, "x-scale": {"cpu": 60},
+        "x-alarms": {"notify": ["a@example.com"]}, "x-scale": {"cpu": 60}, "secrets": {"key": {"environment": "HOME"}},
         "services": {"web": web, "api": web, "built": {"build": "./worker", "environment": {"EVERY": "2"}}}});
     first["services"]["api"]["x-svc"] = json!({"path": ["/api/*"], "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}});
     let morning = json!({"name": "morning", "schedule": "cron(0 8 ? * MON-FRI *)", "timezone": "Europe/Vienna", "min": 4});
     first["services"]["api"]["x-scale"] = json!({"memory": 80, "schedule": [morning]});
+    first["services"]["built"]["volumes"] = json!(["data:/data"]);
+    first["services"]["built"]["secrets"] = json!(["key"]);
     let mut second = first.clone();
     second["x-net"] = json!({"nat": "single", "endpoints": ["s3", "ecr"], "flow_logs": 7});
     second["x-cluster"] = json!({"spot": 50, "volume_gib": 40, "target_capacity": 90, "insights": "enabled"});
@@ -95,7 +109,8 @@ fn a_policy_allows_what_the_tool_does_and_nothing_else() {
         }
     }
     for (tool, called) in TOOLS.iter().zip(&mut called).rev() {
-        live = run(&relay.endpoint, tool, &["--down"], &live).ok().stdout;
+        let args: &[&str] = if ["cluster-up", "svc-deploy"].contains(tool) { &["--down", "--delete-data"] } else { &["--down"] };
+        live = run(&relay.endpoint, tool, args, &live).ok().stdout;
         called.extend(relay.calls().into_iter().map(|call| call.action));
     }
     for (tool, called) in TOOLS.iter().zip(called) {
@@ -122,6 +137,7 @@ const RARE: &[&str] = &[
     "ec2:ReplaceRouteTableAssociation",
     "ec2:RevokeSecurityGroupIngress",
     "ecs:DescribeTasks",
+    "elasticfilesystem:ModifyMountTargetSecurityGroups",
     "ecs:ListTasks",
     "elasticloadbalancing:SetRulePriorities",
     "elasticloadbalancing:SetSecurityGroups",
