@@ -14,6 +14,7 @@ import random
 import re
 import sys
 import urllib.parse
+from datetime import UTC, datetime
 from functools import cache, partial
 
 KIND, PORT = sys.argv[1], int(sys.argv[2])
@@ -26,6 +27,7 @@ from hypercorn.middleware import AsyncioWSGIMiddleware  # noqa: E402
 from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: E402
 
 import local_volumes  # noqa: E402
+import local_service_connect as service_connect  # noqa: E402
 
 MOTO = AsyncioWSGIMiddleware(DomainDispatcherApplication(create_backend_app))
 
@@ -112,10 +114,37 @@ SERVICES = {}  # the requests for moto's ECS services, by cluster and name
 async def keep_service(app, call):
     """Keeps the request. moto's ECS services lose half of its fields, which AWS returns."""
     request = json.loads(call.body)
+    key = (request["cluster"], request.get("serviceName") or request["service"])
+    if call.operation == "CreateService":
+        SERVICES.pop(key, None)
+    known = {**SERVICES.get(key, {}), **request}
+    refused, deploys = service_connect.in_moto(service_connect.region_of(call), request, SERVICES.get(key, {}), port_names(known))
+    if refused:
+        return refused
+    if deploys and call.operation == "UpdateService":
+        request["forceNewDeployment"] = True
+    status, headers, body = await ask(app, call.asking(call.operation, request))
+    if status == 200:
+        SERVICES.setdefault(key, {}).update(request)
+    return status, headers, body
+
+
+def port_names(request):
+    """Returns the names of the ports in the task definition of a request to moto."""
+    from moto.ecs.models import ecs_backends
+
+    family, _, revision = request["taskDefinition"].rsplit("/", 1)[-1].partition(":")
+    found = [one[int(revision)] for region in ecs_backends[service_connect.ACCOUNT].values() if (one := region.task_definitions.get(family)) and int(revision) in one]
+    return {port.get("name") for one in found for container in one.container_definitions for port in container.get("portMappings", [])}
+
+
+async def forget_service(app, call):
+    """Deletes the endpoints of a deleted service."""
+    request = json.loads(call.body)
     status, headers, body = await ask(app, call)
     if status == 200:
-        name = request.get("serviceName") or request["service"]
-        SERVICES.setdefault((request["cluster"], name), {}).update(request)
+        SERVICES.pop((request["cluster"], request["service"]), None)
+        service_connect.delete((request["cluster"], request["service"]))
     return status, headers, body
 
 
@@ -126,6 +155,8 @@ async def with_service_fields(app, call):
         asked = SERVICES.get((cluster, service["serviceName"]), {})
         kept = ("deploymentConfiguration", "capacityProviderStrategy", "healthCheckGracePeriodSeconds", "networkConfiguration", "propagateTags")
         service.update({key: asked[key] for key in kept if key in asked})
+        for deployment in service.get("deployments", [])[:1]:
+            deployment.update({key: asked[key] for key in ["serviceConnectConfiguration"] if key in asked})
     return status, headers, json.dumps(answer).encode()
 
 
@@ -224,6 +255,7 @@ SCALING_LACKS = {
 # What ministack lacks, by (service, operation).
 MINISTACK_LACKS = {
     **SCALING_LACKS,
+    **service_connect.with_cloud_map(from_moto),
     ("application-autoscaling", "*"): from_moto,
     ("ec2", "CreateNatGateway"): by_token,
     ("ec2", "CreateRouteTable"): by_token,
@@ -235,8 +267,10 @@ MINISTACK_LACKS = {
     ("autoscaling", "SetInstanceProtection"): nothing_to_do,
 }
 MOTO_LACKS = {
+    **service_connect.with_cloud_map(from_moto),
     ("ecs", "CreateService"): keep_service,
     ("ecs", "UpdateService"): keep_service,
+    ("ecs", "DeleteService"): forget_service,
     ("ecs", "DescribeServices"): with_service_fields,
     **SCALING_LACKS,
     ("ec2", "CreateNatGateway"): by_token,
@@ -292,6 +326,11 @@ def ministack_app():
 
     ecs._make_deployment = begin
 
+    # ministack's times have whole seconds. Those of AWS have milliseconds, so that it can be said
+    # whether a deployment began before or after an endpoint was created.
+    ecs._iso = lambda: datetime.now(UTC).isoformat()
+    ecs._ts_to_epoch = lambda value: datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp() if isinstance(value, str) else value
+
     # A task that ends within this many seconds counts as failed. The default of one second is too
     # short under load.
     ecs._ECS_DEPLOYMENT_STEADY_DELAY = 2.0
@@ -314,11 +353,17 @@ def ministack_app():
     ec2._vpce_fields_xml = fields_with_groups
     change_operation(ec2, "CreateVpcEndpoint", with_groups)
 
+    # ministack has no Service Connect.
+    MINISTACK_LACKS.update(service_connect.in_ministack(ask, ecs))
+
     # The name of a task's image has ECR's host, which is AWS's own. Here the registry is this port.
     run_container = ecs._run_docker_container
 
     def run_from_here(client, container, kwargs, **more):
         image = re.sub(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/", f"127.0.0.1:{PORT}/", container["image"])
+        names = service_connect.hosts(ecs, kwargs["labels"]["com.amazonaws.ecs.task-arn"])
+        if names and kwargs.get("network_mode") != "host":
+            kwargs["extra_hosts"] = {**kwargs.get("extra_hosts", {}), **names}
         return run_container(client, {**container, "image": image}, kwargs, **more)
 
     ecs._run_docker_container = run_from_here

@@ -1,7 +1,7 @@
 //! The ECS cluster.
 
 use aws_sdk_ecs::Client;
-use aws_sdk_ecs::types::{Cluster, ClusterField, ClusterSetting, ClusterSettingName};
+use aws_sdk_ecs::types::{Cluster, ClusterField, ClusterServiceConnectDefaultsRequest, ClusterSetting, ClusterSettingName};
 use shared::doc::LaunchType;
 use shared::error::given;
 use shared::wait::{while_held, while_not_yet};
@@ -14,6 +14,9 @@ pub type Found = Option<Cluster>;
 
 /// AWS's capacity provider for Fargate on demand, which every cluster on Fargate has.
 pub const FARGATE: &str = "FARGATE";
+
+/// What a plan calls a namespace that is not created yet.
+const NEW_NAMESPACE: &str = "the new namespace";
 
 pub async fn find(ecs: &Client, run: &Run) -> Result<Found> {
     let call = ecs.describe_clusters().clusters(&run.app).include(ClusterField::Settings).include(ClusterField::Tags);
@@ -54,7 +57,7 @@ impl ClusterUp {
         let not_yet = |error: &Error| error.says("service linked role");
         let made = while_not_yet(run, "ECS's service-linked role to be usable", not_yet, async || {
             let call = self.ecs.create_cluster().cluster_name(&run.app).settings(insights.clone());
-            let call = call.set_tags(Some(tag::aws_tags(run.tags("cluster"))));
+            let call = call.set_service_connect_defaults(self.connect_defaults()?).set_tags(Some(tag::aws_tags(run.tags("cluster"))));
             call.send().await.tried(format!("create the cluster {}", run.app))
         })
         .await?;
@@ -70,12 +73,30 @@ impl ClusterUp {
         tag::settle(&self.ecs, run, "cluster", "cluster", &arn, found.tags()).await?;
         let setting = found.settings().iter().find(|setting| setting.name() == Some(&ClusterSettingName::ContainerInsights));
         let diff = Diff::new().field("containerInsights", setting.and_then(ClusterSetting::value), wanted.insights.value());
+        let diff = diff.and(self.namespace_diff(found));
         let update = async {
-            let call = self.ecs.update_cluster().cluster(&run.app).settings(insights);
+            let call =
+                self.ecs.update_cluster().cluster(&run.app).settings(insights).set_service_connect_defaults(self.connect_defaults()?);
             call.send().await.tried(format!("update the settings of the cluster {}", run.app)).map(drop)
         };
         run.change("cluster", &run.app, &diff, update).await?;
         Ok(arn)
+    }
+
+    /// Returns the namespace of new services. A cluster without one keeps what it has.
+    fn connect_defaults(&self) -> Result<Option<ClusterServiceConnectDefaultsRequest>> {
+        let Some(arn) = self.cluster.borrow().namespace_arn.clone() else { return Ok(None) };
+        let request = ClusterServiceConnectDefaultsRequest::builder().namespace(arn).build();
+        request.map(Some).map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    fn namespace_diff(&self, found: &Cluster) -> Diff {
+        let cluster = self.cluster.borrow();
+        if cluster.namespace.is_none() {
+            return Diff::new();
+        }
+        let was = found.service_connect_defaults().and_then(|defaults| defaults.namespace());
+        Diff::new().field("serviceConnectDefaults.namespace", was, cluster.namespace_arn.as_deref().unwrap_or(NEW_NAMESPACE))
     }
 
     pub async fn cluster_down(&self, run: &Run) -> Result<()> {

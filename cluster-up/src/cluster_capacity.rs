@@ -104,7 +104,7 @@ mod tests {
     use shared::Document;
 
     fn on_fargate(spot: i32) -> Wanted {
-        Wanted { insights: Insights::Enhanced, spot, instances: None, storage: None }
+        Wanted { insights: Insights::Enhanced, spot, connects: false, instances: None, storage: None }
     }
 
     fn on_ec2() -> Wanted {

@@ -11,6 +11,7 @@ mod instance_type;
 mod launch_template;
 mod launch_template_data;
 mod mount_target;
+mod namespace;
 mod policy;
 mod service_role;
 mod settings;
@@ -40,6 +41,7 @@ struct ClusterUp {
     efs: aws_sdk_efs::Client,
     /// Whether `--down` deletes the data of the volumes, too.
     delete_data: bool,
+    cloud_map: aws_sdk_servicediscovery::Client,
     found: Found,
     /// The section to write, which the steps fill.
     cluster: RefCell<Cluster>,
@@ -53,6 +55,7 @@ struct Found {
     group: auto_scaling_group::Found,
     provider: capacity_provider::Found,
     cluster: cluster::Found,
+    namespace: namespace::Found,
     image: Option<instance_type::FoundImage>,
     file_system: file_system::Found,
     mount_targets: Vec<mount_target::FoundTarget>,
@@ -61,6 +64,7 @@ struct Found {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     ServiceRole,
+    Namespace,
     InstanceRole,
     LaunchTemplate,
     FileSystem,
@@ -76,7 +80,7 @@ impl Stage for ClusterUp {
     const SECTION: &'static str = "cluster";
     const ABOUT: &'static str = "Create the ECS cluster and, on EC2, its instances";
     const DETAILS: &'static str = "Reads the document on stdin: the section `net`, which net-up writes, and the settings in `x-cluster`. Creates an \
-        ECS cluster. With the launch type ec2 it also creates the role of the instances and a launch template (ECS-optimized AMI, IMDSv2, \
+        ECS cluster and, for two services or more, the namespace in which they find each other by name. With the launch type ec2 it also creates the role of the instances and a launch template (ECS-optimized AMI, IMDSv2, \
         encrypted volume). The instances are in an Auto Scaling group in the private subnets, behind a capacity provider with managed scaling. \
         When services have named volumes, it creates an encrypted EFS file system for them, which --down keeps. Writes the document with the section `cluster`. It does not wait for the instances, unless you set --wait.\n\n\
         Example:\n  net-up --app shop | cluster-up --launch-type fargate |\n    svc-deploy --service web --image nginx:1.27 --port 80";
@@ -84,7 +88,7 @@ impl Stage for ClusterUp {
     const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
     const WAVES: &'static [&'static [Step]] = &[
-        &[Step::ServiceRole, Step::InstanceRole, Step::LaunchTemplate, Step::FileSystem],
+        &[Step::ServiceRole, Step::Namespace, Step::InstanceRole, Step::LaunchTemplate, Step::FileSystem],
         &[Step::Cluster, Step::AutoScalingGroup, Step::MountTargets],
         &[Step::CapacityProvider],
         &[Step::ClusterCapacity],
@@ -104,26 +108,27 @@ impl Stage for ClusterUp {
     async fn find(run: &Run, _: &Document, flags: &CommandLine, wanted: Option<&Wanted>) -> Result<Self> {
         let (ecs, ec2) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_ec2, run));
         let (iam, autoscaling) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_autoscaling, run));
-        let efs = shared::client!(aws_sdk_efs, run);
+        let (efs, cloud_map) = (shared::client!(aws_sdk_efs, run), shared::client!(aws_sdk_servicediscovery, run));
         let storage = async {
             let file_system = file_system::find(&efs, run).await?;
             let targets = mount_target::find(&efs, &file_system).await?;
             Ok((file_system, targets))
         };
-        let (service_role, instance_role, template, group, provider, cluster, image, (file_system, mount_targets)) = try_join!(
+        let (service_role, instance_role, template, group, provider, cluster, namespace, image, (file_system, mount_targets)) = try_join!(
             service_role::find(&iam),
             instance_role::find(&iam, run),
             launch_template::find(&ec2, run),
             auto_scaling_group::find(&autoscaling, run),
             capacity_provider::find(&ecs, run),
             cluster::find(&ecs, run),
+            namespace::find(&cloud_map, run),
             instance_type::check(&ec2, wanted),
             storage,
         )?;
         cluster::check_launch_type(run, wanted, cluster.as_ref(), group.is_some())?;
         let architecture = image.as_ref().map(|image| image.architecture.clone());
         let (instance_cpu, instance_memory) = (image.as_ref().and_then(|image| image.cpu), image.as_ref().and_then(|image| image.memory));
-        let found = Found { service_role, instance_role, template, group, provider, cluster, image, file_system, mount_targets };
+        let found = Found { service_role, instance_role, template, group, provider, cluster, namespace, image, file_system, mount_targets };
         let delete_data = flags.data.delete_data;
         Ok(Self {
             ecs,
@@ -132,6 +137,7 @@ impl Stage for ClusterUp {
             autoscaling,
             efs,
             delete_data,
+            cloud_map,
             found,
             cluster: RefCell::new(Cluster { architecture, instance_cpu, instance_memory, ..Cluster::default() }),
         })
@@ -140,6 +146,7 @@ impl Stage for ClusterUp {
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
         match step {
             Step::ServiceRole => self.service_role_up(run).await,
+            Step::Namespace => self.namespace_up(run, wanted).await,
             Step::InstanceRole => self.instance_role_up(run, wanted).await,
             Step::LaunchTemplate => self.template_up(run, wanted).await,
             Step::FileSystem => self.file_system_up(run, wanted).await,
@@ -159,6 +166,7 @@ impl Stage for ClusterUp {
         match step {
             // All clusters of the account use ECS's role.
             Step::ServiceRole => Ok(()),
+            Step::Namespace => self.namespace_down(run).await,
             Step::InstanceRole => self.instance_role_down(run).await,
             Step::LaunchTemplate => self.template_down(run).await,
             Step::FileSystem => self.file_system_down(run).await,

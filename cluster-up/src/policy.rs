@@ -16,6 +16,8 @@ pub const GRANTS: &[Grant] = &[
             "ecs:DescribeCapacityProviders",
             "elasticfilesystem:DescribeFileSystems",
             "iam:ListRoles",
+            "servicediscovery:GetOperation",
+            "servicediscovery:ListNamespaces",
         ],
         on: &["*"],
     },
@@ -30,6 +32,14 @@ pub const GRANTS: &[Grant] = &[
             "ecs:UpdateCluster",
         ],
         on: &["arn:*:ecs:*:*:cluster/{app}"],
+    },
+    // CreateHttpNamespace has no resources, and the ID of a namespace is not known before.
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudmap.html
+    Grant { sid: "CreateNamespace", actions: &["servicediscovery:CreateHttpNamespace"], on: &["*"] },
+    Grant {
+        sid: "Namespace",
+        actions: &["servicediscovery:DeleteNamespace", "servicediscovery:ListTagsForResource", "servicediscovery:TagResource"],
+        on: &["arn:*:servicediscovery:*:*:namespace/*"],
     },
     Grant {
         sid: "CapacityProvider",

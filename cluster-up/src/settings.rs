@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::doc::{LaunchType, Net, volume};
+use shared::doc::{LaunchType, Net, Selection, owner, volume};
 use shared::flags::DeleteData;
 use shared::settings::{first_given, read_flags};
 use shared::{Document, Error, Result};
@@ -89,6 +89,8 @@ pub struct Wanted {
     pub insights: Insights,
     /// Percentage on Spot.
     pub spot: i32,
+    /// Whether the services of the app find each other by name.
+    pub connects: bool,
     /// `None` on Fargate.
     pub instances: Option<Instances>,
     /// `None` when no service has a volume on the app's file system.
@@ -172,12 +174,27 @@ impl Wanted {
             }
             LaunchType::Fargate => no_instances(&given).map(|()| None)?,
         };
-        Ok(Self { insights, spot, instances, storage })
+        let connects = connects(doc, instances.as_ref())?;
+        Ok(Self { insights, spot, connects, instances, storage })
     }
 
     pub fn launch_type(&self) -> LaunchType {
         if self.instances.is_some() { LaunchType::Ec2 } else { LaunchType::Fargate }
     }
+}
+
+/// Returns whether there are two tasks or more that may call each other. Sidecars are in the task of another service.
+fn connects(doc: &Document, instances: Option<&Instances>) -> Result<bool> {
+    let tasks = doc.services(&Selection::default())?.iter().filter(|(_, at)| owner(at).is_none()).count();
+    // <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect.html#service-connect-considerations>
+    let can = instances.is_none_or(|instances| instances.ami != Ami::Bottlerocket);
+    if tasks > 1 && !can {
+        doc.warn(
+            "names-on-bottlerocket",
+            "the services can't reach each other by name, because ECS Service Connect does not support Bottlerocket. Set x-cluster.ami to al2023, or use other addresses in the services",
+        );
+    }
+    Ok(tasks > 1 && can)
 }
 
 fn check_name(app: &str) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The images that must be in ECR: for each service what to build or copy, into which repository and under which tag.
 
 use serde_json::json;
+use shared::doc::known_image::known;
 use shared::doc::{At, Selection, platform};
 use shared::name::fingerprint;
 use shared::{Document, Error, Result};
@@ -13,6 +14,8 @@ use crate::settings::{Flags, ImgSettings};
 pub struct Wanted {
     pub settings: ImgSettings,
     pub images: Vec<WantedImage>,
+    /// The images of all selected services.
+    pub described: Vec<Described>,
     /// Services of the document that this run does not work on.
     pub unselected: Vec<String>,
 }
@@ -34,6 +37,18 @@ pub struct WantedImage {
     pub layer: Option<Layer>,
     /// The tag of the image without them, which only the Docker Engine has.
     base_tag: String,
+}
+
+/// The image of a service, in ECR or not.
+#[derive(Debug)]
+pub struct Described {
+    pub service: String,
+    /// Its name in the document, when ECR does not have it.
+    pub name: Option<String>,
+    /// As Docker writes it, for example `linux/arm64`.
+    pub platform: Option<&'static str>,
+    /// Whether only the image itself says which ports it opens. Only then a registry is asked, because Docker Hub counts each answer as a pull.
+    pub is_silent: bool,
 }
 
 /// Where an image comes from.
@@ -62,9 +77,16 @@ impl Wanted {
         let images: Vec<WantedImage> = images.into_iter().flatten().collect();
         check_repositories(&images)?;
         note_files(doc, &images);
+        let cluster = doc.view("cluster")?;
+        let selected = services.iter().filter(|(service, _)| flags.selection.takes(service));
+        let described = doc.all(selected.map(|(service, at)| {
+            let pushed = images.iter().find(|image| image.services.iter().any(|user| user == service));
+            Described::read(service, at, pushed, platform(at, cluster.as_ref())?)
+        }))?;
+        let described = described.into_iter().flatten().collect();
         let all = services.into_iter().map(|(service, _)| service.to_owned());
         let unselected = all.filter(|service| !flags.selection.takes(service)).collect();
-        Ok(Self { settings, images, unselected })
+        Ok(Self { settings, images, described, unselected })
     }
 }
 
@@ -169,6 +191,24 @@ fn note_files(doc: &Document, images: &[WantedImage]) {
                 with.join(", ")
             ),
         );
+    }
+}
+
+impl Described {
+    /// Reads the image of a service at this place. `pushed` is what ECR will have of it.
+    ///
+    /// # Errors
+    /// Says what is wrong, with its path.
+    pub fn read(service: &str, at: &At<'_>, pushed: Option<&WantedImage>, platform: Option<&'static str>) -> Result<Option<Self>> {
+        let name = at.key("image").map(|image| image.text().map(str::to_owned)).transpose()?;
+        if name.is_none() && pushed.is_none() {
+            return Ok(None);
+        }
+        let has = |place: &At<'_>, key: &str| place.key(key).is_some_and(|at| at.value().as_array().is_none_or(|list| !list.is_empty()));
+        let says = has(at, "ports") || has(at, "expose") || at.key("x-svc").is_some_and(|at| has(&at, "expose"));
+        let is_silent = !says && name.as_deref().and_then(known).is_none();
+        let name = name.filter(|_| pushed.is_none());
+        Ok(Some(Self { service: service.to_owned(), name, platform, is_silent }))
     }
 }
 
@@ -305,5 +345,23 @@ mod tests {
             let found = read(&services, mirror(None), &[]).err().unwrap_or_default();
             assert!(found.contains(said), "{services}: {found}");
         }
+    }
+
+    #[test]
+    fn a_registry_is_asked_only_for_what_nothing_else_says() {
+        for (service, is_silent) in [
+            (json!({"image": "acme/queue"}), true),
+            (json!({"image": "acme/queue", "ports": []}), true),
+            (json!({"image": "acme/queue", "ports": ["80"]}), false),
+            (json!({"image": "acme/queue", "expose": ["80"]}), false),
+            (json!({"image": "acme/queue", "x-svc": {"expose": 80}}), false),
+            (json!({"image": "postgres:16"}), false),
+        ] {
+            let doc = Document::parse(service.to_string().as_bytes()).unwrap();
+            let described = Described::read("web", &doc.root(), None, None).unwrap().unwrap();
+            assert_eq!(described.is_silent, is_silent, "{service}");
+        }
+        let doc = Document::parse(b"{}").unwrap();
+        assert!(Described::read("web", &doc.root(), None, None).unwrap().is_none());
     }
 }

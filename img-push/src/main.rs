@@ -2,12 +2,14 @@
 
 mod build;
 mod context;
+mod description;
 mod dockerignore;
 mod engine;
 mod image;
 mod layer;
 mod policy;
 mod push;
+mod registry;
 mod repository;
 mod settings;
 
@@ -35,6 +37,8 @@ struct ImgPush {
     found: repository::Found,
     /// The section, which the steps fill.
     img: RefCell<Img>,
+    /// The section as the document has it.
+    before: Img,
     /// The `<registry>/<repository>` of each service whose repository exists.
     uris: RefCell<BTreeMap<String, String>>,
     /// The credentials for pushes, once ECR has returned them.
@@ -48,6 +52,7 @@ enum Step {
     Images,
     Lifecycles,
     Pushes,
+    Descriptions,
 }
 
 impl Stage for ImgPush {
@@ -58,12 +63,14 @@ impl Stage for ImgPush {
         mount, and the settings in `x-img`. With --mirror it also reads the services with `image` alone. Creates an ECR repository for each image, \
         builds the image with BuildKit through the Docker Engine (DOCKER_HOST sets its address) and pushes it. Configs and mounted files become one \
         more layer of the service's image. The tag is a hash of all that goes into the image, so an image that ECR already \
-        has is neither built nor pushed again. Writes the document with the section `img`.\n\n\
-        Example:\n  docker compose config --format json |\n    img-push --only web | jq -r .img.web.uri";
+        has is neither built nor pushed again. Writes the document with the section `img`, which also has the ports that each image opens, as far \
+        as the Docker Engine or the registry of the image knows them.\n\n\
+        Example:\n  docker compose config |\n    img-push --only web | jq -r .img.web.uri";
     const NEEDS: &'static [(&'static str, &'static str)] = &[];
     const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
-    const WAVES: &'static [&'static [Step]] = &[&[Step::Repositories, Step::Login, Step::Images], &[Step::Lifecycles, Step::Pushes]];
+    const WAVES: &'static [&'static [Step]] =
+        &[&[Step::Repositories, Step::Login, Step::Images], &[Step::Lifecycles, Step::Pushes], &[Step::Descriptions]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
@@ -80,9 +87,10 @@ impl Stage for ImgPush {
         let ecr = shared::client!(aws_sdk_ecr, run);
         let found = repository::find(&ecr, run, wanted).await?;
         // The section keeps the images of services that this run does not work on.
-        let mut img: Img = doc.view("img")?.unwrap_or_default();
+        let before: Img = doc.view("img")?.unwrap_or_default();
+        let mut img = before.clone();
         img.retain(|service, _| wanted.is_some_and(|wanted| wanted.unselected.contains(service)));
-        Ok(Self { ecr, found, img: RefCell::new(img), uris: RefCell::default(), login: RefCell::default() })
+        Ok(Self { ecr, found, img: RefCell::new(img), before, uris: RefCell::default(), login: RefCell::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
@@ -92,6 +100,7 @@ impl Stage for ImgPush {
             Step::Images => each(&wanted.images, async |image| self.image_up(run, image).await).await.map(drop),
             Step::Lifecycles => each(&wanted.images, async |image| self.lifecycle_up(run, wanted, image).await).await.map(drop),
             Step::Pushes => self.pushes_up(run, wanted).await,
+            Step::Descriptions => self.descriptions_up(run, wanted).await,
         }
     }
 
@@ -99,7 +108,7 @@ impl Stage for ImgPush {
         match step {
             Step::Repositories => self.repositories_down(run).await,
             // Images and lifecycle policies are deleted with their repository. The cache of the Docker Engine is not ours.
-            Step::Login | Step::Images | Step::Lifecycles | Step::Pushes => Ok(()),
+            Step::Login | Step::Images | Step::Lifecycles | Step::Pushes | Step::Descriptions => Ok(()),
         }
     }
 

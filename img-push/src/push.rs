@@ -28,7 +28,7 @@ impl ImgPush {
 
     /// Returns a token for all repositories of the account, valid for twelve hours.
     /// <https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html>
-    async fn login(&self) -> Result<DockerCredentials> {
+    pub async fn login(&self) -> Result<DockerCredentials> {
         let said = self.ecr.get_authorization_token().send().await.tried("get an authorization token from ECR")?;
         let data = said.authorization_data().first();
         let token = given(data.and_then(AuthorizationData::authorization_token), "the authorization token")?;
@@ -78,6 +78,7 @@ impl ImgPush {
             repository_arn: Some(run.arn("ecr", &format!("repository/{}", image.repository))?),
             tag: image.tag.clone(),
             files: image.layer.iter().flat_map(|layer| layer.targets.clone()).collect(),
+            ..Image::default()
         })
     }
 

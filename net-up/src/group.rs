@@ -1,4 +1,4 @@
-//! The security groups: the internet reaches the load balancer, and only the load balancer reaches tasks and instances.
+//! The security groups: the internet reaches the load balancer, and only the load balancer and the app's own tasks reach tasks and instances.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,8 @@ fn ingress(group: &str, ports: &BTreeSet<u16>, lb: Option<&str>, task: Option<&s
                 [Peer::V4("0.0.0.0/0".to_owned()), Peer::V6("::/0".to_owned())].map(|everywhere| Rule::tcp(port, port, everywhere))
             })
             .collect(),
-        TASK => lb.map(any_port).into_iter().collect(),
+        // Tasks call each other by name. Which of them do so is not known here, and a group with one task gains nothing by the rule.
+        TASK => lb.into_iter().chain(task).map(any_port).collect(),
         FILE_SYSTEM => task.map(|id| Rule::tcp(NFS, NFS, Peer::Group(id.to_owned()))).into_iter().collect(),
         _ => task.map(any_port).into_iter().collect(),
     }
@@ -243,7 +244,7 @@ mod tests {
     fn only_the_load_balancer_is_open_to_the_internet() {
         let said = |group: &str| texts(&ingress(group, &[80, 443].into(), Some("sg-lb"), Some("sg-task")), Direction::Ingress);
         assert_eq!(said(LB), "tcp 80 from 0.0.0.0/0, tcp 80 from ::/0, tcp 443 from 0.0.0.0/0, tcp 443 from ::/0");
-        assert_eq!(said(TASK), "tcp 0-65535 from sg-lb");
+        assert_eq!(said(TASK), "tcp 0-65535 from sg-lb, tcp 0-65535 from sg-task");
         assert_eq!(said(ENDPOINTS), "tcp 0-65535 from sg-task");
         assert_eq!(said(FILE_SYSTEM), "tcp 2049 from sg-task");
         let more = ingress(LB, &[80, 443, 8081].into(), None, None);

@@ -97,7 +97,7 @@ impl Stage for NetUp {
     const ABOUT: &'static str = "Create the network of an app: VPC, subnets, gateways, routes and security groups";
     const DETAILS: &'static str = "Reads the document on stdin (settings from `x-net`), or starts a new one with --app. Creates a VPC with \
         a public and a private subnet in each zone, an internet gateway, NAT gateways, route tables and security groups. The internet \
-        reaches only the load balancer, on the ports of the public services, and only the load balancer reaches tasks and instances. Writes the document with the section \
+        reaches only the load balancer, on the ports of the public services, and only the load balancer and the app's own tasks reach tasks and instances. Writes the document with the section \
         `net`.\n\nExample:\n  net-up --app shop --nat single | cluster-up";
     const NEEDS: &'static [(&'static str, &'static str)] = &[];
     const GRANTS: &'static [Grant] = policy::GRANTS;

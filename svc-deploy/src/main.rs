@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use aws_smithy_types::DateTime;
 use futures_util::try_join;
 use serde::Serialize;
 use shared::doc::{ServiceRecord, Svc};
@@ -21,7 +22,7 @@ use shared::{Document, Result, Run, Stage};
 
 use aws::kept::Kept;
 use aws::{access_point, parameter};
-use aws::{container_definition, found_service, load_balancer, log_group, role, target_group, task_definition, traffic_shift};
+use aws::{container_definition, endpoint, found_service, load_balancer, log_group, role, target_group, task_definition, traffic_shift};
 use model::Wanted;
 use settings::{Flags, ServiceFlags, SvcFlags};
 
@@ -40,6 +41,7 @@ struct SvcDeploy {
     ssm: aws_sdk_ssm::Client,
     /// Whether `--down` deletes the data of the volumes, too.
     delete_data: bool,
+    cloud_map: aws_sdk_servicediscovery::Client,
     found: Found,
     /// The section to write, which the steps fill.
     svc: RefCell<Svc>,
@@ -47,6 +49,10 @@ struct SvcDeploy {
     kept: RefCell<Kept>,
     /// The ids of the deployments that this run started, by service.
     begun: RefCell<BTreeMap<String, Option<String>>>,
+    /// The endpoints that exist, also those that this run created.
+    endpoints: RefCell<endpoint::Found>,
+    /// When the newest deployment of each service began.
+    deployed: RefCell<BTreeMap<String, DateTime>>,
     /// Rules and listeners that move to another target group when its targets are healthy.
     moves: RefCell<Vec<traffic_shift::Move>>,
 }
@@ -117,7 +123,8 @@ impl Stage for SvcDeploy {
         let (ecs, iam) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_iam, run));
         let (elb, logs) = (shared::client!(aws_sdk_elasticloadbalancingv2, run), shared::client!(aws_sdk_cloudwatchlogs, run));
         let (efs, ssm) = (shared::client!(aws_sdk_efs, run), shared::client!(aws_sdk_ssm, run));
-        let (log_groups, roles, balancer, target_groups, task_definitions, services, access_points, parameters) = try_join!(
+        let cloud_map = shared::client!(aws_sdk_servicediscovery, run);
+        let (log_groups, roles, balancer, target_groups, task_definitions, services, access_points, parameters, endpoints) = try_join!(
             log_group::find(&logs, run, wanted),
             role::find(&iam, run, wanted),
             load_balancer::find(&elb, run, wanted),
@@ -126,11 +133,13 @@ impl Stage for SvcDeploy {
             found_service::find(&ecs, run, wanted),
             access_point::find(&efs, run, wanted),
             parameter::find(&ssm, run, wanted),
+            endpoint::find(&cloud_map, wanted),
         )?;
         let found = Found { log_groups, roles, balancer, target_groups, task_definitions, services, access_points, parameters };
         let svc = RefCell::new(Svc { services: untouched(doc, wanted)?, ..Svc::default() });
         let once = shared::client_once!(aws_sdk_ecs, run);
         let kept = Kept { files_image: wanted.map(|wanted| wanted.files_image.clone()).unwrap_or_default(), ..Kept::default() };
+        let (endpoints, deployed) = (RefCell::new(endpoints), RefCell::new(endpoint::deployments(&found.services)));
         Ok(Self {
             ecs,
             once,
@@ -139,11 +148,14 @@ impl Stage for SvcDeploy {
             logs,
             efs,
             ssm,
+            cloud_map,
             delete_data: flags.data.delete_data,
             found,
             svc,
             kept: RefCell::new(kept),
             begun: RefCell::default(),
+            endpoints,
+            deployed,
             moves: RefCell::default(),
         })
     }

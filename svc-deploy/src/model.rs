@@ -1,15 +1,18 @@
 //! What an app needs from ECS: plain values, neither the document's JSON nor AWS's, so that both floors can know them.
 
+mod connect;
+mod published;
 mod secret;
 mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use shared::doc::port::Protocol;
 use shared::doc::{Cluster, Net};
 
+pub use connect::{AppProtocol, Connect, Endpoint};
+pub use published::{Codes, Published, RULE_VALUES, TargetGroupShape};
 pub use secret::{Parameter, Secret, SecretFile, SecretValue};
 pub use storage::{AccessPoint, Efs, Mount, Tmpfs, Volume, VolumeSource};
 
@@ -88,6 +91,10 @@ pub struct Service {
     pub single: bool,
     /// Services that must be healthy before this one is deployed.
     pub after: Vec<String>,
+    /// Services that are deployed before this one, which does not wait for them.
+    pub before: Vec<String>,
+    /// How it calls other services by name, and is called; `None` outside of the namespace.
+    pub connect: Option<Connect>,
     pub breaker: Breaker,
     pub healthy_percent: HealthyPercent,
     pub task_role: TaskRole,
@@ -98,6 +105,16 @@ pub struct Service {
 }
 
 impl Service {
+    /// Returns the services that are deployed before this one.
+    pub fn first(&self) -> impl Iterator<Item = &String> {
+        self.after.iter().chain(&self.before)
+    }
+
+    /// Returns the endpoint of a tcp port.
+    pub fn endpoint(&self, port: i32) -> Option<&Endpoint> {
+        self.connect.iter().flat_map(|connect| &connect.endpoints).find(|endpoint| endpoint.port == port)
+    }
+
     /// Returns where the secrets of its containers come from.
     pub fn secrets(&self) -> BTreeSet<&str> {
         let variables = self.containers.iter().flat_map(|container| &container.secrets).map(|secret| secret.source.as_str());
@@ -327,51 +344,4 @@ pub struct Breaker {
 pub struct HealthyPercent {
     pub minimum: i32,
     pub maximum: i32,
-}
-
-/// A rule of the load balancer takes five values in all its conditions.
-/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html>
-pub const RULE_VALUES: usize = 5;
-
-/// How a service is behind the load balancer.
-#[derive(Debug, Clone)]
-pub struct Published {
-    pub port: i32,
-    /// The port of a listener of its own; without it the service shares the listener for HTTP, or for HTTPS.
-    pub listener: Option<i32>,
-    /// Empty for a service that gets every request that no other takes.
-    pub paths: Vec<String>,
-    pub hosts: Vec<String>,
-    pub target_group: TargetGroupShape,
-    /// Seconds in which a starting task may be unhealthy.
-    pub grace: i32,
-}
-
-/// What a target group should be, in AWS's own words, so that `x-svc.patch.target_group` can change it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct TargetGroupShape {
-    pub port: i32,
-    pub protocol: String,
-    pub protocol_version: String,
-    pub target_type: String,
-    pub health_check_protocol: Option<String>,
-    pub health_check_port: Option<String>,
-    pub health_check_path: String,
-    pub health_check_interval_seconds: i32,
-    pub health_check_timeout_seconds: i32,
-    pub healthy_threshold_count: i32,
-    pub unhealthy_threshold_count: i32,
-    pub matcher: Codes,
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// The answers of a healthy target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub struct Codes {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http_code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grpc_code: Option<String>,
 }

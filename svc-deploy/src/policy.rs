@@ -24,6 +24,7 @@ pub const GRANTS: &[Grant] = &[
             "iam:ListRoles",
             "logs:DescribeLogGroups",
             "ssm:DescribeParameters",
+            "servicediscovery:ListServices",
         ],
         on: &["*"],
     },

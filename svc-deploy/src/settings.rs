@@ -92,6 +92,16 @@ shared::settings! {
         publish: bool, arg(skip), schemars(extend("x-default" = "as Compose publishes it", "x-flag" = false));
         /// Health check of the load balancer
         health: HealthFlags, command(flatten);
+        /// Whether the service and the others reach each other by name
+        ///
+        /// ECS Service Connect adds a proxy to each task: 256 CPU units and 64 MiB on Fargate.
+        connect: bool = true, arg(long, value_name = "BOOL", requires = "service");
+        /// Tcp ports that the image opens
+        ///
+        /// Instead of those that the image names itself. Other services reach them by the service's name.
+        expose: Vec<String>, arg(long, value_name = "PORT", value_delimiter = ',', requires = "service"),
+            serde(deserialize_with = "form::numbers"),
+            schemars(schema_with = "form::ports", extend("x-default" = "those of the image"));
         /// Seconds after the start of a task in which ECS ignores failed health checks
         grace: i32 [0..=2_147_483_647] = 60, arg(long, value_name = "SECONDS", requires = "service"), serde(deserialize_with = "form::whole");
         /// Circuit breaker of deployments

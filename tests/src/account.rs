@@ -119,6 +119,9 @@ async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
             there.for_each(|one| add("service", one.service_name().unwrap_or_default()));
         }
     }
+    let cloud_map = aws_sdk_servicediscovery::Client::new(config);
+    let namespaces = listed("namespaces", cloud_map.list_namespaces().send().await);
+    namespaces.namespaces().iter().filter(|one| one.name() == Some(app)).for_each(|one| add("namespace", one.name().unwrap_or_default()));
     let provider = format!("instances-of-{app}");
     let providers = listed("capacity providers", ecs.describe_capacity_providers().capacity_providers(&provider).send().await);
     let active = providers.capacity_providers().iter().filter(|one| one.status().is_some_and(|status| status.as_str() == "ACTIVE"));

@@ -6,6 +6,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 pub struct Clients {
     pub application: aws_sdk_applicationautoscaling::Client,
     pub groups: aws_sdk_autoscaling::Client,
+    pub cloud_map: aws_sdk_servicediscovery::Client,
     pub cloudwatch: aws_sdk_cloudwatch::Client,
     pub logs: aws_sdk_cloudwatchlogs::Client,
     pub ec2: aws_sdk_ec2::Client,
@@ -27,6 +28,7 @@ impl Clients {
         Self {
             application: aws_sdk_applicationautoscaling::Client::new(&config),
             groups: aws_sdk_autoscaling::Client::new(&config),
+            cloud_map: aws_sdk_servicediscovery::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             ec2: aws_sdk_ec2::Client::new(&config),

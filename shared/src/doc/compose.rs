@@ -58,6 +58,12 @@ impl Document {
     }
 }
 
+/// Returns the service whose task a sidecar belongs to (`network_mode: service:X`).
+#[must_use]
+pub fn owner<'a>(service: &At<'a>) -> Option<&'a str> {
+    service.key("network_mode").and_then(|mode| mode.value().as_str()).and_then(|mode| mode.strip_prefix("service:"))
+}
+
 /// The longest service name: `/ecs-pipe/<app>/<service>` and `<app>-<service>` stay well inside every limit of AWS.
 const LONGEST: usize = 60;
 

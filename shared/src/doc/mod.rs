@@ -18,6 +18,6 @@ mod yaml;
 
 pub use at::At;
 pub use check::{check_retention, check_tags};
-pub use compose::{Selection, platform};
+pub use compose::{Selection, owner, platform};
 pub use document::Document;
 pub use sections::{AMD64, ARM64, Caller, Capacity, Cluster, Image, Img, LaunchType, Net, ServiceRecord, Svc};

@@ -29,7 +29,7 @@ pub struct Net {
     pub private_route_table_ids: Vec<Option<String>>,
     /// Security group of the load balancer; it allows traffic from the internet
     pub lb_security_group_id: Option<String>,
-    /// Security group of tasks and instances; it allows traffic from the load balancer only
+    /// Security group of tasks and instances; it allows traffic from the load balancer and from the group itself
     pub task_security_group_id: Option<String>,
     /// Security group of the volumes' file system; it allows traffic from tasks and instances only. `null` without such volumes
     pub file_system_security_group_id: Option<String>,
@@ -41,13 +41,21 @@ pub type Img = BTreeMap<String, Image>;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Image {
-    /// Image by digest: `<registry>/<repository>@sha256:…`
+    /// Image by digest: `<registry>/<repository>@sha256:…`; the name in the document for an image that ECR does not have
     pub uri: Option<String>,
     pub repository_arn: Option<String>,
     pub tag: String,
     /// Where in the image configs and files of the project are
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// Ports that the image opens, as in `5432/tcp`
+    #[serde(default)]
+    pub exposed_ports: Vec<String>,
+    /// `amd64`, `arm64`, or another one of Docker's names; `null` when nothing is known of the image
+    #[serde(default)]
+    pub architecture: Option<String>,
+    #[serde(default)]
+    pub digest: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
@@ -83,6 +91,9 @@ pub struct Cluster {
     pub instance_role_arn: Option<String>,
     /// EFS file system of the app's volumes; `null` without such volumes
     pub file_system_id: Option<String>,
+    /// Name of the Cloud Map namespace in which the services find each other, through ECS Service Connect; `null` without one
+    pub namespace: Option<String>,
+    pub namespace_arn: Option<String>,
 }
 
 impl Cluster {
@@ -135,4 +146,6 @@ pub struct ServiceRecord {
     /// Whether two tasks at once may do harm, because it keeps data
     pub single: bool,
     pub log_group: String,
+    /// Names and ports under which other services call it, as in `api:8080`
+    pub endpoints: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::at::At;
+use super::compose::owner;
 use super::document::Document;
 use super::file::in_image;
 use super::public::{Publish, Publishing};
@@ -28,7 +29,10 @@ impl Document {
         let name = self.root().key("name").map(|at| at.value().clone()).filter(Value::is_string);
         let bound = |key| setting(key).and_then(|bound| bound.as_i64()).and_then(|bound| i32::try_from(bound).ok());
         let is_ec2 = launch_type == "ec2";
-        json!({"launch_type": launch_type, "name": name.unwrap_or_else(|| "app".into()),
+        let name = name.unwrap_or_else(|| "app".into());
+        let tasks = self.known_services().filter(|(_, at)| owner(at).is_none()).count();
+        let connects = tasks > 1 && !(is_ec2 && setting("ami").is_some_and(|ami| ami == "bottlerocket"));
+        json!({"launch_type": launch_type, "name": name, "namespace": if connects { name.clone() } else { Value::Null },
             "min": if is_ec2 { bound("min").unwrap_or(2) } else { 0 }, "max": if is_ec2 { bound("max").unwrap_or(6) } else { 0 }})
     }
 
@@ -49,9 +53,7 @@ impl Document {
     }
 
     fn svc(&self) -> Value {
-        let is_sidecar =
-            |at: &At<'_>| at.key("network_mode").and_then(|mode| mode.value().as_str()).is_some_and(|mode| mode.starts_with("service:"));
-        let own = self.known_services().filter(|(_, at)| !is_sidecar(at));
+        let own = self.known_services().filter(|(_, at)| owner(at).is_none());
         // What is wrong with the ports is reported by net-up and svc-deploy, so a copy keeps it to itself.
         let publishing = Publishing::read(&Self::of(self.value().clone()), &Publish::default()).unwrap_or_default();
         let record = |(name, _): (&str, At<'_>)| (name.to_owned(), json!({"name": name, "published": publishing.of(name).is_some()}));

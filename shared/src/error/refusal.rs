@@ -132,6 +132,7 @@ const GONE: &[&str] = &["NoSuchEntity", "NoSuchEntityException", "ServiceNotActi
 const EXISTS: &[&str] = &[
     "Duplicate",
     "DuplicateListener",
+    "DuplicateRequest",
     "DuplicateLoadBalancerName",
     "DuplicateTargetGroupName",
     "IdempotentParameterMismatch",

@@ -9,12 +9,12 @@ use shared::{Error, Result};
 
 use super::kept::Kept;
 use super::{log_group, secret, secret_file};
-use crate::model::{Container, HealthCheck, Linux, NetworkMode, Port, Service, Wanted};
+use crate::model::{AppProtocol, Container, Endpoint, HealthCheck, Linux, NetworkMode, Port, Protocol, Service, Wanted};
 
 /// Returns `containerDefinitions` of `RegisterTaskDefinition`. `x-svc.patch.container` is merged into the service's own container, which is the
 /// first, before the default log driver is set.
 pub fn definitions(app: &str, caller: &Caller, service: &Service, kept: &Kept) -> Vec<Value> {
-    let mut definitions: Vec<Value> = service.containers.iter().map(|container| definition(container, service.network_mode)).collect();
+    let mut definitions: Vec<Value> = service.containers.iter().map(|container| definition(container, service)).collect();
     if let (Some(patch), Some(own)) = (&service.patch.container, definitions.first_mut()) {
         json_patch::merge(own, patch);
     }
@@ -37,7 +37,7 @@ const LARGEST: usize = 64 * 1024;
 /// Refuses containers that are too large for one task definition.
 pub fn check_size(wanted: &Wanted) -> Result<()> {
     for service in &wanted.services {
-        let definitions = service.containers.iter().map(|container| definition(container, service.network_mode));
+        let definitions = service.containers.iter().map(|container| definition(container, service));
         let size: usize = definitions.map(|definition| definition.to_string().len()).sum();
         if size > LARGEST {
             return Err(Error::document(
@@ -67,30 +67,37 @@ fn awslogs(app: &str, caller: &Caller, service: &str, more: &BTreeMap<String, St
 }
 
 /// What is `null` or empty is left out, but for the image: a plan may not know it.
-fn definition(container: &Container, network_mode: NetworkMode) -> Value {
+fn definition(container: &Container, service: &Service) -> Value {
     let mut definition = Map::from_iter([("name".to_owned(), json!(container.name)), ("image".to_owned(), json!(container.image))]);
-    for part in [basics(container, network_mode), process(container), host(container), links(container)] {
+    for part in [basics(container, service), process(container), host(container), links(container)] {
         definition.extend(present(part));
     }
     definition.into()
 }
 
-fn basics(container: &Container, network_mode: NetworkMode) -> Value {
+fn basics(container: &Container, service: &Service) -> Value {
     json!({
         "essential": container.essential,
         "cpu": container.cpu,
         "memory": container.memory,
         "memoryReservation": container.memory_reservation,
         "resourceRequirements": list(container.gpus, |gpus| json!({"type": "GPU", "value": gpus.to_string()})),
-        "portMappings": list(&container.ports, |port| port_mapping(*port, network_mode)),
+        "portMappings": list(&container.ports, |port| port_mapping(*port, service)),
     })
 }
 
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html>
-fn port_mapping(port: Port, network_mode: NetworkMode) -> Value {
+fn port_mapping(port: Port, service: &Service) -> Value {
     // On a bridge ECS chooses the port of the instance, so that several tasks fit on one.
-    let host = if network_mode == NetworkMode::Bridge { 0 } else { port.number };
-    json!({"containerPort": port.number, "hostPort": host, "protocol": port.protocol.value()})
+    let host = if service.network_mode == NetworkMode::Bridge { 0 } else { port.number };
+    let endpoint = service.endpoint(port.number).filter(|_| port.protocol == Protocol::Tcp);
+    json!({
+        "name": endpoint.map(Endpoint::port_name),
+        "containerPort": port.number,
+        "hostPort": host,
+        "protocol": port.protocol.value(),
+        "appProtocol": endpoint.and_then(|endpoint| endpoint.app_protocol).map(AppProtocol::value),
+    })
 }
 
 fn process(container: &Container) -> Value {
@@ -188,7 +195,7 @@ fn says_nothing(value: &Value) -> bool {
 mod tests {
     use super::*;
     use crate::aws::samples;
-    use crate::model::{Condition, Dependency, LogDriver, Mount, Protocol, Secret, Tmpfs, Ulimit};
+    use crate::model::{Condition, Dependency, LogDriver, Mount, Secret, Tmpfs, Ulimit};
 
     fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {
         texts.map(str::to_owned).to_vec()
@@ -197,7 +204,7 @@ mod tests {
     fn rendered(change: impl FnOnce(&mut Container)) -> Value {
         let mut container = samples::container("web");
         change(&mut container);
-        definition(&container, NetworkMode::Bridge)
+        definition(&container, &Service { network_mode: NetworkMode::Bridge, ..samples::service("web") })
     }
 
     /// What a container has beside the sample's fields, and what ECS's JSON then has beside the sample's.
@@ -273,7 +280,9 @@ mod tests {
     fn the_host_port_follows_the_network_mode() {
         let port = Port { number: 53, protocol: Protocol::Udp };
         for (mode, host) in [(NetworkMode::Bridge, 0), (NetworkMode::Awsvpc, 53), (NetworkMode::Host, 53)] {
-            assert_eq!(port_mapping(port, mode), json!({"containerPort": 53, "hostPort": host, "protocol": "udp"}));
+            let service = Service { network_mode: mode, ..samples::service("web") };
+            let mapping = Value::Object(present(port_mapping(port, &service)));
+            assert_eq!(mapping, json!({"containerPort": 53, "hostPort": host, "protocol": "udp"}));
         }
     }
 

@@ -78,7 +78,9 @@ impl SvcDeploy {
 
     /// Notes from ECS's answer which deployment this run started.
     pub fn has_begun(&self, service: &Service, said: Option<&EcsService>) {
-        let id = said.and_then(primary).and_then(Deployment::id).map(str::to_owned);
+        let deployment = said.and_then(primary);
+        self.has_deployed(&service.name, deployment);
+        let id = deployment.and_then(Deployment::id).map(str::to_owned);
         self.begun.borrow_mut().insert(service.name.clone(), id);
     }
 

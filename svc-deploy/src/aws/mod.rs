@@ -7,6 +7,7 @@ mod call;
 pub mod container_definition;
 mod deployment;
 mod ecs_tag;
+pub mod endpoint;
 pub mod execution_policy;
 pub mod found_service;
 pub mod kept;

@@ -35,6 +35,8 @@ pub fn service(name: &str) -> Service {
         desired: 2,
         single: false,
         after: Vec::new(),
+        before: Vec::new(),
+        connect: None,
         breaker: Breaker { enable: true, rollback: true, failures: None },
         healthy_percent: HealthyPercent { minimum: 100, maximum: 200 },
         task_role: TaskRole::Own(BTreeSet::new()),

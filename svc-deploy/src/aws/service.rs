@@ -8,8 +8,9 @@ use shared::{Error, Result, Run, Tried};
 
 use super::call;
 use super::ecs_tag;
+use super::endpoint::unseen_diff;
 use super::found_service::{FoundService, described, has_failed};
-use super::service_diff::{PATCH, diff, is_patch_new, is_strategy_new, patch_fingerprint};
+use super::service_diff::{PATCH, diff, is_connected, is_patch_new, is_strategy_new, patch_fingerprint};
 use super::service_request::{self, Update};
 use crate::SvcDeploy;
 use crate::model::{Service, Wanted};
@@ -25,17 +26,18 @@ impl SvcDeploy {
         while !left.is_empty() {
             let names: Vec<String> = left.iter().map(|service| service.name.clone()).collect();
             let (later, now): (Vec<&Service>, Vec<&Service>) =
-                left.into_iter().partition(|service| service.after.iter().any(|name| names.contains(name)));
+                left.into_iter().partition(|service| service.first().any(|name| names.contains(name)));
             let awaited: Vec<&Service> =
                 done.iter().copied().filter(|one| now.iter().any(|service| service.after.contains(&one.name))).collect();
             if !run.is_planning() && !awaited.is_empty() {
                 self.deployments_ready(run, awaited).await?;
             }
             each(&now, async |service| self.service_up(run, wanted, service).await).await?;
+            self.endpoints_ready(run, wanted, &now).await?;
             done.extend(now);
             left = later;
         }
-        Ok(())
+        self.late_deployments(run, wanted).await
     }
 
     async fn service_up(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<()> {
@@ -47,6 +49,7 @@ impl SvcDeploy {
         self.record(&service.name, |record| {
             record.arn = arn;
             record.name.clone_from(&service.name);
+            record.endpoints = endpoints(service);
             record.single = service.single;
         });
         self.finish_moves(run, service).await
@@ -77,13 +80,18 @@ impl SvcDeploy {
         run.found("service", &service.name);
         let arn = given(found.service.service_arn(), "the ARN of the service")?;
         self.settle_ecs_tags(run, "service", &arn, tags(run, service), found.service.tags()).await?;
-        let diff = diff(wanted, service, &self.recorded(&service.name), found);
-        run.change("service", &service.name, &diff, self.update_service(run, wanted, service, &found.service)).await?;
+        let unseen = self.unseen(run, wanted, service);
+        let diff = diff(wanted, service, &self.recorded(&service.name), found).and(unseen_diff(&unseen));
+        let update = Update {
+            strategy: is_strategy_new(wanted, &found.service),
+            new_deployment: has_failed(&found.service) || !unseen.is_empty(),
+            disconnect: is_connected(&found.service),
+        };
+        run.change("service", &service.name, &diff, self.update_service(run, wanted, service, &found.service, update)).await?;
         Ok(Some(arn))
     }
 
-    async fn update_service(&self, run: &Run, wanted: &Wanted, service: &Service, found: &EcsService) -> Result<()> {
-        let update = Update { strategy: is_strategy_new(wanted, found), new_deployment: has_failed(found) };
+    async fn update_service(&self, run: &Run, wanted: &Wanted, service: &Service, found: &EcsService, update: Update) -> Result<()> {
         let request = service_request::update(&run.app, wanted, service, &self.recorded(&service.name), update)?;
         let said = while_not_yet(run, NEW_PARTS, not_yet, async || {
             let call = self.ecs.update_service().service(&service.name);
@@ -141,6 +149,12 @@ fn not_yet(error: &Error) -> bool {
         "was not ACTIVE",
     ];
     error.is_gone() || words.iter().any(|words| error.says(words))
+}
+
+/// Returns names and ports under which other services call the service.
+fn endpoints(service: &Service) -> Vec<String> {
+    let endpoints = service.connect.iter().flat_map(|connect| &connect.endpoints);
+    endpoints.map(|endpoint| format!("{}:{}", endpoint.dns_name, endpoint.port)).collect()
 }
 
 /// A label of the service replaces a tag of the app.

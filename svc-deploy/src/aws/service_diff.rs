@@ -2,7 +2,7 @@
 
 use aws_sdk_ecs::types::{
     AssignPublicIp, AwsVpcConfiguration, Deployment, DeploymentCircuitBreaker, DeploymentConfiguration, DeploymentRolloutState,
-    LoadBalancer, PropagateTags, Service as EcsService,
+    LoadBalancer, PropagateTags, Service as EcsService, ServiceConnectConfiguration, ServiceConnectService, TimeoutConfiguration,
 };
 use serde_json::{Map, Value, json};
 use shared::Diff;
@@ -11,7 +11,7 @@ use shared::doc::ServiceRecord;
 use super::action::NEW_TARGET_GROUP;
 use super::arn::{last_name, target_group_name};
 use super::found_service::{FoundService, has_failed};
-use super::service_request::{ECS_THRESHOLD, rebalancing, threshold};
+use super::service_request::{CONNECT, ECS_THRESHOLD, rebalancing, service_connect, threshold};
 use super::{ecs_tag, found_service};
 use crate::model::{NetworkMode, Service, Wanted};
 
@@ -55,6 +55,9 @@ pub fn diff(wanted: &Wanted, service: &Service, record: &ServiceRecord, found: &
     }
     if service.network_mode == NetworkMode::Awsvpc && !patched("networkConfiguration") {
         diff = diff.and(network_diff(wanted, found));
+    }
+    if !patched(CONNECT) {
+        diff = diff.and(connect_diff(wanted, service, found));
     }
     if is_patch_new(service, found) { diff.and(patch_diff(service, json)) } else { diff }
 }
@@ -155,6 +158,54 @@ fn wanted_load_balancers(service: &Service, record: &ServiceRecord) -> Value {
     let target_group = record.target_group_arn.as_deref().map_or(NEW_TARGET_GROUP, target_group_name);
     let one = |port| json!({"containerName": service.name, "targetGroupArn": target_group, "containerPort": port});
     service.published.iter().map(|published| one(published.port)).collect()
+}
+
+/// What a plan calls a namespace that is not created yet.
+const NEW_NAMESPACE: &str = "the new namespace";
+
+/// Returns whether the newest deployment is in a namespace.
+pub fn is_connected(found: &EcsService) -> bool {
+    connection(found).is_some_and(ServiceConnectConfiguration::enabled)
+}
+
+/// The configuration is one of the deployment: a service has it only in its requests.
+fn connection(found: &EcsService) -> Option<&ServiceConnectConfiguration> {
+    found_service::primary(found).and_then(Deployment::service_connect_configuration)
+}
+
+fn connect_diff(wanted: &Wanted, service: &Service, found: &EcsService) -> Diff {
+    let Some(connect) = &service.connect else {
+        return Diff::new().field(&format!("{CONNECT}.enabled"), is_connected(found), false);
+    };
+    let namespace = wanted.cluster.namespace_arn.as_deref().unwrap_or(NEW_NAMESPACE);
+    let found = connection(found).filter(|found| found.enabled()).map(|found| {
+        // ECS may answer with the name of the namespace.
+        let by_name = found.namespace() == wanted.cluster.namespace.as_deref();
+        let namespace = if by_name { namespace } else { found.namespace().unwrap_or_default() };
+        json!({"enabled": true, "namespace": namespace, "services": found.services().iter().map(endpoint).collect::<Map<_, _>>()})
+    });
+    let mut to = service_connect(connect, namespace);
+    let services = to["services"].take();
+    let by_name = services.as_array().into_iter().flatten().map(|one| (text(&one["discoveryName"]), one.clone()));
+    to["services"] = by_name.collect::<Map<_, _>>().into();
+    Diff::new().json(CONNECT, found.as_ref(), &to)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn endpoint(found: &ServiceConnectService) -> (String, Value) {
+    let aliases: Value =
+        found.client_aliases().iter().map(|alias| json!({"dnsName": alias.dns_name().unwrap_or_default(), "port": alias.port()})).collect();
+    let mut timeout = Map::new();
+    let given = |seconds: Option<i32>| seconds.map(Value::from);
+    let of = |get: fn(&TimeoutConfiguration) -> Option<i32>| found.timeout().and_then(get);
+    timeout.extend(given(of(TimeoutConfiguration::idle_timeout_seconds)).map(|value| ("idleTimeoutSeconds".to_owned(), value)));
+    timeout
+        .extend(given(of(TimeoutConfiguration::per_request_timeout_seconds)).map(|value| ("perRequestTimeoutSeconds".to_owned(), value)));
+    let name = found.discovery_name().unwrap_or(found.port_name());
+    (name.to_owned(), json!({"portName": found.port_name(), "discoveryName": name, "clientAliases": aliases, "timeout": timeout}))
 }
 
 #[cfg(test)]

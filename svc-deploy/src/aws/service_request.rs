@@ -9,7 +9,7 @@ use shared::doc::{LaunchType, ServiceRecord};
 use shared::error::made;
 
 use super::ecs_tag;
-use crate::model::{Breaker, NetworkMode, Service, Wanted};
+use crate::model::{Breaker, Connect, Endpoint, NetworkMode, Service, Wanted};
 
 /// Returns the request of `CreateService`.
 ///
@@ -32,6 +32,8 @@ pub struct Update {
     pub strategy: bool,
     /// A new deployment starts also when no field differs.
     pub new_deployment: bool,
+    /// The service leaves the namespace.
+    pub disconnect: bool,
 }
 
 /// Returns the request of `UpdateService`. It never sets the number of tasks, which belongs to `scale-set`.
@@ -48,6 +50,9 @@ pub fn update(app: &str, wanted: &Wanted, service: &Service, record: &ServiceRec
     }
     if update.strategy {
         request["capacityProviderStrategy"] = strategy(wanted);
+    }
+    if update.disconnect && service.connect.is_none() {
+        request[CONNECT] = json!({"enabled": false});
     }
     if update.strategy || update.new_deployment {
         request["forceNewDeployment"] = json!(true);
@@ -90,7 +95,36 @@ fn shape(wanted: &Wanted, service: &Service, record: &ServiceRecord) -> Result<V
             "assignPublicIp": "DISABLED",
         }});
     }
+    if let Some(connect) = &service.connect {
+        let namespace = made(wanted.cluster.namespace_arn.as_deref(), "the ARN of the namespace")?;
+        shape[CONNECT] = service_connect(connect, namespace.as_str());
+    }
     Ok(shape)
+}
+
+/// The field of both requests with the configuration of Service Connect.
+pub const CONNECT: &str = "serviceConnectConfiguration";
+
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceConnectConfiguration.html>
+pub fn service_connect(connect: &Connect, namespace: &str) -> Value {
+    let endpoint = |endpoint: &Endpoint| {
+        // Without these, the proxy ends a tcp connection that is idle for an hour, and a request after 15 seconds. Compose does neither.
+        let timeout = match endpoint.app_protocol {
+            None => json!({"idleTimeoutSeconds": 0}),
+            Some(_) => json!({"idleTimeoutSeconds": 0, "perRequestTimeoutSeconds": 0}),
+        };
+        json!({
+            "portName": endpoint.port_name(),
+            "discoveryName": endpoint.discovery_name,
+            "clientAliases": [{"dnsName": endpoint.dns_name, "port": endpoint.port}],
+            "timeout": timeout,
+        })
+    };
+    let mut connection = json!({"enabled": true, "namespace": namespace});
+    if !connect.endpoints.is_empty() {
+        connection["services"] = connect.endpoints.iter().map(endpoint).collect();
+    }
+    connection
 }
 
 /// `x-svc.patch.service` is merged last.
@@ -142,7 +176,7 @@ mod tests {
             (false, true, vec!["forceNewDeployment"]),
             (true, false, vec!["capacityProviderStrategy", "forceNewDeployment"]),
         ] {
-            let request = update("shop", &wanted, &service, &record, Update { strategy, new_deployment }).unwrap();
+            let request = update("shop", &wanted, &service, &record, Update { strategy, new_deployment, disconnect: false }).unwrap();
             let sent: Vec<&str> = ["capacityProviderStrategy", "forceNewDeployment", "desiredCount"]
                 .into_iter()
                 .filter(|key| request.get(key).is_some())

@@ -173,10 +173,11 @@ impl Keys<'_> {
 }
 
 fn image(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, needed: bool) -> Result<Option<String>> {
-    // Built, or copied into ECR.
-    match img.and_then(|img| img.get(name)) {
+    let is_built = at.key("build").is_some() || doc.builder(at).is_some();
+    // Built, or copied into ECR. The entries of other images only say what is known of them, and the document may name others by now.
+    match img.and_then(|img| img.get(name)).filter(|image| image.repository_arn.is_some() || is_built) {
         Some(image) => return Ok(image.uri.clone()),
-        None if at.key("build").is_none() && doc.builder(at).is_none() => {}
+        None if !is_built => {}
         None if needed && img.is_some() => {
             return Err(at.wrong("image-not-pushed", format!("the service is built, but img.{name} is missing. Run img-push for it")));
         }

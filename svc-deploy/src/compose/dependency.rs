@@ -105,19 +105,28 @@ pub fn after(doc: &Document, containers: &[Container], places: &[&At<'_>]) -> Re
     Ok(healthy)
 }
 
+/// Returns the services that are deployed before this one, so that it sees their endpoints when it starts.
+pub fn before(doc: &Document, containers: &[Container], places: &[&At<'_>]) -> Result<Vec<String>> {
+    let mut before = Vec::new();
+    for at in places {
+        before.extend(conditions(at)?.into_iter().filter(|one| one.condition == Condition::Start).map(|one| one.service));
+    }
+    let exists = |name: &String| doc.root().key("services").is_some_and(|all| all.key(name).is_some());
+    before.retain(|name| exists(name) && !containers.iter().any(|container| container.name == *name));
+    Ok(before)
+}
+
 /// Returns the services in the order in which they are deployed.
 pub fn in_order(mut left: Vec<Service>) -> Result<Vec<Service>> {
     let mut ordered: Vec<Service> = Vec::new();
     while !left.is_empty() {
-        let waits = |service: &Service| service.after.iter().any(|name| left.iter().any(|other| other.name == *name));
+        let waits = |service: &Service| service.first().any(|name| left.iter().any(|other| other.name == *name));
         let Some(next) = left.iter().position(|service| !waits(service)) else {
             let names = cycle(&left).join(", ");
             return Err(Error::document(
                 "dependency-cycle",
                 "services",
-                format!(
-                    "these services wait for each other to be healthy: {names}. Remove one of the dependencies between them from depends_on"
-                ),
+                format!("these services wait for each other: {names}. Remove one of the dependencies between them from depends_on"),
             ));
         };
         ordered.push(left.remove(next));
@@ -135,7 +144,7 @@ fn cycle(all: &[Service]) -> Vec<&str> {
             break;
         }
         path.push(service);
-        next = all.iter().find(|other| service.after.contains(&other.name));
+        next = all.iter().find(|other| service.first().any(|name| *name == other.name));
     }
     path.into_iter().map(|service| service.name.as_str()).collect()
 }

@@ -1,7 +1,9 @@
 //! From the document to the model: what Compose and `x-svc` say, in the terms of `model.rs`.
 
 mod app;
+mod calls;
 mod capability;
+mod connect;
 mod container;
 mod dependency;
 mod forms;

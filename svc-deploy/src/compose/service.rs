@@ -3,13 +3,13 @@
 use serde_json::Value;
 use shared::doc::known_image::known;
 use shared::doc::public::Publishing;
-use shared::doc::{At, Cluster, Document, Img, LaunchType, Selection, check_tags, platform};
+use shared::doc::{At, Cluster, Document, Img, LaunchType, Selection, check_tags, owner, platform};
 use shared::{Error, Result};
 
 use super::container::Target;
 use super::forms::pairs;
 use super::volume::Disk;
-use super::{container, dependency, machine, network, publishing, size, update, volume};
+use super::{connect, container, dependency, machine, network, publishing, size, update, volume};
 use crate::model::{Container, Namespace, NetworkMode, Patch, Service, TaskRole, Volume, VolumeSource};
 use crate::settings::{NetworkModeSetting, PatchSetting, SecretsSetting, ServiceFlags, ServiceSettings, Strategy, TaskRoleSetting};
 
@@ -36,13 +36,9 @@ pub fn read(doc: &Document, selection: &Selection, publishing: &Publishing, img:
         }
     }
     doc.keep(publishing::check_claims(&services));
+    doc.keep(connect::link(doc, &mut services));
     network::explain(doc, &all);
     dependency::in_order(services)
-}
-
-/// Returns the service whose task a sidecar belongs to.
-fn owner<'a>(at: &At<'a>) -> Option<&'a str> {
-    at.key("network_mode").and_then(|mode| mode.value().as_str()).and_then(|mode| mode.strip_prefix("service:"))
 }
 
 /// What a service is read from.
@@ -72,6 +68,8 @@ impl Source<'_> {
         let (mut containers, volumes) = self.containers(target)?;
         let places: Vec<&At<'_>> = std::iter::once(*at).chain(self.sidecars.iter().map(|(_, at)| at)).collect();
         doc.keep(dependency::within_task(&mut containers, &places));
+        let connects = connect::connects(doc, at, &settings, cluster, network_mode);
+        let connect = connects.then(|| doc.keep(connect::read(doc, name, &settings, self.img, &mut containers, &places))).flatten();
         if !fargate {
             doc.keep(size::check_instances(at, &containers, cluster));
         }
@@ -92,7 +90,7 @@ impl Source<'_> {
             name: (*name).to_owned(),
             selected,
             network_mode,
-            size: fargate.then(|| doc.keep(size::fargate(doc, at, &containers))).flatten(),
+            size: fargate.then(|| doc.keep(size::fargate(doc, at, &containers, connects))).flatten(),
             pid_mode,
             ipc_mode,
             platform: doc.keep(self.platform()).flatten(),
@@ -100,6 +98,8 @@ impl Source<'_> {
             desired,
             single,
             after: doc.keep(dependency::after(doc, &containers, &places)).unwrap_or_default(),
+            before: doc.keep(dependency::before(doc, &containers, &places)).unwrap_or_default(),
+            connect,
             labels: labels.and_then(|labels| doc.keep(labels)).unwrap_or_default(),
             patch: patch(settings.patch),
             breaker: breaker?,
@@ -335,7 +335,7 @@ mod tests {
             Ok(vec!["c".into(), "b".into(), "a".into()])
         );
         let cycle = names(json!({"c": waiting("a"), "a": waiting("b"), "b": waiting("a"), "d": waiting("c")})).unwrap_err();
-        assert!(cycle.contains("wait for each other to be healthy: a, b. Remove"), "{cycle}");
+        assert!(cycle.contains("wait for each other: a, b. Remove"), "{cycle}");
         assert!(names(json!({"a": waiting("d")})).unwrap_err().contains("there is no service \"d\""));
         let link = names(json!({"a": {"image": "nginx", "links": ["d:db"]}})).unwrap_err();
         assert!(link.contains("services.a.links[0]: there is no service \"d\""), "{link}");

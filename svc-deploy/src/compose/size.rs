@@ -121,9 +121,16 @@ const FARGATE: &[(i32, i32, i32, i32)] = &[
     (16384, 32768, 122_880, 8192),
 ];
 
-/// Returns the smallest size of a Fargate task that has room for all its containers.
-pub fn fargate(doc: &Document, at: &At<'_>, containers: &[Container]) -> Result<Size> {
-    let all = needed(containers);
+/// What AWS recommends to add to a task for the proxy of Service Connect.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect-concepts-deploy.html#service-connect-concepts-proxy>
+const PROXY: Size = Size { cpu: 256, memory: 64 };
+
+/// Returns the smallest size of a Fargate task that has room for all its containers. `connects` says whether the proxy of Service Connect is one.
+pub fn fargate(doc: &Document, at: &At<'_>, containers: &[Container], connects: bool) -> Result<Size> {
+    let mut all = needed(containers);
+    if connects {
+        all = Size { cpu: all.cpu.saturating_add(PROXY.cpu), memory: all.memory.saturating_add(PROXY.memory) };
+    }
     let Size { cpu, memory } = all;
     let fitting = FARGATE.iter().find(|(units, _, most, _)| *units >= cpu && *most >= memory);
     let Some((units, least, _, step)) = fitting else {
@@ -138,10 +145,11 @@ pub fn fargate(doc: &Document, at: &At<'_>, containers: &[Container]) -> Result<
     // 256 units come with 512, 1024 or 2048 MiB.
     let size = Size { cpu: *units, memory: if *units == 256 && steps == 2 { 2048 } else { least + steps * step } };
     if size != all {
+        let proxy = if connects { " (with the proxy of Service Connect; x-svc.connect: false leaves it out)" } else { "" };
         doc.warn(
             "fargate-rounded",
             format!(
-                "{}: Fargate has no task of {cpu} CPU units and {memory} MiB. The task gets the next size, {} CPU units and {} MiB, and AWS charges for all of it. {}",
+                "{}: Fargate has no task of {cpu} CPU units and {memory} MiB{proxy}. The task gets the next size, {} CPU units and {} MiB, and AWS charges for all of it. {}",
                 at.path(),
                 size.cpu,
                 size.memory,
@@ -168,7 +176,7 @@ mod tests {
     fn rounded(cpu: i32, memory: i32) -> Result<(i32, i32), String> {
         let doc = Document::parse(b"{}").unwrap();
         let container = Container { cpu, memory: Some(memory), ..Container::default() };
-        fargate(&doc, &doc.root(), &[container]).map(|size| (size.cpu, size.memory)).map_err(|error| error.to_string())
+        fargate(&doc, &doc.root(), &[container], false).map(|size| (size.cpu, size.memory)).map_err(|error| error.to_string())
     }
 
     #[test]

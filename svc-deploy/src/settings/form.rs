@@ -35,6 +35,26 @@ pub fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     deserializer.deserialize_any(OneOrMore)
 }
 
+/// Reads one port or a list of them, as numbers or texts.
+pub fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let text = |value: Value| match value {
+        Value::String(text) => Ok(text),
+        Value::Number(number) => Ok(number.to_string()),
+        _ => Err(de::Error::invalid_value(Unexpected::Other("another value"), &"a port or a list of ports")),
+    };
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::Array(items) => items.into_iter().map(text).collect::<Result<_, _>>().map(Some),
+        one => text(one).map(|one| Some(vec![one])),
+    }
+}
+
+/// Returns the schema of what [`numbers`] reads.
+pub fn ports(_: &mut SchemaGenerator) -> Schema {
+    let port = json_schema!({"type": ["integer", "string"]});
+    json_schema!({"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "array", "items": port}, {"type": "null"}]})
+}
+
 /// Returns the schema of what [`one_or_more`] reads.
 pub fn texts(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]})

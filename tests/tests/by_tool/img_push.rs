@@ -48,7 +48,9 @@ fn an_image_of_another_registry_is_mirrored() {
     let (relay, app) = (Relay::new(), "mirrored");
     let doc = json!({"name": app, "services": {"web": {"image": "busybox"}}}).to_string();
     let plain = run(&relay.endpoint, "img-push", &[], &doc).ok();
-    assert_eq!(plain.doc()["img"], json!({}), "without --mirror, images are used as they are");
+    let entry = plain.doc()["img"]["web"].clone();
+    assert_eq!((&entry["uri"], &entry["tag"]), (&json!("busybox"), &json!("latest")), "without --mirror, images are used as they are");
+    assert_eq!((&entry["repository_arn"], &entry["architecture"]), (&json!(null), &json!("amd64")), "{entry}");
     let _ = relay.calls();
     let first = run(&relay.endpoint, "img-push", &["--mirror"], &doc).ok();
     let uri = first.doc()["img"]["web"]["uri"].as_str().unwrap().to_owned();

@@ -9,6 +9,7 @@ mod interrupts;
 mod kills;
 mod life;
 mod masked;
+mod names;
 mod plans;
 mod policy;
 mod secrets;

@@ -9,7 +9,7 @@ const APP: &str = "unmanaged";
 
 fn app(name: &str) -> Value {
     json!({"name": name, "x-net": {"flow_logs": 7}, "x-alarms": {"notify": ["a@example.com"]}, "services": {
-        "web": {"image": "nginx:1.27", "ports": ["80"]}}})
+        "web": {"image": "nginx:1.27", "ports": ["80"]}, "worker": {"image": "nginx:1.27", "expose": ["80"]}}})
 }
 
 type Done = Result<(), Box<dyn std::error::Error>>;
@@ -95,10 +95,22 @@ fn role_is_refused(unmanaged: &mut Unmanaged<'_>, role: &str) {
     );
 }
 
+/// Returns the ID of the namespace with this name.
+async fn namespace(clients: &Clients, name: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let said = clients.cloud_map.list_namespaces().send().await?;
+    let found = said.namespaces().iter().find(|one| one.name() == Some(name)).and_then(|one| one.id());
+    Ok(found.ok_or("there is no namespace")?.to_owned())
+}
+
 fn cluster(unmanaged: &mut Unmanaged<'_>) {
     let subnet = serde_json::from_str::<Value>(&unmanaged.doc).unwrap()["net"]["private_subnet_ids"][0].as_str().unwrap().to_owned();
     let role = "unmanaged-instance-us-east-1";
     role_is_refused(unmanaged, role);
+    unmanaged.is_refused(
+        "namespace",
+        async |clients| Ok(clients.cloud_map.create_http_namespace().name(APP).send().await.map(drop)?),
+        async |clients| Ok(clients.cloud_map.delete_namespace().id(namespace(clients, APP).await?).send().await.map(drop)?),
+    );
     unmanaged.is_refused(
         "instance profile",
         async |clients| Ok(clients.iam.create_instance_profile().instance_profile_name(role).send().await.map(drop)?),

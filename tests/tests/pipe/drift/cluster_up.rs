@@ -1,7 +1,10 @@
 //! Changes of the cluster and its instances.
 
 use aws_sdk_ec2::types::{LaunchTemplateVersion, RequestLaunchTemplateData};
-use aws_sdk_ecs::types::{AutoScalingGroupProviderUpdate, ClusterSetting, ClusterSettingName, ManagedScaling, ManagedScalingStatus};
+use aws_sdk_ecs::types::{
+    AutoScalingGroupProviderUpdate, ClusterServiceConnectDefaultsRequest, ClusterSetting, ClusterSettingName, ManagedScaling,
+    ManagedScalingStatus,
+};
 
 use super::{APP, Deployed, Done, PIPE, allow_all_inline, trust_anybody};
 
@@ -15,6 +18,22 @@ fn reverts(says: &str, change: impl AsyncFnOnce(&Deployed) -> Done) {
 fn cluster_tag_deleted() {
     reverts("cluster/drift (tags.team: none -> shop)", async |app| {
         Ok(app.clients.ecs.untag_resource().resource_arn(app.id("/cluster/arn")).tag_keys("team").send().await.map(drop)?)
+    });
+}
+
+#[test]
+fn namespace_tag_deleted() {
+    reverts("namespace drift (tags.team: none -> shop)", async |app| {
+        let call = app.clients.cloud_map.untag_resource().resource_arn(app.id("/cluster/namespace_arn"));
+        Ok(call.tag_keys("team").send().await.map(drop)?)
+    });
+}
+
+#[test]
+fn cluster_default_namespace_changed() {
+    reverts("cluster drift (serviceConnectDefaults.namespace: theirs -> arn:aws:servicediscovery:", async |app| {
+        let theirs = ClusterServiceConnectDefaultsRequest::builder().namespace("theirs").build()?;
+        Ok(app.clients.ecs.update_cluster().cluster(APP).service_connect_defaults(theirs).send().await.map(drop)?)
     });
 }
 

@@ -1,6 +1,6 @@
 //! Changes of the services, their roles and their load balancer.
 
-use aws_sdk_ecs::types::DeploymentConfiguration;
+use aws_sdk_ecs::types::{DeploymentConfiguration, ServiceConnectConfiguration};
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, FixedResponseActionConfig, LoadBalancerAttribute, Rule, Tag, TargetGroupAttribute,
 };
@@ -192,6 +192,14 @@ fn load_balancer_subnet_changed() {
     reverts("load balancer drift (Subnets: subnet-", async |app| {
         let call = app.clients.elb.set_subnets().load_balancer_arn(app.id(BALANCER)).subnets(app.id("/net/public_subnet_ids/0"));
         Ok(call.subnets(app.id("/net/private_subnet_ids/1")).send().await.map(drop)?)
+    });
+}
+
+#[test]
+fn service_connect_disabled() {
+    reverts("service web (serviceConnectConfiguration: none -> {", async |app| {
+        let off = ServiceConnectConfiguration::builder().enabled(false).build();
+        Ok(app.clients.ecs.update_service().cluster(APP).service("web").service_connect_configuration(off).send().await.map(drop)?)
     });
 }
 

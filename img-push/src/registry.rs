@@ -1,0 +1,132 @@
+//! Registries of images: what an image says of itself, without a pull of its layers.
+//! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::manifest::ImageIndexEntry;
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference};
+use serde_json::Value;
+use tokio::time::timeout;
+
+/// Time for all calls about one image. A registry that takes longer is as good as none.
+const TIME: Duration = Duration::from_secs(8);
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// What an image says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Description {
+    pub ports: Vec<String>,
+    pub architecture: String,
+    pub digest: Option<String>,
+}
+
+/// The credentials for a registry.
+pub struct Login {
+    pub user: Option<String>,
+    pub password: Option<String>,
+}
+
+/// Reads the configuration of an image from its registry, with these credentials or those of Docker. Returns `None` when the registry does not
+/// answer, or refuses.
+pub async fn describe(image: &str, platform: Option<&'static str>, login: Option<&Login>) -> Option<Description> {
+    let reference: Reference = image.parse().ok()?;
+    let auth = match login {
+        Some(Login { user: Some(user), password: Some(password) }) => RegistryAuth::Basic(user.clone(), password.clone()),
+        _ => of_docker(&docker_config(), reference.registry()),
+    };
+    let client = Client::new(ClientConfig {
+        protocol: ClientProtocol::HttpsExcept(plain(reference.resolve_registry())),
+        platform_resolver: Some(Box::new(move |entries| choose(entries, platform))),
+        connect_timeout: Some(CONNECT_TIME),
+        read_timeout: Some(TIME),
+        ..ClientConfig::default()
+    });
+    let (_, digest, config) = timeout(TIME, client.pull_manifest_and_config(&reference, &auth)).await.ok()?.ok()?;
+    of_config(&config, digest)
+}
+
+/// As Docker, speaks HTTP with registries on this machine.
+fn plain(registry: &str) -> Vec<String> {
+    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+    if host == "localhost" || host.starts_with("127.") { vec![registry.to_owned()] } else { Vec::new() }
+}
+
+/// Chooses the image of a platform, or of Fargate's default.
+fn choose(entries: &[ImageIndexEntry], platform: Option<&str>) -> Option<String> {
+    let wanted = platform.and_then(|platform| platform.split_once('/')).map_or("amd64", |(_, architecture)| architecture);
+    let is_it = |entry: &&ImageIndexEntry| {
+        entry.platform.as_ref().is_some_and(|one| one.os.to_string() == "linux" && one.architecture.to_string() == wanted)
+    };
+    entries.iter().find(is_it).map(|entry| entry.digest.clone())
+}
+
+/// <https://github.com/opencontainers/image-spec/blob/main/config.md>
+fn of_config(config: &str, digest: String) -> Option<Description> {
+    let config: Value = serde_json::from_str(config).ok()?;
+    let ports = config["config"]["ExposedPorts"].as_object();
+    let mut ports: Vec<String> = ports.map(|ports| ports.keys().cloned().collect()).unwrap_or_default();
+    ports.sort();
+    Some(Description { ports, architecture: config["architecture"].as_str()?.to_owned(), digest: Some(digest) })
+}
+
+/// Returns Docker's configuration file; `null` when there is none.
+fn docker_config() -> Value {
+    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let folder = folder.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
+    let text = folder.and_then(|folder| std::fs::read(folder.join("config.json")).ok()).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Returns the credentials that Docker keeps in its file. Those of credential helpers are not read, because most public images need none.
+fn of_docker(config: &Value, registry: &str) -> RegistryAuth {
+    let names = match registry {
+        "docker.io" => vec!["https://index.docker.io/v1/", "docker.io"],
+        other => vec![other],
+    };
+    let of = |name: &str| {
+        let bytes = aws_smithy_types::base64::decode(config["auths"][name]["auth"].as_str()?).ok()?;
+        let (user, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
+        Some(RegistryAuth::Basic(user.to_owned(), password.to_owned()))
+    };
+    names.into_iter().find_map(of).unwrap_or(RegistryAuth::Anonymous)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_image_says_its_ports_and_architecture() {
+        let config = json!({"architecture": "arm64", "os": "linux", "config": {"ExposedPorts": {"5432/tcp": {}, "1234/udp": {}}}});
+        let found = of_config(&config.to_string(), "sha256:1".to_owned()).unwrap();
+        assert_eq!((found.ports, found.architecture), (vec!["1234/udp".to_owned(), "5432/tcp".to_owned()], "arm64".to_owned()));
+        assert_eq!(of_config("{}", String::new()), None);
+    }
+
+    #[test]
+    fn the_credentials_of_docker_are_those_of_the_registry() {
+        let config =
+            json!({"auths": {"https://index.docker.io/v1/": {"auth": "dTpw"}, "ghcr.io": {"auth": "eDp5Onk="}, "bad.io": {"auth": "?"}}});
+        let basic = |user: &str, password: &str| RegistryAuth::Basic(user.to_owned(), password.to_owned());
+        for (registry, expected) in [
+            ("docker.io", basic("u", "p")),
+            ("ghcr.io", basic("x", "y:y")),
+            ("bad.io", RegistryAuth::Anonymous),
+            ("quay.io", RegistryAuth::Anonymous),
+        ] {
+            assert_eq!(of_docker(&config, registry), expected, "{registry}");
+        }
+        assert_eq!(of_docker(&Value::Null, "docker.io"), RegistryAuth::Anonymous);
+    }
+
+    #[test]
+    fn only_registries_on_this_machine_speak_http() {
+        assert_eq!(plain("127.0.0.1:5000"), ["127.0.0.1:5000"]);
+        assert_eq!(plain("index.docker.io"), [""; 0]);
+    }
+}
