@@ -138,6 +138,22 @@ def port_names(request):
     return {port.get("name") for one in found for container in one.container_definitions for port in container.get("portMappings", [])}
 
 
+async def with_reservation(app, call):
+    """Accepts containers that have only a reservation of memory. moto refuses them on EC2, AWS does not."""
+    from moto.ecs.models import ecs_backends
+
+    request = json.loads(call.body)
+    launch_types = request.pop("requiresCompatibilities") if request.get("requiresCompatibilities") == ["EC2"] else None
+    status, headers, body = await ask(app, call.asking(call.operation, request))
+    if status == 200 and launch_types:
+        answer = json.loads(body)
+        answer["taskDefinition"]["requiresCompatibilities"] = launch_types
+        body = json.dumps(answer).encode()
+        revision = ecs_backends[service_connect.ACCOUNT][service_connect.region_of(call)].describe_task_definition(answer["taskDefinition"]["taskDefinitionArn"])
+        revision.requires_compatibilities = launch_types
+    return status, headers, body
+
+
 async def forget_service(app, call):
     """Deletes the endpoints of a deleted service."""
     request = json.loads(call.body)
@@ -203,6 +219,26 @@ async def one_balancer_a_name(app, call):
     return await only_one(app, call, {"Action": "DescribeLoadBalancers"}, f"<LoadBalancerName>{name}</LoadBalancerName>", "DuplicateLoadBalancerName")
 
 
+async def task_by_token(app, call):
+    """Adds the client tokens of RunTask, which both emulators lack.
+
+    AWS returns the task of the first call for a token, also when the task has stopped. A token with
+    another request is refused. AWS also names the group of a task after its family.
+    """
+    request = json.loads(call.body)
+    token, family = request.get("clientToken"), request["taskDefinition"].rsplit("/", 1)[-1].split(":")[0]
+    call = call.asking("RunTask", {"group": f"family:{family}", **request})
+    async with ONE_AT_A_TIME:
+        asked, answer = ANSWERS.get((call.operation, request.get("cluster"), token), (request, None))
+        if asked == request:
+            answer = answer or await ask(app, call)
+            if token and answer[0] == 200 and json.loads(answer[2]).get("tasks"):
+                ANSWERS[call.operation, request.get("cluster"), token] = request, answer
+            return answer
+    said = {"__type": "ConflictException", "message": "The provided clientToken is already in use with a different RunTask request."}
+    return 400, [(b"content-type", b"application/x-amz-json-1.1")], json.dumps(said).encode()
+
+
 TAGS = {}  # of scalable targets, by ARN
 
 
@@ -265,13 +301,16 @@ MINISTACK_LACKS = {
     ("ec2", "CreateSecurityGroup"): with_tags,
     # ministack's groups protect no instance, so there is no protection to remove.
     ("autoscaling", "SetInstanceProtection"): nothing_to_do,
+    ("ecs", "RunTask"): task_by_token,
 }
 MOTO_LACKS = {
     **service_connect.with_cloud_map(from_moto),
     ("ecs", "CreateService"): keep_service,
     ("ecs", "UpdateService"): keep_service,
+    ("ecs", "RegisterTaskDefinition"): with_reservation,
     ("ecs", "DeleteService"): forget_service,
     ("ecs", "DescribeServices"): with_service_fields,
+    ("ecs", "RunTask"): task_by_token,
     **SCALING_LACKS,
     ("ec2", "CreateNatGateway"): by_token,
     ("ec2", "CreateRouteTable"): by_token,

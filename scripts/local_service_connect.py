@@ -256,11 +256,13 @@ def in_ministack(ask, ecs):
             if task.get("group") != f"service:{service}" or task.get("lastStatus") != "RUNNING" or not task["clusterArn"].endswith(f"cluster/{cluster}"):
                 continue
             definition = ecs._task_defs[ecs._resolve_td_key(task["taskDefinitionArn"])]
-            for container, id in zip(definition["containerDefinitions"], task.get("_docker_ids", [])):
-                for port in container.get("portMappings", []):
+            # Containers start in the order of their dependencies, so they are told apart by name.
+            started = [docker.containers.get(id) for id in task.get("_docker_ids", [])]
+            for container in definition["containerDefinitions"]:
+                one = next((one for one in started if one.name.endswith(f"-{container['name']}")), None)
+                for port in container.get("portMappings", []) if one else []:
                     if port.get("name") == endpoint["name"]:
-                        networks = docker.containers.get(id).attrs["NetworkSettings"]["Networks"]
-                        found.append((next(iter(networks.values()))["IPAddress"], port["containerPort"]))
+                        found.append((next(iter(one.attrs["NetworkSettings"]["Networks"].values()))["IPAddress"], port["containerPort"]))
         return [one for one in found if one[0]]
 
     def listen(namespace, endpoint):

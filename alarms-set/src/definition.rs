@@ -27,6 +27,9 @@ pub struct Definition {
     pub alarm: MetricAlarm,
 }
 
+/// The threshold for memory, in percent.
+const MEMORY: f64 = 85.0;
+
 /// Returns all alarms of the app. In a plan of a new load balancer the dimensions are not known yet, but the names are.
 pub fn definitions(app: &str, wanted: &Wanted) -> Vec<Definition> {
     let balancer = wanted.svc.load_balancer_arn.as_deref().and_then(|arn| arn.split_once(":loadbalancer/")).map_or("", |(_, end)| end);
@@ -45,7 +48,10 @@ fn of_service(wanted: &Wanted, service: &str, record: &ServiceRecord, balancer: 
         let alarm = watching(alarm, "AWS/ECS", metric, &dimensions).statistic(Statistic::Average);
         (format!("{service}/{word}"), alarm.build())
     };
-    let mut alarms = vec![used("CPUUtilization", "cpu", wanted.cpu), used("MemoryUtilization", "memory", wanted.memory)];
+    let mut alarms = vec![used("CPUUtilization", "cpu", wanted.cpu)];
+    // CloudWatch counts in percent of what is reserved, and more than that is as it should be without a limit.
+    let memory = wanted.memory.or((!record.memory_unlimited).then_some(MEMORY));
+    alarms.extend(memory.map(|memory| used("MemoryUtilization", "memory", memory)));
     if record.published {
         // CloudWatch names a target group as the end of its ARN does: `targetgroup/<name>/<id>`.
         let group = record.target_group_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default();
@@ -171,7 +177,7 @@ mod tests {
             cluster: Cluster { name: "shop".to_owned(), auto_scaling_group: group.map(str::to_owned), ..Cluster::default() },
             svc: Svc { load_balancer_arn: published.then_some(balancer), services, ..Svc::default() },
             cpu: 85.0,
-            memory: 85.0,
+            memory: None,
             percent_5xx: 5.0,
             ..Wanted::default()
         }
@@ -179,6 +185,18 @@ mod tests {
 
     fn named(wanted: &Wanted, name: &str) -> MetricAlarm {
         definitions("shop", wanted).into_iter().find(|one| one.name == name).unwrap().alarm
+    }
+
+    #[test]
+    fn a_service_without_a_memory_limit_has_no_alarm_for_it_by_default() {
+        let names = |memory| {
+            let mut wanted = Wanted { memory, ..wanted(false, Some("shop")) };
+            wanted.svc.services.get_mut("web").unwrap().memory_unlimited = true;
+            let names = definitions("shop", &wanted).into_iter().map(|one| one.name);
+            names.filter(|name| name.ends_with("/memory")).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None), ["shop/worker/memory"]);
+        assert_eq!(names(Some(90.0)), ["shop/web/memory", "shop/worker/memory"]);
     }
 
     #[test]

@@ -34,8 +34,10 @@ shared::settings! {
         cpu: f64 [0.001..=100] = 85.0, arg(long, value_name = "PERCENT");
         /// Threshold for the memory of a service, in percent
         ///
-        /// In percent of the memory that the service reserves. Example: --memory 90
-        memory: f64 [0.001..=100] = 85.0, arg(long, value_name = "PERCENT");
+        /// In percent of the memory that the service reserves. A service without a memory limit on EC2 may use more than that, so it has this
+        /// alarm only with this setting. Example: --memory 90
+        memory: f64 [0.001..=100], arg(long, value_name = "PERCENT"),
+            schemars(extend("x-default" = "85, for services with a memory limit"));
         /// Threshold for the share of 5xx responses, in percent
         ///
         /// In percent of all requests. The 5xx responses of the tasks and of the load balancer itself count. Example: --5xx-percent 1
@@ -54,7 +56,8 @@ pub struct Wanted {
     pub svc: Svc,
     pub notified: Notified,
     pub cpu: f64,
-    pub memory: f64,
+    /// `None` is the default, for services with a memory limit.
+    pub memory: Option<f64>,
     pub percent_5xx: f64,
     pub latency_p99: Option<f64>,
     /// Whether only some services are selected. Then no alarm is deleted.
@@ -189,7 +192,7 @@ mod tests {
     #[test]
     fn thresholds_are_within_their_ranges() {
         let set = wanted(&json!({"cpu": 90, "5xx_percent": 0.5, "latency_p99": 2}), &["--5xx-percent", "1.5"]).unwrap();
-        assert_eq!((set.cpu, set.memory, set.percent_5xx, set.latency_p99), (90.0, 85.0, 1.5, Some(2.0)));
+        assert_eq!((set.cpu, set.memory, set.percent_5xx, set.latency_p99), (90.0, None, 1.5, Some(2.0)));
         for (x_alarms, said) in [
             (json!({"cpu": 0}), "x-alarms.cpu: must be between 0.001 and 100; found 0"),
             (json!({"memory": 101}), "x-alarms.memory: must be between 0.001 and 100; found 101"),

@@ -86,7 +86,7 @@ impl Layer {
     fn add_mount(&mut self, mount: &Mount<'_>, all: &[Mount<'_>]) -> Result<()> {
         match &mount.source {
             MountSource::File(path) => {
-                let mode = std::fs::metadata(path).map(|found| found.permissions().mode()).unwrap_or(0o644);
+                let mode = std::fs::metadata(path).map_or(0o644, |found| found.permissions().mode());
                 self.add(&mount.target, Entry::of_root(Content::File(path.clone()), mode));
                 Ok(())
             }
@@ -233,7 +233,7 @@ pub const ARCHIVE: &str = "layer.tar";
 /// The earliest time of a file, in seconds since 1970.
 const FIRST_TIME: u64 = 1_000_000_000;
 
-/// Web servers make ETags of size and time. So the time follows from the content, and a changed file is one for browsers, too.
+/// Web servers make an entity tag of size and time. So the time follows from the content, and a changed file is one for browsers, too.
 fn append<W: Write>(tar: &mut tar::Builder<W>, header: &mut tar::Header, path: &str, bytes: &[u8]) -> io::Result<()> {
     let digest = Sha256::digest(bytes);
     let spread = digest.iter().take(4).fold(0, |sum, byte| sum * 256 + u64::from(*byte));

@@ -143,7 +143,8 @@ impl Wanted {
     /// Says what is wrong in the document, with its path, or in which flag.
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
         let (cluster, svc): (Cluster, Svc) = (doc.need("cluster", "cluster-up")?, doc.need("svc", "svc-deploy")?);
-        flags.selection.check(|name| svc.services.contains_key(name))?;
+        // Jobs are not scaled, but may be selected for the whole pipe.
+        flags.selection.check(|name| svc.services.contains_key(name) || svc.jobs.contains_key(name))?;
         let services = doc.services(&Selection::default())?;
         let selected = svc.services.iter().filter(|(name, _)| flags.takes(name));
         let tasks = selected.map(|(name, record)| {

@@ -7,6 +7,7 @@ pub mod error;
 pub mod flags;
 mod input;
 pub mod name;
+mod output;
 pub mod owner;
 pub mod policy;
 pub mod progress;

@@ -148,6 +148,14 @@ impl Run {
         self.under_way(&format!("{kind} {name}"), work).await
     }
 
+    /// Writes to stdout what a mode prints instead of the document.
+    ///
+    /// # Errors
+    /// Fails when stdout can't be written.
+    pub fn print(&self, text: &str) -> Result<()> {
+        crate::output::write(text)
+    }
+
     /// Returns whether this run only reads. Needed for values that do not exist before a resource is created; steps need not ask otherwise.
     #[must_use]
     pub fn is_planning(&self) -> bool {
@@ -180,6 +188,11 @@ impl Run {
     /// Lets the steps go on after one of them failed in a way that is no failure. A signal still stops them.
     pub(crate) fn go_on(&self) {
         self.stop.send_if_modified(|stop| stop.take_if(|stop| *stop == Stop::OtherStep).is_some());
+    }
+
+    /// Stops what runs beside a step that failed, at its next safe point.
+    pub fn stop_others(&self) {
+        self.stop.send_if_modified(|stop| stop.is_none() && stop.replace(Stop::OtherStep).is_none());
     }
 
     /// Pauses, unless told to stop meanwhile.

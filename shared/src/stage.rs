@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::doc::{Caller, Document};
 use crate::error::{Error, Result, Stop};
 use crate::flags::Common;
 use crate::input;
+use crate::output::write;
 use crate::policy::{self, Grant};
 use crate::progress::{Event, Progress};
 use crate::run::{Counts, Run};
@@ -87,6 +88,19 @@ pub trait Stage: Sized {
     /// Returns what AWS refused.
     async fn down(&self, run: &Run, step: Self::Step) -> Result<()>;
 
+    /// Returns whether the flags name something else to do than a deployment, which [`Stage::aside`] does. It writes no document.
+    fn is_aside(_flags: &Self::Flags) -> bool {
+        false
+    }
+
+    /// Does what the flags name instead of a deployment.
+    ///
+    /// # Errors
+    /// Returns what AWS refused.
+    async fn aside(_run: &Run, _doc: &Document, _flags: &Self::Flags) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns the section to write; ids that a plan can't know are `null`.
     fn section(&self) -> impl Serialize;
 
@@ -156,6 +170,8 @@ fn work<S: Stage>(mut command: clap::Command, cli: Cli<S::Flags>) -> Result<u8> 
         let doc = input::document(&text, S::NEEDS, &common)?;
         if common.check {
             return check::<S>(doc, &text, &flags, &common);
+        } else if S::is_aside(&flags) {
+            return aside::<S>(&doc, &flags, &common, &mut signals).await.map(|()| 0);
         }
         let (doc, changes) = deploy::<S>(doc, &flags, &common, &mut signals).await?;
         let text = if std::io::stdout().is_terminal() { pretty(doc.value()) } else { format!("{}\n", doc.value()) };
@@ -209,24 +225,8 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common, 
     check_sections::<S>(&doc, common)?;
     let progress = Progress::new(S::TOOL, common);
     let wanted = if common.down { None } else { Some(wanted::<S>(&doc, flags, &progress)?) };
+    let run = begin::<S>(&doc, common, progress).await?;
     let known: Option<Caller> = doc.view("aws")?;
-    let session = Session::open(S::TOOL, common, known.as_ref()).await?;
-    check_region(&session, known.as_ref())?;
-    let run = Run {
-        app: doc.name()?.to_owned(),
-        session,
-        progress,
-        timeout: common.timeout,
-        wait: common.wait || (S::WAITS && !common.no_wait),
-        tool: S::TOOL,
-        planning: common.plan,
-        user_tags: doc.tags(&common.tags)?,
-        caller: OnceCell::new_with(known.clone()),
-        stop: watch::Sender::new(None),
-        made: RefCell::default(),
-        in_flight: RefCell::default(),
-        counts: Cell::default(),
-    };
     let walked = tokio::select! {
         walked = until_nothing_exists_already(&run, || find_and_walk::<S>(&run, &doc, flags, wanted.as_ref(), known.clone())) => walked,
         stop = interrupted(&run, signals) => Err(Error::Interrupted(stop)),
@@ -243,6 +243,42 @@ async fn deploy<S: Stage>(mut doc: Document, flags: &S::Flags, common: &Common, 
         doc.put(S::SECTION, json(stage.section())?);
     }
     Ok((doc, run.counts.get().total()))
+}
+
+/// Opens the session of a run.
+async fn begin<S: Stage>(doc: &Document, common: &Common, progress: Progress) -> Result<Run> {
+    let known: Option<Caller> = doc.view("aws")?;
+    let session = Session::open(S::TOOL, common, known.as_ref()).await?;
+    check_region(&session, known.as_ref())?;
+    Ok(Run {
+        app: doc.name()?.to_owned(),
+        session,
+        progress,
+        timeout: common.timeout,
+        wait: common.wait || (S::WAITS && !common.no_wait),
+        tool: S::TOOL,
+        planning: common.plan,
+        user_tags: doc.tags(&common.tags)?,
+        caller: OnceCell::new_with(known),
+        stop: watch::Sender::new(None),
+        made: RefCell::default(),
+        in_flight: RefCell::default(),
+        counts: Cell::default(),
+    })
+}
+
+/// Does what the flags name instead of a deployment.
+async fn aside<S: Stage>(doc: &Document, flags: &S::Flags, common: &Common, signals: &mut Signals) -> Result<()> {
+    let run = begin::<S>(doc, common, Progress::new(S::TOOL, common)).await?;
+    let known: Option<Caller> = doc.view("aws")?;
+    let work = async {
+        check_caller(&run, known).await?;
+        S::aside(&run, doc, flags).await
+    };
+    tokio::select! {
+        done = work => done,
+        stop = interrupted(&run, signals) => Err(Error::Interrupted(stop)),
+    }
 }
 
 /// A pipe must not be continued in another region than the one it began in.
@@ -369,15 +405,4 @@ fn json(value: impl Serialize) -> Result<Value> {
 
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
-}
-
-/// The only place that writes to stdout. A reader that stopped reading is not an error of this tool.
-fn write(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::unavailable("stdout-unwritable", format!("could not write to stdout: {error}. Check where the output goes")))
-        }
-        _ => Ok(()),
-    }
 }

@@ -16,7 +16,7 @@ pub async fn walk<'a, S: Copy + 'a>(run: &Run, waves: impl Iterator<Item = &'a &
         let steps = wave.iter().map(async |step| {
             let done = act(*step).await;
             if done.is_err() {
-                run.stop.send_if_modified(|stop| stop.is_none() && stop.replace(Stop::OtherStep).is_none());
+                run.stop_others();
             }
             done
         });

@@ -41,6 +41,19 @@ pub async fn steadily<T>(run: &Run, what: &str, pause: Duration, read: impl Asyn
     paced(run, what, (pause, pause), run.timeout, read).await
 }
 
+/// Reads again and again, with a pause before each, for as long as it takes: what a person started and can stop has no deadline.
+///
+/// # Errors
+/// Returns those of `read`, and an interruption.
+pub async fn follow<T>(run: &Run, pause: Duration, mut read: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    loop {
+        run.pause(pause).await?;
+        if let Some(found) = read().await? {
+            return Ok(found);
+        }
+    }
+}
+
 async fn paced<T>(
     run: &Run,
     what: &str,

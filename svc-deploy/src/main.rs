@@ -9,20 +9,23 @@ mod policy;
 mod settings;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use aws_smithy_types::DateTime;
 use futures_util::try_join;
 use serde::Serialize;
-use shared::doc::{ServiceRecord, Svc};
+use shared::doc::{JobRecord, ServiceRecord, Svc};
 use shared::policy::Grant;
 use shared::settings::Parts;
 use shared::{Document, Result, Run, Stage};
 
 use aws::kept::Kept;
 use aws::{access_point, parameter};
-use aws::{container_definition, endpoint, found_service, load_balancer, log_group, role, target_group, task_definition, traffic_shift};
+use aws::{
+    by_hand, container_definition, endpoint, found_service, load_balancer, log_group, role, schedule, target_group, task, task_definition,
+    traffic_shift,
+};
 use model::Wanted;
 use settings::{Flags, ServiceFlags, SvcFlags};
 
@@ -41,12 +44,17 @@ struct SvcDeploy {
     ssm: aws_sdk_ssm::Client,
     /// Whether `--down` deletes the data of the volumes, too.
     delete_data: bool,
+    scheduler: aws_sdk_scheduler::Client,
     cloud_map: aws_sdk_servicediscovery::Client,
     found: Found,
-    /// The section to write, which the steps fill.
+    /// The section to write, which the steps fill. Jobs are among its services until it is written.
     svc: RefCell<Svc>,
     /// What the task definitions refer to, which the steps fill.
     kept: RefCell<Kept>,
+    /// The names of the jobs.
+    jobs: BTreeSet<String>,
+    /// The ARNs of the schedules, by job.
+    schedules: RefCell<BTreeMap<String, Option<String>>>,
     /// The ids of the deployments that this run started, by service.
     begun: RefCell<BTreeMap<String, Option<String>>>,
     /// The endpoints that exist, also those that this run created.
@@ -67,6 +75,43 @@ struct Found {
     services: found_service::Found,
     access_points: access_point::Found,
     parameters: parameter::Found,
+    tasks: Vec<aws_sdk_ecs::types::Task>,
+    schedules: schedule::Found,
+}
+
+impl Found {
+    /// Reads everything at once. The endpoints are apart, because steps add to them.
+    async fn read(run: &Run, wanted: Option<&Wanted>) -> Result<(Self, endpoint::Found)> {
+        let (ecs, iam) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_iam, run));
+        let (elb, logs) = (shared::client!(aws_sdk_elasticloadbalancingv2, run), shared::client!(aws_sdk_cloudwatchlogs, run));
+        let (efs, ssm) = (shared::client!(aws_sdk_efs, run), shared::client!(aws_sdk_ssm, run));
+        let (timer, cloud_map) = (shared::client!(aws_sdk_scheduler, run), shared::client!(aws_sdk_servicediscovery, run));
+        let tasks = async { if wanted.is_none() { task::find(&ecs, run).await } else { Ok(Vec::new()) } };
+        let around = async {
+            try_join!(
+                log_group::find(&logs, run, wanted),
+                role::find(&iam, run, wanted),
+                load_balancer::find(&elb, run, wanted),
+                target_group::find(&elb, run, wanted),
+                access_point::find(&efs, run, wanted),
+                parameter::find(&ssm, run, wanted),
+            )
+        };
+        let running = async {
+            try_join!(
+                task_definition::find(&ecs, run, wanted),
+                found_service::find(&ecs, run, wanted),
+                tasks,
+                schedule::find(&timer, run),
+                endpoint::find(&cloud_map, wanted),
+            )
+        };
+        let (around, (task_definitions, services, tasks, schedules, endpoints)) = try_join!(around, running)?;
+        let (log_groups, roles, balancer, target_groups, access_points, parameters) = around;
+        let found =
+            Self { log_groups, roles, balancer, target_groups, task_definitions, services, access_points, parameters, tasks, schedules };
+        Ok((found, endpoints))
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +127,7 @@ enum Step {
     Listeners,
     Rules,
     Services,
+    Schedules,
 }
 
 impl Stage for SvcDeploy {
@@ -103,6 +149,7 @@ impl Stage for SvcDeploy {
         // ECS accepts only a target group to which a listener forwards.
         &[Step::Rules],
         &[Step::Services],
+        &[Step::Schedules],
     ];
     type Step = Step;
     type Flags = Flags;
@@ -120,43 +167,30 @@ impl Stage for SvcDeploy {
     }
 
     async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
-        let (ecs, iam) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_iam, run));
-        let (elb, logs) = (shared::client!(aws_sdk_elasticloadbalancingv2, run), shared::client!(aws_sdk_cloudwatchlogs, run));
-        let (efs, ssm) = (shared::client!(aws_sdk_efs, run), shared::client!(aws_sdk_ssm, run));
-        let cloud_map = shared::client!(aws_sdk_servicediscovery, run);
-        let (log_groups, roles, balancer, target_groups, task_definitions, services, access_points, parameters, endpoints) = try_join!(
-            log_group::find(&logs, run, wanted),
-            role::find(&iam, run, wanted),
-            load_balancer::find(&elb, run, wanted),
-            target_group::find(&elb, run, wanted),
-            task_definition::find(&ecs, run, wanted),
-            found_service::find(&ecs, run, wanted),
-            access_point::find(&efs, run, wanted),
-            parameter::find(&ssm, run, wanted),
-            endpoint::find(&cloud_map, wanted),
-        )?;
-        let found = Found { log_groups, roles, balancer, target_groups, task_definitions, services, access_points, parameters };
-        let svc = RefCell::new(Svc { services: untouched(doc, wanted)?, ..Svc::default() });
-        let once = shared::client_once!(aws_sdk_ecs, run);
+        let (found, endpoints) = Found::read(run, wanted).await?;
+        let (services, schedules) = untouched(doc, wanted)?;
+        let jobs = wanted.map(|wanted| wanted.services.iter().filter(|one| one.job.is_some()).map(|one| one.name.clone()).collect());
         let kept = Kept { files_image: wanted.map(|wanted| wanted.files_image.clone()).unwrap_or_default(), ..Kept::default() };
-        let (endpoints, deployed) = (RefCell::new(endpoints), RefCell::new(endpoint::deployments(&found.services)));
         Ok(Self {
-            ecs,
-            once,
-            iam,
-            elb,
-            logs,
-            efs,
-            ssm,
-            cloud_map,
+            ecs: shared::client!(aws_sdk_ecs, run),
+            once: shared::client_once!(aws_sdk_ecs, run),
+            iam: shared::client!(aws_sdk_iam, run),
+            elb: shared::client!(aws_sdk_elasticloadbalancingv2, run),
+            logs: shared::client!(aws_sdk_cloudwatchlogs, run),
+            efs: shared::client!(aws_sdk_efs, run),
+            ssm: shared::client!(aws_sdk_ssm, run),
+            scheduler: shared::client!(aws_sdk_scheduler, run),
+            cloud_map: shared::client!(aws_sdk_servicediscovery, run),
             delete_data: flags.data.delete_data,
-            found,
-            svc,
+            svc: RefCell::new(Svc { services, ..Svc::default() }),
             kept: RefCell::new(kept),
+            schedules: RefCell::new(schedules),
+            jobs: jobs.unwrap_or_default(),
             begun: RefCell::default(),
-            endpoints,
-            deployed,
+            endpoints: RefCell::new(endpoints),
+            deployed: RefCell::new(endpoint::deployments(&found.services)),
             moves: RefCell::default(),
+            found,
         })
     }
 
@@ -173,11 +207,12 @@ impl Stage for SvcDeploy {
             Step::Listeners => self.listeners_up(run, wanted).await,
             Step::Rules => self.rules_up(run, wanted).await,
             Step::Services => self.services_up(run, wanted).await,
+            Step::Schedules => self.schedules_up(run, wanted).await,
         }
     }
 
     async fn ready(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let (deployments, balancer) = futures_util::join!(self.deployments_ready(run, wanted.selected()), self.balancer_ready(run));
+        let (deployments, balancer) = futures_util::join!(self.deployments_ready(run, wanted.deployed()), self.balancer_ready(run));
         deployments.and(balancer)
     }
 
@@ -194,12 +229,32 @@ impl Stage for SvcDeploy {
             Step::Rules => self.rules_down(run).await,
             // Settings are deleted with their resources.
             Step::Settings => Ok(()),
-            Step::Services => self.services_down(run).await,
+            Step::Schedules => self.schedules_down(run).await,
+            Step::Services => {
+                let (services, tasks) = futures_util::join!(self.services_down(run), self.tasks_down(run));
+                services.and(tasks)
+            }
         }
     }
 
+    fn is_aside(flags: &Flags) -> bool {
+        flags.by_hand.run.is_some()
+    }
+
+    async fn aside(run: &Run, doc: &Document, flags: &Flags) -> Result<()> {
+        let service = flags.by_hand.run.as_deref().unwrap_or_default();
+        by_hand::run_by_hand(run, doc, service, &flags.by_hand.command).await
+    }
+
     fn section(&self) -> impl Serialize {
-        self.svc.borrow().clone()
+        let mut svc = self.svc.borrow().clone();
+        let (jobs, services) = svc.services.into_iter().partition(|(name, _)| self.jobs.contains(name));
+        let jobs: BTreeMap<String, ServiceRecord> = jobs;
+        svc.services = services;
+        let schedules = self.schedules.borrow();
+        svc.jobs =
+            jobs.into_iter().map(|(name, record)| (name.clone(), job_record(record, schedules.get(&name).cloned().flatten()))).collect();
+        svc
     }
 
     fn epilogue(&self) -> Option<String> {
@@ -234,9 +289,23 @@ impl SvcDeploy {
     }
 }
 
-/// Returns the records of services that this run does not deploy, as the document has them.
-fn untouched(doc: &Document, wanted: Option<&Wanted>) -> Result<BTreeMap<String, ServiceRecord>> {
-    let mut before = doc.view::<Svc>("svc")?.unwrap_or_default().services;
-    before.retain(|name, _| wanted.is_some_and(|wanted| wanted.services.iter().any(|service| !service.selected && service.name == *name)));
-    Ok(before)
+/// Returns the records of services and jobs that this run does not deploy, as the document has them, and the schedules of these jobs.
+#[expect(clippy::type_complexity, reason = "both are maps by name")]
+fn untouched(doc: &Document, wanted: Option<&Wanted>) -> Result<(BTreeMap<String, ServiceRecord>, BTreeMap<String, Option<String>>)> {
+    let is_untouched =
+        |name: &String| wanted.is_some_and(|wanted| wanted.services.iter().any(|service| !service.selected && service.name == *name));
+    let Svc { mut services, mut jobs, .. } = doc.view::<Svc>("svc")?.unwrap_or_default();
+    services.retain(|name, _| is_untouched(name));
+    jobs.retain(|name, _| is_untouched(name));
+    let mut schedules = BTreeMap::new();
+    for (name, JobRecord { task_definition_arn, task_role_arn, log_group, schedule_arn }) in jobs {
+        schedules.insert(name.clone(), schedule_arn);
+        services.insert(name, ServiceRecord { task_definition_arn, task_role_arn, log_group, ..ServiceRecord::default() });
+    }
+    Ok((services, schedules))
+}
+
+fn job_record(record: ServiceRecord, schedule_arn: Option<String>) -> JobRecord {
+    let ServiceRecord { task_definition_arn, task_role_arn, log_group, .. } = record;
+    JobRecord { task_definition_arn, task_role_arn, log_group, schedule_arn }
 }

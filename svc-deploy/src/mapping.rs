@@ -9,7 +9,7 @@ use crate::aws::kept::Kept;
 use crate::aws::{container_definition, execution_policy, service_request, task_definition_request};
 use crate::compose;
 use crate::model::{Service, Wanted};
-use crate::settings::{Flags, One, SvcFlags};
+use crate::settings::{ByHand, Flags, One, SvcFlags};
 
 fn caller() -> Caller {
     Caller { account: "123456789012".to_owned(), region: "eu-central-1".to_owned(), partition: "aws".to_owned() }
@@ -33,6 +33,7 @@ fn wanted(launch_type: &str, more: &Value) -> Result<Wanted, String> {
         publish: shared::doc::public::Publish::default(),
         one: One::default(),
         data: DeleteData::default(),
+        by_hand: ByHand::default(),
     };
     let mut found = compose::read(&doc, &flags).map_err(|error| error.to_string());
     doc.change_findings(|error| {
@@ -136,6 +137,47 @@ fn what_compose_says_in_the_words_of_ecs() {
         }
         assert_eq!(definition, expected, "{key}: {value}");
     }
+}
+
+/// Every tcp port has the service's name: those of the document, of `x-svc.expose`, of the image, and of the well-known image.
+#[test]
+fn services_have_names_on_their_ports_and_know_whom_they_may_call() {
+    let image =
+        |uri: &str, ports: Value| json!({"uri": uri, "repository_arn": null, "tag": "", "architecture": "arm64", "exposed_ports": ports});
+    let more = json!({
+        "cluster": {"namespace": "shop", "namespace_arn": "arn:aws:servicediscovery:eu-central-1:123456789012:namespace/ns-1"},
+        "img": {"queue": image("acme/queue", json!(["7000/tcp", "7001/udp"])), "stale": image("acme/other", json!(["1/tcp"]))},
+        "services": {
+            "web": {"image": "nginx", "ports": ["80"], "depends_on": ["api"]},
+            "api": {"image": "acme/api", "expose": ["8080"], "ports": [{"target": 9000, "app_protocol": "grpc", "host_ip": "127.0.0.1"}]},
+            "db": {"image": "postgres:16"},
+            "cache": {"image": "redis", "environment": {"NOTIFY": "http://api:8080"}},
+            "queue": {"image": "acme/queue"},
+            "stale": {"image": "acme/stale", "x-svc": {"expose": [5000]}},
+            "out": {"image": "acme/out", "expose": ["1"], "x-svc": {"connect": false}}}});
+    let app = wanted("ec2", &more).unwrap();
+    let of = |name: &str| app.services.iter().find(|service| service.name == name).and_then(|service| service.connect.as_ref());
+    for (name, endpoints, peers) in [
+        ("web", vec!["web-80"], vec!["api", "cache", "db", "queue", "stale"]),
+        ("api", vec!["api-9000-grpc", "api-8080"], vec!["cache", "db", "queue", "stale"]),
+        ("db", vec!["db-5432"], vec![]),
+        ("cache", vec!["cache-6379"], vec!["api"]),
+        ("queue", vec!["queue-7000"], vec!["api", "cache", "db", "stale", "web"]),
+        ("stale", vec!["stale-5000"], vec!["api", "cache", "db", "queue", "web"]),
+    ] {
+        let connect = of(name).unwrap();
+        let found: Vec<&str> = connect.endpoints.iter().map(|endpoint| endpoint.discovery_name.as_str()).collect();
+        assert_eq!((found, connect.peers.iter().map(String::as_str).collect()), (endpoints, peers), "{name}");
+    }
+    assert_eq!(of("out"), None);
+    let api = app.services.iter().find(|service| service.name == "api").unwrap();
+    let ports = container_definition::definitions("shop", &caller(), api, &Kept::default())[0]["portMappings"].clone();
+    let grpc = json!({"name": "grpc-9000", "containerPort": 9000, "hostPort": 0, "protocol": "tcp", "appProtocol": "grpc"});
+    assert_eq!(ports, json!([grpc, {"name": "tcp-8080", "containerPort": 8080, "hostPort": 0, "protocol": "tcp"}]));
+    let sent = service_request::service_connect(api.connect.as_ref().unwrap(), "arn");
+    let grpc = json!({"portName": "grpc-9000", "discoveryName": "api-9000-grpc", "clientAliases": [{"dnsName": "api", "port": 9000}],
+        "timeout": {"idleTimeoutSeconds": 0, "perRequestTimeoutSeconds": 0}});
+    assert_eq!((&sent["enabled"], &sent["namespace"], &sent["services"][0]), (&json!(true), &json!("arn"), &grpc));
 }
 
 /// An app that uses everything that the launch type has.

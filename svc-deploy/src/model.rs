@@ -1,6 +1,7 @@
 //! What an app needs from ECS: plain values, neither the document's JSON nor AWS's, so that both floors can know them.
 
 mod connect;
+mod job;
 mod published;
 mod secret;
 mod storage;
@@ -12,6 +13,7 @@ pub use shared::doc::port::Protocol;
 use shared::doc::{Cluster, Net};
 
 pub use connect::{AppProtocol, Connect, Endpoint};
+pub use job::{Job, Schedule};
 pub use published::{Codes, Published, RULE_VALUES, TargetGroupShape};
 pub use secret::{Parameter, Secret, SecretFile, SecretValue};
 pub use storage::{AccessPoint, Efs, Mount, Tmpfs, Volume, VolumeSource};
@@ -56,6 +58,11 @@ impl Wanted {
         self.services.iter().flat_map(Service::access_points).map(|point| (point.volume.as_str(), point)).collect()
     }
 
+    /// Returns those of them that stay as ECS services; the others are jobs.
+    pub fn deployed(&self) -> impl Iterator<Item = &Service> {
+        self.selected().filter(|service| service.job.is_none())
+    }
+
     /// Returns those of them that are published.
     pub fn selected_published(&self) -> impl Iterator<Item = (&Service, &Published)> {
         self.published().filter(|(service, _)| service.selected)
@@ -67,7 +74,7 @@ impl Wanted {
     }
 }
 
-/// An ECS service and its one task definition.
+/// An ECS service, or a job, and its one task definition.
 #[derive(Debug)]
 pub struct Service {
     pub name: String,
@@ -89,8 +96,10 @@ pub struct Service {
     pub desired: i32,
     /// Whether two tasks at once may do harm: they would write to the same data, or each have data of its own.
     pub single: bool,
-    /// Services that must be healthy before this one is deployed.
+    /// Services that must be healthy, and jobs that must have ended, before this one is deployed.
     pub after: Vec<String>,
+    /// What makes it a job, for which there is no ECS service.
+    pub job: Option<Job>,
     /// Services that are deployed before this one, which does not wait for them.
     pub before: Vec<String>,
     /// How it calls other services by name, and is called; `None` outside of the namespace.

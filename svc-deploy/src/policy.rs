@@ -24,6 +24,7 @@ pub const GRANTS: &[Grant] = &[
             "iam:ListRoles",
             "logs:DescribeLogGroups",
             "ssm:DescribeParameters",
+            "scheduler:ListSchedules",
             "servicediscovery:ListServices",
         ],
         on: &["*"],
@@ -47,6 +48,7 @@ pub const GRANTS: &[Grant] = &[
             "ecs:DescribeServices",
             "ecs:DescribeTasks",
             "ecs:ListTasks",
+            "ecs:StopTask",
             "ecs:TagResource",
             "ecs:UpdateService",
         ],
@@ -56,6 +58,22 @@ pub const GRANTS: &[Grant] = &[
             "arn:*:ecs:*:*:container-instance/{app}/*",
             "arn:*:ecs:*:*:cluster/{app}",
         ],
+    },
+    Grant { sid: "Jobs", actions: &["ecs:RunTask"], on: &["arn:*:ecs:*:*:task-definition/{app}-*:*"] },
+    Grant {
+        sid: "Schedules",
+        actions: &[
+            "scheduler:CreateSchedule",
+            "scheduler:CreateScheduleGroup",
+            "scheduler:DeleteSchedule",
+            "scheduler:DeleteScheduleGroup",
+            "scheduler:GetSchedule",
+            "scheduler:GetScheduleGroup",
+            "scheduler:ListTagsForResource",
+            "scheduler:TagResource",
+            "scheduler:UpdateSchedule",
+        ],
+        on: &["arn:*:scheduler:*:*:schedule-group/{app}", "arn:*:scheduler:*:*:schedule/{app}/*"],
     },
     // DeregisterTaskDefinition has no resources.
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html

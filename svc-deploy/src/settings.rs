@@ -1,6 +1,7 @@
 //! The settings of the services: `x-svc` at the top level and in each service, with their flags, and the flags of one service without a Compose file.
 
 mod form;
+mod schedule;
 
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
@@ -11,6 +12,7 @@ use shared::doc::public::Publish;
 use shared::flags::DeleteData;
 
 pub use form::{BreakerSetting, TaskRoleSetting};
+pub use schedule::ScheduleSetting;
 
 /// The command line.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -30,6 +32,25 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     pub data: DeleteData,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub by_hand: ByHand,
+}
+
+/// One task by hand.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "One task by hand")]
+pub struct ByHand {
+    /// Run one task of a deployed service or job, with its log on stdout; -- COMMAND replaces its command
+    ///
+    /// Needs the document of the deployment, or --app. It deploys nothing and prints no document: stdout has what the container writes. When it does
+    /// not end with the exit code 0, the exit code of svc-deploy is 1. Ctrl-C stops the task; --no-wait starts it only. Example:
+    /// svc-deploy --app shop --run api -- bin/console cache:clear
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["plan", "down", "check", "only", "except", "service"])]
+    pub run: Option<String>,
+    /// Command of the task that --run starts, instead of that of the service
+    #[arg(last = true, value_name = "COMMAND", requires = "run")]
+    pub command: Vec<String>,
 }
 
 /// TLS 1.2 and 1.3 with forward secrecy and post-quantum key exchange, as AWS recommends.
@@ -63,7 +84,7 @@ shared::settings! {
         ///
         /// One of the numbers that CloudWatch Logs accepts, for example 7, 30 or 365.
         retention: i32 = 30, arg(long, value_name = "DAYS");
-        /// Image of the small container that writes secrets into files
+        /// Image of the small containers that svc-deploy adds to tasks
         ///
         /// It needs a shell with printf, mkdir, chown and chmod, for example any busybox. Without a route to the internet, use a copy in ECR.
         files_image: String = FILES_IMAGE.to_owned(), arg(long, value_name = "IMAGE");
@@ -123,6 +144,14 @@ shared::settings! {
         ///
         /// The ARN of an existing role, or {"policies": [ARNs]} for a role of its own with these policies.
         task_role: TaskRoleSetting, arg(long, value_name = "ARN", requires = "service"), schemars(extend("x-default" = "a role without policies"));
+        /// Run it to its end in each deployment that changes it, and do not keep it running
+        ///
+        /// A service is a job without this setting, too, when another one waits for it with service_completed_successfully.
+        job: bool, arg(skip), schemars(extend("x-default" = "whether a service waits for its end"));
+        /// Times at which EventBridge Scheduler runs the job
+        ///
+        /// rate(1 hour), cron(0 8 ? * MON-FRI *) or at(2027-01-01T00:00:00); or an object with expression and timezone.
+        schedule: ScheduleSetting, arg(skip);
         /// Merge patches (RFC 7396) in AWS's own JSON, applied last
         patch: PatchSetting, arg(skip);
     }

@@ -29,6 +29,7 @@ pub fn resources(endpoint: &str, app: &str) -> Vec<String> {
 pub fn nameless(text: &str) -> String {
     let patterns = [
         (r"\b(vpc|subnet|igw|nat|eipalloc|rtb|sg|lt|vpce|fl|fs|fsmt|fsap)-[0-9a-f]{8,}\b", "$1-*"),
+        (r"\bns-[0-9a-z]{16,}\b", "ns-*"),
         (r"((?:loadbalancer/app|targetgroup|listener/app|listener-rule/app)/[\w-]+)(?:/\w+)+", "$1/*"),
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "*"),
         (r"http://[\w.-]+", "*"),
@@ -164,7 +165,7 @@ async fn balancing(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     all
 }
 
-/// Lists log groups, alarms, topics and scalable targets.
+/// Lists log groups, alarms, topics, schedule groups and scalable targets.
 #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
 async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     let (logs, cloudwatch) = (aws_sdk_cloudwatchlogs::Client::new(config), aws_sdk_cloudwatch::Client::new(config));
@@ -184,6 +185,12 @@ async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
             .filter(|arn| arn.ends_with(&format!(":{app}-alarms")))
             .map(|arn| format!("topic {arn}")),
     );
+    let scheduler = aws_sdk_scheduler::Client::new(config);
+    let groups = listed("schedule groups", scheduler.list_schedule_groups().name_prefix(app).send().await);
+    all.extend(groups.schedule_groups().iter().filter(|one| one.name() == Some(app)).map(|_| format!("schedule group {app}")));
+    let timed = listed("schedules", scheduler.list_schedules().name_prefix(format!("{app}-")).send().await);
+    let of_app = timed.schedules().iter().filter(|one| one.group_name() == Some(app));
+    all.extend(of_app.map(|one| format!("schedule {}", one.name().unwrap_or_default())));
     let targets = listed(
         "scalable targets",
         scaling.describe_scalable_targets().service_namespace(aws_sdk_applicationautoscaling::types::ServiceNamespace::Ecs).send().await,
@@ -209,7 +216,10 @@ async fn keeping(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     all.extend(points.map(|path| format!("access point {path}")));
     let path = format!("/ecs-pipe/{app}/");
     let parameters = listed("parameters", ssm.describe_parameters().into_paginator().send().collect::<Result<Vec<_>, _>>().await);
-    let names = parameters.iter().flat_map(|page| page.parameters()).filter_map(|one| one.name());
+    let names = parameters
+        .iter()
+        .flat_map(aws_sdk_ssm::operation::describe_parameters::DescribeParametersOutput::parameters)
+        .filter_map(|one| one.name());
     all.extend(names.filter(|name| name.starts_with(&path)).map(|name| format!("parameter {name}")));
     all
 }

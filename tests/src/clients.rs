@@ -14,6 +14,7 @@ pub struct Clients {
     pub ecs: aws_sdk_ecs::Client,
     pub elb: aws_sdk_elasticloadbalancingv2::Client,
     pub iam: aws_sdk_iam::Client,
+    pub scheduler: aws_sdk_scheduler::Client,
     pub sns: aws_sdk_sns::Client,
     runtime: tokio::runtime::Runtime,
 }
@@ -36,6 +37,7 @@ impl Clients {
             ecs: aws_sdk_ecs::Client::new(&config),
             elb: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
+            scheduler: aws_sdk_scheduler::Client::new(&config),
             sns: aws_sdk_sns::Client::new(&config),
             runtime,
         }

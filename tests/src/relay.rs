@@ -244,8 +244,20 @@ fn action(parts: &hyper::http::request::Parts, body: &[u8]) -> String {
 /// Returns the operation of a service whose calls are told apart by method and path.
 fn rest_operation(service: &str, method: &str, path: &str) -> String {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let verb = |create| match method {
+        "POST" => create,
+        "PUT" => "Update",
+        "DELETE" => "Delete",
+        _ => "Get",
+    };
     match (service, parts.as_slice()) {
         ("elasticfilesystem", [_, kind, rest @ ..]) => file_system_operation(method, kind, rest).to_owned(),
+        ("scheduler", ["schedules"]) => "ListSchedules".to_owned(),
+        ("scheduler", ["schedules", _]) => format!("{}Schedule", verb("Create")),
+        ("scheduler", ["schedule-groups"]) => "ListScheduleGroups".to_owned(),
+        ("scheduler", ["schedule-groups", _]) => format!("{}ScheduleGroup", verb("Create")),
+        ("scheduler", ["tags", ..]) if method == "GET" => "ListTagsForResource".to_owned(),
+        ("scheduler", ["tags", ..]) => if method == "DELETE" { "UntagResource" } else { "TagResource" }.to_owned(),
         _ => String::new(),
     }
 }

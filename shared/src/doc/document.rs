@@ -16,8 +16,6 @@ use crate::name::check_app;
 #[derive(Debug, Clone)]
 pub struct Document {
     value: Value,
-    /// Whether it is JSON as `docker compose config --format json` prints it, without the `x-…` keys of services and volumes.
-    from_compose_json: bool,
     /// Shared by copies, so that none is lost.
     said: Rc<Said>,
 }
@@ -70,8 +68,7 @@ impl Document {
         }
         let mut doc = Self::of(value);
         if doc.root().key("aws").is_none() {
-            doc.from_compose_json = is_json && doc.is_printed_by_compose();
-            if doc.from_compose_json {
+            if doc.from_compose_json() {
                 doc.warn(
                     "compose-json",
                     "the document is JSON as `docker compose config --format json` prints it, which leaves out the x-… keys of services and volumes. Pipe its YAML instead: `docker compose config`",
@@ -83,18 +80,17 @@ impl Document {
     }
 
     pub(super) fn of(value: Value) -> Self {
-        Self { value, from_compose_json: false, said: Rc::default() }
+        Self { value, said: Rc::default() }
     }
 
-    /// `docker compose config` gives every network the name that it has in Docker.
-    fn is_printed_by_compose(&self) -> bool {
-        self.root().key("networks").and_then(|networks| networks.key("default")?.key("name")).is_some()
-    }
-
-    /// Returns whether the `x-…` keys of services and volumes may have been lost on the way.
+    /// Returns whether `docker compose config --format json` has printed it, without the `x-…` keys of services and volumes. That JSON, also as part
+    /// of a live document, has `command` and `entrypoint` for every service; YAML leaves out those without a value.
     #[must_use]
     pub fn from_compose_json(&self) -> bool {
-        self.from_compose_json
+        let services = self.root().key("services").and_then(|at| at.value().as_object());
+        let both: Option<Vec<_>> =
+            services.and_then(|all| all.values().map(|service| service.get("command").zip(service.get("entrypoint"))).collect());
+        both.is_some_and(|all| all.iter().any(|(command, entrypoint)| command.is_null() || entrypoint.is_null()))
     }
 
     /// Keeps an error for the end, so that one run reports everything that is wrong.

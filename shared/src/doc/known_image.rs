@@ -111,8 +111,8 @@ pub fn known(image: &str) -> Option<Known> {
     // A colon before the last slash belongs to the port of a registry.
     let last = parts.next()?.split(':').next()?;
     let last_two = parts.next().map(|account| format!("{account}/{last}"));
-    let is_it = |name: &&str| *name == last || last_two.as_deref() == Some(*name);
-    TABLE.iter().find(|(names, _)| names.iter().any(|name| is_it(&name))).map(|(_, known)| *known)
+    let is_it = |name: &str| name == last || last_two.as_deref() == Some(name);
+    TABLE.iter().find(|(names, _)| names.iter().any(|name| is_it(name))).map(|(_, known)| *known)
 }
 
 #[cfg(test)]

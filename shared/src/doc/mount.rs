@@ -139,7 +139,7 @@ pub fn target(place: &At<'_>, path: &str) -> Result<String> {
 
 fn bind(place: &At<'_>, source: &str, target: &str, keeps_data: bool) -> Result<MountSource> {
     let Some(path) = in_project(source) else {
-        return Ok(MountSource::HostRefused { path: source.to_owned(), instead: instead(source) });
+        return Ok(outside(source));
     };
     if keeps_data {
         return Ok(MountSource::Data(data_name(&path)));
@@ -154,6 +154,19 @@ fn bind(place: &At<'_>, source: &str, target: &str, keeps_data: bool) -> Result<
         )),
         // Docker creates a folder there.
         Err(_) => Ok(MountSource::Data(data_name(&path))),
+    }
+}
+
+/// A path of the machine. One that does not exist is what Docker would create there: an empty folder.
+fn outside(source: &str) -> MountSource {
+    let path = Path::new(source);
+    let is_machine = MACHINE.iter().any(|root| path.starts_with(root))
+        || path.extension().is_some_and(|ending| ending == "sock")
+        || source.starts_with('~');
+    if is_machine || path.exists() {
+        MountSource::HostRefused { path: source.to_owned(), instead: instead(source) }
+    } else {
+        MountSource::Data(data_name(path))
     }
 }
 
@@ -195,11 +208,14 @@ fn data_name(path: &Path) -> String {
     crate::name::fit(&parts.iter().map(String::as_str).collect::<Vec<_>>(), 60)
 }
 
+/// Folders of the machine's kernel, its processes and its devices.
+const MACHINE: &[&str] = &["/proc", "/sys", "/dev", "/run", "/var/run"];
+
 /// Says what ECS has instead of a path of the machine.
 fn instead(source: &str) -> &'static str {
     if source.ends_with("docker.sock") || source.ends_with("podman.sock") {
         "Containers on ECS don't reach the container engine. Remove this; ECS's own API, logs and metrics do what it is mostly used for"
-    } else if ["/proc", "/sys", "/dev"].iter().any(|root| Path::new(source).starts_with(root)) {
+    } else if MACHINE.iter().any(|root| Path::new(source).starts_with(root)) {
         "Container Insights and CloudWatch have the metrics of instances and tasks. Remove this"
     } else if source.starts_with('~') || source.contains("/.aws") {
         "For access to AWS use a task role (x-svc.task_role), for other secrets `secrets`, and for files a folder in the project"
@@ -315,7 +331,7 @@ mod tests {
             ("/proc", "CloudWatch"),
             ("/sys/fs/cgroup", "CloudWatch"),
             ("~/.aws", "task role"),
-            ("/opt/app/cert.p12", "Move the content into the project"),
+            ("/etc/hosts", "Move the content into the project"),
         ] {
             let MountSource::HostRefused { path: found, instead } = source("nginx", &json!(format!("{path}:/x"))) else {
                 unreachable!("{path}")
@@ -323,6 +339,12 @@ mod tests {
             assert_eq!(found, path);
             assert!(instead.contains(said), "{path}: {instead}");
         }
+    }
+
+    /// As in Docker, which creates an empty folder.
+    #[test]
+    fn a_missing_path_of_the_machine_is_a_volume() {
+        assert_eq!(source("nginx", &json!("/srv/no-such/data:/data")), MountSource::Data("bind-srv-no-such-data".to_owned()));
     }
 
     #[test]

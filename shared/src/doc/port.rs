@@ -75,7 +75,7 @@ fn long(at: At<'_>) -> Result<Port<'_>> {
     };
     let address = at.key("host_ip").map_or(Ok(Address::All), |at| at.text().map(address))?;
     let app_protocol = at.key("app_protocol").map(|at| at.text().map(str::to_owned)).transpose()?;
-    Ok(Port { number, published, protocol, address, app_protocol, at })
+    Ok(Port { at, number, published, protocol, address, app_protocol })
 }
 
 fn short(at: At<'_>) -> Result<Port<'_>> {
@@ -87,7 +87,7 @@ fn short(at: At<'_>) -> Result<Port<'_>> {
     let published = parts.next().map_or(Ok(None), |text| on_machine(&at, text))?;
     let address = parts.next().map_or(Address::All, address);
     let protocol = known(&at, protocol)?;
-    Ok(Port { number, published, protocol, address, app_protocol: None, at })
+    Ok(Port { at, number, published, protocol, address, app_protocol: None })
 }
 
 fn number(at: &At<'_>, text: &str) -> Result<u16> {

@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::at::At;
-use super::compose::Selection;
+use super::compose::{Selection, owner};
 use super::document::Document;
+use super::job::is_job;
 use super::known_image::{Known, known};
 use super::port::{self, Address, Port, Protocol};
 use crate::error::{Error, Result};
@@ -53,6 +54,8 @@ pub enum Why {
     Known(Known),
     /// No port of it speaks HTTP.
     NoHttp,
+    /// The document has lost its `x-svc`, which may have said `publish: false`.
+    Lost,
 }
 
 /// The ports of the load balancer's own two listeners.
@@ -79,6 +82,10 @@ impl Publishing {
         }
         let (mut all, mut main, mut rest) = (Self::default(), None, Vec::new());
         for (name, at) in &services {
+            // Nothing calls a job.
+            if is_job(doc, name) {
+                continue;
+            }
             let one = match doc.keep(decide(name, at, flag)) {
                 Some(Decision::Public(one)) => one,
                 Some(Decision::Private(why)) => {
@@ -98,7 +105,18 @@ impl Publishing {
         if doc.root().key("x-svc").and_then(|at| at.key("alb")).is_none() {
             all.share(main, rest)?;
         }
+        if doc.from_compose_json() && flag.only.is_empty() {
+            all.keep_private();
+        }
         Ok(all)
+    }
+
+    /// Keeps the services private that would have a listener of their own, because the document has lost what its author set for them.
+    fn keep_private(&mut self) {
+        let (own, rest) = std::mem::take(&mut self.public).into_iter().partition(|public| public.listener.is_some());
+        self.public = rest;
+        let own: Vec<Public> = own;
+        self.private.extend(own.into_iter().map(|one| Private { service: one.service, port: one.port, why: Why::Lost }));
     }
 
     /// Returns the ports that the load balancer listens on, or will when it has a certificate.
@@ -167,7 +185,7 @@ fn takes_every_path(at: &At<'_>) -> bool {
 }
 
 fn decide(name: &str, at: &At<'_>, flag: &Publish) -> Result<Decision> {
-    let is_sidecar = at.key("network_mode").and_then(|mode| mode.value().as_str()).is_some_and(|mode| mode.starts_with("service:"));
+    let is_sidecar = owner(at).is_some();
     let is_named = flag.only.iter().any(|only| only == name);
     let publish = setting(at, "publish").map(|at| at.truth()).transpose()?;
     if is_sidecar || (!flag.only.is_empty() && !is_named) || (flag.only.is_empty() && publish == Some(false)) {
@@ -339,6 +357,21 @@ mod tests {
             let found = both(ports).unwrap_err();
             assert!(found.contains(said), "{found}");
         }
+    }
+
+    /// Compose's JSON has no `x-svc: {publish: false}`, so only one service is public, as it would be alone.
+    #[test]
+    fn json_of_compose_makes_no_second_service_public() {
+        let mut services = json!({"web": web(&json!(["8080:8080"]), &json!({})), "admin": web(&json!(["9000:9000"]), &json!({}))});
+        for service in services.as_object_mut().unwrap().values_mut() {
+            service["command"] = Value::Null;
+            service["entrypoint"] = Value::Null;
+        }
+        let found = read(&services, &[]).unwrap();
+        assert_eq!(found.public.iter().map(|one| one.service.as_str()).collect::<Vec<_>>(), ["web"]);
+        assert_eq!(found.private.iter().map(|one| (one.service.as_str(), &one.why)).collect::<Vec<_>>(), [("admin", &Why::Lost)]);
+        assert_eq!(found.ports(), [80, 443].into());
+        assert_eq!(read(&services, &["web", "admin"]).unwrap().public.len(), 2, "the command line decides");
     }
 
     #[test]

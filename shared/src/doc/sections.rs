@@ -129,6 +129,8 @@ pub struct Svc {
     pub listener_arns: Vec<Option<String>>,
     pub execution_role_arn: Option<String>,
     pub services: BTreeMap<String, ServiceRecord>,
+    /// The jobs, which are no ECS services: they run to their end
+    pub jobs: BTreeMap<String, JobRecord>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -145,7 +147,19 @@ pub struct ServiceRecord {
     pub url: Option<String>,
     /// Whether two tasks at once may do harm, because it keeps data
     pub single: bool,
+    /// Whether it may use more memory than it reserves, up to what the instance has
+    pub memory_unlimited: bool,
     pub log_group: String,
     /// Names and ports under which other services call it, as in `api:8080`
     pub endpoints: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct JobRecord {
+    pub task_definition_arn: Option<String>,
+    pub task_role_arn: Option<String>,
+    pub log_group: String,
+    /// EventBridge schedule that runs the job; `null` for a job that runs only when it is deployed
+    pub schedule_arn: Option<String>,
 }

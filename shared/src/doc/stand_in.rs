@@ -6,6 +6,7 @@ use super::at::At;
 use super::compose::owner;
 use super::document::Document;
 use super::file::in_image;
+use super::job::is_job;
 use super::public::{Publish, Publishing};
 
 impl Document {
@@ -54,10 +55,12 @@ impl Document {
 
     fn svc(&self) -> Value {
         let own = self.known_services().filter(|(_, at)| owner(at).is_none());
+        let (jobs, services): (Vec<_>, Vec<_>) = own.partition(|(name, _)| is_job(self, name));
         // What is wrong with the ports is reported by net-up and svc-deploy, so a copy keeps it to itself.
         let publishing = Publishing::read(&Self::of(self.value().clone()), &Publish::default()).unwrap_or_default();
         let record = |(name, _): (&str, At<'_>)| (name.to_owned(), json!({"name": name, "published": publishing.of(name).is_some()}));
-        json!({"services": own.map(record).collect::<Map<_, _>>()})
+        let job = |(name, _): (&str, At<'_>)| (name.to_owned(), json!({}));
+        json!({"services": services.into_iter().map(record).collect::<Map<_, _>>(), "jobs": jobs.into_iter().map(job).collect::<Map<_, _>>()})
     }
 
     /// Returns the services that are objects; the others are reported elsewhere.

@@ -128,8 +128,9 @@ const THROTTLED: &[&str] =
 const GONE: &[&str] = &["NoSuchEntity", "NoSuchEntityException", "ServiceNotActiveException"];
 
 /// Codes of "exists already" that do not contain `AlreadyExists`. AWS returns `IdempotentParameterMismatch` when another run created the resource
-/// with other tags, and `Resource.AlreadyAssociated` for a table or gateway that already has what it is given.
+/// with other tags, EventBridge Scheduler `ConflictException`, and EC2 `Resource.AlreadyAssociated` for a table or gateway that already has what it is given.
 const EXISTS: &[&str] = &[
+    "ConflictException",
     "Duplicate",
     "DuplicateListener",
     "DuplicateRequest",

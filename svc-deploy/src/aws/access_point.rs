@@ -91,9 +91,9 @@ impl SvcDeploy {
         let not_yet = |error: &Error| error.is_code("IncorrectFileSystemLifeCycleState");
         while_held(run, "the file system to be available", not_yet, async || {
             let call = self.efs.create_access_point().client_token(&token).file_system_id(file_system).root_directory(root.clone());
-            let made = call.set_tags(Some(aws_tags(run.tags(&point.volume)))).send().await;
-            let made = made.tried(format!("create the access point of the volume {}", point.volume))?;
-            given(made.access_point_id(), "the ID of the new access point")
+            let said = call.set_tags(Some(aws_tags(run.tags(&point.volume)))).send().await;
+            let said = said.tried(format!("create the access point of the volume {}", point.volume))?;
+            given(said.access_point_id(), "the ID of the new access point")
         })
         .await
     }

@@ -12,6 +12,7 @@ use shared::{Error, Result, Run, Tried};
 use super::arn::last_name;
 use super::found_service::{described, primary};
 use super::log_group;
+use super::task::has_stopped;
 use crate::SvcDeploy;
 use crate::model::Service;
 
@@ -158,10 +159,15 @@ impl SvcDeploy {
         Ok(tasks.pop())
     }
 
-    async fn task_lines(&self, run: &Run, service: &Service, task: &Task) -> Vec<String> {
+    /// Returns how a task ended, with its last log lines.
+    pub async fn task_lines(&self, run: &Run, service: &Service, task: &Task) -> Vec<String> {
         let id = task.task_arn().map(last_name).unwrap_or_default();
-        let mut lines = vec![format!("task {id} stopped: {}", task.stopped_reason().unwrap_or("ECS gave no reason"))];
-        for container in task.containers() {
+        let mut lines = Vec::new();
+        // The task of a job may go on.
+        if has_stopped(task) {
+            lines.push(format!("task {id} stopped: {}", task.stopped_reason().unwrap_or("ECS gave no reason")));
+        }
+        for container in task.containers().iter().filter(|one| has_stopped(task) || one.last_status() == Some("STOPPED")) {
             let name = container.name().unwrap_or_default();
             let exit = container.exit_code().map_or_else(|| "without an exit code".to_owned(), |code| format!("with exit code {code}"));
             let reason = container.reason().map(|reason| format!(": {reason}")).unwrap_or_default();

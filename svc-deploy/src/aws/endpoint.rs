@@ -80,7 +80,7 @@ impl SvcDeploy {
         if run.is_planning() {
             return Ok(());
         }
-        each(wanted.selected(), async |service| {
+        each(wanted.deployed(), async |service| {
             let diff = unseen_diff(&self.unseen(run, wanted, service));
             run.change("service", &service.name, &diff, self.deploy_again(run, wanted, service)).await
         })

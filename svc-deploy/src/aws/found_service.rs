@@ -46,7 +46,7 @@ pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
 }
 
 /// Returns the ARNs of the cluster's services.
-async fn listed(ecs: &Client, run: &Run) -> Result<Vec<String>> {
+pub async fn listed(ecs: &Client, run: &Run) -> Result<Vec<String>> {
     let call = ecs.list_services().cluster(&run.app);
     Ok(if_found(shared::pages!(call, format!("list the services of the cluster {}", run.app)))?.unwrap_or_default())
 }

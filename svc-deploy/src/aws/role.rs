@@ -1,4 +1,5 @@
-//! The roles: the task execution role, with which ECS starts the app's tasks, and for each service a task role, with which its code calls AWS.
+//! The roles: the task execution role, with which ECS starts the app's tasks, for each service a task role, with which its code calls AWS, and
+//! for scheduled jobs one with which EventBridge Scheduler runs them.
 //! <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html>
 
 use std::collections::BTreeMap;
@@ -7,11 +8,13 @@ use aws_sdk_iam::Client;
 use futures_util::future::try_join_all;
 use iam_role::Policies;
 use serde_json::{Value, json};
+use shared::doc::Caller;
 use shared::step::each;
 use shared::{Error, Result, Run};
 
 use super::access_point;
 use super::execution_policy::execution_policy;
+use super::scheduler_policy::scheduler_policy;
 use crate::SvcDeploy;
 use crate::model::{Service, TaskRole, Wanted};
 
@@ -20,6 +23,11 @@ pub type Found = BTreeMap<String, iam_role::Found>;
 
 /// The name of the execution role's inline policy.
 const POLICY: &str = "start-tasks";
+/// The name of the inline policy of EventBridge Scheduler's role.
+const SCHEDULER_POLICY: &str = "run-jobs";
+/// The services of AWS that assume the roles.
+const TASKS: &str = "ecs-tasks.amazonaws.com";
+const SCHEDULER: &str = "scheduler.amazonaws.com";
 /// Characters of a role's name.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
 const LONGEST: usize = 64;
@@ -31,6 +39,20 @@ fn path(run: &Run) -> String {
 /// The region is in the name, because names of roles belong to the account, not to a region.
 fn execution_name(run: &Run) -> String {
     run.named(&format!("execution-{}", run.session.region()))
+}
+
+fn scheduler_name(run: &Run) -> String {
+    run.named(&format!("scheduler-{}", run.session.region()))
+}
+
+/// Returns the ARN of EventBridge Scheduler's role, which follows from its name.
+pub fn scheduler_arn(run: &Run) -> Result<String> {
+    arn(run, &scheduler_name(run))
+}
+
+fn arn(run: &Run, name: &str) -> Result<String> {
+    let Caller { account, partition, .. } = run.caller()?;
+    Ok(format!("arn:{partition}:iam::{account}:role{}{name}", path(run)))
 }
 
 fn task_name(run: &Run, service: &str) -> String {
@@ -46,6 +68,7 @@ pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
     let found = try_join_all(names.into_iter().map(async |name| {
         let has_volumes = |service: &Service| task_name(run, &service.name) == name && service.access_points().next().is_some();
         let policy = match wanted {
+            _ if name == scheduler_name(run) => Some(SCHEDULER_POLICY),
             _ if name == execution_name(run) => Some(POLICY),
             Some(wanted) if wanted.services.iter().any(has_volumes) => Some(access_point::POLICY),
             _ => None,
@@ -60,7 +83,13 @@ pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
 fn own(run: &Run, wanted: &Wanted) -> Vec<String> {
     let execution = wanted.execution_role.is_none().then(|| execution_name(run));
     let tasks = wanted.services.iter().filter(|service| matches!(service.task_role, TaskRole::Own(_)));
-    execution.into_iter().chain(tasks.map(|service| task_name(run, &service.name))).collect()
+    let scheduler = scheduled(wanted).next().map(|_| scheduler_name(run));
+    execution.into_iter().chain(scheduler).chain(tasks.map(|service| task_name(run, &service.name))).collect()
+}
+
+/// Returns the jobs that have a schedule.
+fn scheduled(wanted: &Wanted) -> impl Iterator<Item = &Service> {
+    wanted.services.iter().filter(|service| service.job.as_ref().is_some_and(|job| job.schedule.is_some()))
 }
 
 async fn listed(iam: &Client, run: &Run) -> Result<Vec<String>> {
@@ -69,10 +98,11 @@ async fn listed(iam: &Client, run: &Run) -> Result<Vec<String>> {
     Ok(roles.iter().filter(|role| role.path() == path).map(|role| role.role_name().to_owned()).collect())
 }
 
-/// Only tasks of this account may assume the role (the "confused deputy" problem).
-/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html>
-fn trust(run: &Run) -> Result<Value> {
-    Ok(json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+/// Only this service, and only for this account, may assume the role (the "confused deputy" problem).
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html>,
+/// <https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html>
+fn trust(run: &Run, service: &str) -> Result<Value> {
+    Ok(json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": service},
         "Action": "sts:AssumeRole", "Condition": {"StringEquals": {"aws:SourceAccount": run.caller()?.account}}}]}))
 }
 
@@ -81,7 +111,7 @@ impl SvcDeploy {
         let execution = async {
             let arn = match &wanted.execution_role {
                 Some(adopted) => Some(adopted.clone()),
-                None => self.role_up(run, &execution_name(run), &format!("Starts the tasks of {}", run.app)).await?,
+                None => self.role_up(run, &execution_name(run), TASKS, &format!("Starts the tasks of {}", run.app)).await?,
             };
             self.svc.borrow_mut().execution_role_arn = arn;
             Ok(())
@@ -90,18 +120,21 @@ impl SvcDeploy {
             let arn = match &service.task_role {
                 TaskRole::Adopted(arn) => Some(arn.clone()),
                 TaskRole::Own(_) => {
-                    self.role_up(run, &task_name(run, &service.name), &format!("Role of the tasks of {}", service.name)).await?
+                    self.role_up(run, &task_name(run, &service.name), TASKS, &format!("Role of the tasks of {}", service.name)).await?
                 }
             };
             self.record(&service.name, |record| record.task_role_arn = arn);
             Ok(())
         });
-        let (execution, tasks): (Result<()>, _) = futures_util::join!(execution, tasks);
-        execution.and(tasks.map(drop))
+        let scheduler = each(scheduled(wanted).take(1), async |_| {
+            self.role_up(run, &scheduler_name(run), SCHEDULER, &format!("Runs the scheduled jobs of {}", run.app)).await
+        });
+        let (execution, tasks, scheduler): (Result<()>, _, _) = futures_util::join!(execution, tasks, scheduler);
+        execution.and(tasks.map(drop)).and(scheduler.map(drop))
     }
 
-    async fn role_up(&self, run: &Run, name: &str, description: &str) -> Result<Option<String>> {
-        let wanted = iam_role::Wanted { name, path: &path(run), description, trust: trust(run)?, tag: name };
+    async fn role_up(&self, run: &Run, name: &str, service: &str, description: &str) -> Result<Option<String>> {
+        let wanted = iam_role::Wanted { name, path: &path(run), description, trust: trust(run, service)?, tag: name };
         iam_role::up(&self.iam, run, &wanted, self.found.roles.get(name)).await
     }
 
@@ -121,8 +154,26 @@ impl SvcDeploy {
                 self.settle_role(run, &task_name(run, &service.name), &policies).await
             }
         });
-        let (execution, tasks): (Result<()>, _) = futures_util::join!(execution, tasks);
-        execution.and(tasks.map(drop))
+        let scheduler = self.settle_scheduler_role(run, wanted);
+        let (execution, tasks, scheduler): (Result<()>, _, _) = futures_util::join!(execution, tasks, scheduler);
+        execution.and(tasks.map(drop)).and(scheduler)
+    }
+
+    async fn settle_scheduler_role(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let jobs: Vec<&Service> = scheduled(wanted).collect();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let execution = wanted.execution_role.clone().map_or_else(|| arn(run, &execution_name(run)), Ok);
+        let tasks = jobs.iter().map(|service| match &service.task_role {
+            TaskRole::Adopted(arn) => Ok(arn.clone()),
+            TaskRole::Own(_) => arn(run, &task_name(run, &service.name)),
+        });
+        let roles: Vec<String> = std::iter::once(execution).chain(tasks).collect::<Result<_>>()?;
+        let names: Vec<&str> = jobs.iter().map(|service| service.name.as_str()).collect();
+        let policy = scheduler_policy(&run.app, &run.caller()?, &names, &roles);
+        let policies = Policies { inline: Some((SCHEDULER_POLICY, policy)), ..Policies::default() };
+        self.settle_role(run, &scheduler_name(run), &policies).await
     }
 
     async fn settle_role(&self, run: &Run, name: &str, policies: &Policies) -> Result<()> {

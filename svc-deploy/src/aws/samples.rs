@@ -35,6 +35,7 @@ pub fn service(name: &str) -> Service {
         desired: 2,
         single: false,
         after: Vec::new(),
+        job: None,
         before: Vec::new(),
         connect: None,
         breaker: Breaker { enable: true, rollback: true, failures: None },

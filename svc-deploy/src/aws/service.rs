@@ -16,31 +16,10 @@ use crate::SvcDeploy;
 use crate::model::{Service, Wanted};
 
 /// What a call waits for that fails with [`not_yet`].
-const NEW_PARTS: &str = "the new parts of the service to be visible";
+pub const NEW_PARTS: &str = "the new parts of the service to be visible";
 
 impl SvcDeploy {
-    /// Deploys in the order of `depends_on`: a service that waits for healthy ones is deployed when they are healthy.
-    pub async fn services_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let mut done: Vec<&Service> = Vec::new();
-        let mut left: Vec<&Service> = wanted.selected().collect();
-        while !left.is_empty() {
-            let names: Vec<String> = left.iter().map(|service| service.name.clone()).collect();
-            let (later, now): (Vec<&Service>, Vec<&Service>) =
-                left.into_iter().partition(|service| service.first().any(|name| names.contains(name)));
-            let awaited: Vec<&Service> =
-                done.iter().copied().filter(|one| now.iter().any(|service| service.after.contains(&one.name))).collect();
-            if !run.is_planning() && !awaited.is_empty() {
-                self.deployments_ready(run, awaited).await?;
-            }
-            each(&now, async |service| self.service_up(run, wanted, service).await).await?;
-            self.endpoints_ready(run, wanted, &now).await?;
-            done.extend(now);
-            left = later;
-        }
-        self.late_deployments(run, wanted).await
-    }
-
-    async fn service_up(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<()> {
+    pub async fn service_up(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<()> {
         let found = self.found.services.get(&service.name).filter(|found| found.service.status() == Some("ACTIVE"));
         let arn = match found {
             Some(found) => self.settle_service(run, wanted, service, found).await?,
@@ -51,11 +30,12 @@ impl SvcDeploy {
             record.name.clone_from(&service.name);
             record.endpoints = endpoints(service);
             record.single = service.single;
+            record.memory_unlimited = service.size.is_none() && service.containers.iter().any(|one| one.memory.is_none());
         });
         self.finish_moves(run, service).await
     }
 
-    async fn create_service(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<String> {
+    pub async fn create_service(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<String> {
         let mut tags = tags(run, service);
         tags.push((PATCH.to_owned(), patch_fingerprint(service)));
         let request = service_request::create(&run.app, wanted, service, &self.recorded(&service.name), tags)?;
@@ -119,14 +99,19 @@ impl SvcDeploy {
         .map(drop)
     }
 
-    async fn delete_service(&self, run: &Run, name: &str, is_active: bool) -> Result<()> {
+    pub async fn delete_service(&self, run: &Run, name: &str, is_active: bool) -> Result<()> {
         if is_active {
-            let stop = self.ecs.update_service().cluster(&run.app).service(name).desired_count(0);
-            if_found(stop.send().await.tried(format!("stop the tasks of the service {name}")))?;
-            let delete = self.ecs.delete_service().cluster(&run.app).service(name).force(true);
-            if_found(delete.send().await.tried(format!("delete the service {name}")))?;
+            self.dismiss_service(run, name).await?;
         }
         self.service_gone(run, name).await
+    }
+
+    /// Deletes a service without a wait for the end of its tasks.
+    pub async fn dismiss_service(&self, run: &Run, name: &str) -> Result<()> {
+        let stop = self.ecs.update_service().cluster(&run.app).service(name).desired_count(0);
+        if_found(stop.send().await.tried(format!("stop the tasks of the service {name}")))?;
+        let delete = self.ecs.delete_service().cluster(&run.app).service(name).force(true);
+        if_found(delete.send().await.tried(format!("delete the service {name}"))).map(drop)
     }
 
     async fn service_gone(&self, run: &Run, name: &str) -> Result<()> {
@@ -139,7 +124,7 @@ impl SvcDeploy {
 }
 
 /// New roles can't be used at once, and a new cluster, task definition or target group is not visible at once (eventual consistency).
-fn not_yet(error: &Error) -> bool {
+pub fn not_yet(error: &Error) -> bool {
     let words = [
         "Unable to assume",
         "unable to assume",

@@ -18,7 +18,7 @@ use crate::model::{NetworkMode, Service, Wanted};
 /// The tag that says which patch a service has: what a patch sets need not be a field that ECS returns.
 pub const PATCH: &str = "ecs-pipe:patch";
 /// What a plan calls a revision that is not registered yet.
-const NEW_REVISION: &str = "the new revision";
+pub const NEW_REVISION: &str = "the new revision";
 
 /// Compares field by field. What `x-svc.patch.service` sets is compared only when the patch itself is another one.
 pub fn diff(wanted: &Wanted, service: &Service, record: &ServiceRecord, found: &FoundService) -> Diff {

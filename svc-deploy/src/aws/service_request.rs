@@ -5,7 +5,7 @@
 use aws_sdk_ecs::types::ThresholdType;
 use serde_json::{Value, json};
 use shared::Result;
-use shared::doc::{LaunchType, ServiceRecord};
+use shared::doc::{Cluster, LaunchType, Net, ServiceRecord};
 use shared::error::made;
 
 use super::ecs_tag;
@@ -20,7 +20,7 @@ pub fn create(app: &str, wanted: &Wanted, service: &Service, record: &ServiceRec
     request["cluster"] = json!(app);
     request["serviceName"] = json!(service.name);
     request["desiredCount"] = json!(service.desired);
-    request["capacityProviderStrategy"] = strategy(wanted);
+    request["capacityProviderStrategy"] = strategy(&wanted.cluster);
     request["tags"] = ecs_tag::json(tags);
     Ok(patched(request, service))
 }
@@ -49,7 +49,7 @@ pub fn update(app: &str, wanted: &Wanted, service: &Service, record: &ServiceRec
         request["loadBalancers"] = json!([]);
     }
     if update.strategy {
-        request["capacityProviderStrategy"] = strategy(wanted);
+        request["capacityProviderStrategy"] = strategy(&wanted.cluster);
     }
     if update.disconnect && service.connect.is_none() {
         request[CONNECT] = json!({"enabled": false});
@@ -89,17 +89,22 @@ fn shape(wanted: &Wanted, service: &Service, record: &ServiceRecord) -> Result<V
         shape["healthCheckGracePeriodSeconds"] = json!(published.grace);
     }
     if service.network_mode == NetworkMode::Awsvpc {
-        shape["networkConfiguration"] = json!({"awsvpcConfiguration": {
-            "subnets": wanted.net.private_subnet_ids,
-            "securityGroups": [wanted.net.task_security_group_id],
-            "assignPublicIp": "DISABLED",
-        }});
+        shape["networkConfiguration"] = network(&wanted.net);
     }
     if let Some(connect) = &service.connect {
         let namespace = made(wanted.cluster.namespace_arn.as_deref(), "the ARN of the namespace")?;
         shape[CONNECT] = service_connect(connect, namespace.as_str());
     }
     Ok(shape)
+}
+
+/// Returns where tasks with a network interface of their own are.
+pub fn network(net: &Net) -> Value {
+    json!({"awsvpcConfiguration": {
+        "subnets": net.private_subnet_ids,
+        "securityGroups": [net.task_security_group_id],
+        "assignPublicIp": "DISABLED",
+    }})
 }
 
 /// The field of both requests with the configuration of Service Connect.
@@ -135,8 +140,9 @@ fn patched(mut request: Value, service: &Service) -> Value {
     request
 }
 
-fn strategy(wanted: &Wanted) -> Value {
-    let shares = wanted.cluster.capacity_provider_strategy.iter();
+/// Returns the capacity provider strategy.
+pub fn strategy(cluster: &Cluster) -> Value {
+    let shares = cluster.capacity_provider_strategy.iter();
     shares.map(|share| json!({"capacityProvider": share.capacity_provider, "weight": share.weight, "base": share.base})).collect()
 }
 

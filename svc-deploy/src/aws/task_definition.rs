@@ -24,14 +24,27 @@ use crate::model::{Service, Wanted};
 pub type Found = BTreeMap<String, FoundRevision>;
 
 pub struct FoundRevision {
-    arn: String,
+    pub arn: String,
     fingerprint: Option<String>,
     ours: bool,
     tags: Vec<Tag>,
     /// What it says, in AWS's own JSON.
-    definition: Value,
+    pub definition: Value,
 }
 
+impl FoundRevision {
+    pub fn is_ours(&self) -> bool {
+        self.ours
+    }
+
+    /// Returns whether it is of a job that has completed.
+    pub fn has_completed(&self) -> bool {
+        ecs_tag::value(&self.tags, COMPLETED).is_some()
+    }
+}
+
+/// The tag of a job's revision whose task has ended with the exit code 0. Its value is the id of that task.
+pub const COMPLETED: &str = "ecs-pipe:completed";
 /// The tag that holds the fingerprint of the request.
 const FINGERPRINT: &str = "ecs-pipe:fingerprint";
 /// Revisions that one call of `DeleteTaskDefinitions` takes.
@@ -50,7 +63,7 @@ pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
 }
 
 /// Finds the newest active revision of a family, or the revision of an ARN, together with what it was found by.
-async fn one(ecs: &Client, run: &Run, name: String) -> Result<Option<(String, FoundRevision)>> {
+pub async fn one(ecs: &Client, run: &Run, name: String) -> Result<Option<(String, FoundRevision)>> {
     let answer = Answer::default();
     let call = ecs.describe_task_definition().task_definition(&name).include(TaskDefinitionField::Tags);
     let said = call.customize().interceptor(answer.clone()).send().await.tried(format!("read the task definition {name}"));

@@ -4,7 +4,7 @@ use shared::doc::public::Publishing;
 use shared::doc::{Cluster, Img, Net, check_retention};
 use shared::{Document, Error, Result};
 
-use super::{one_service, publishing, service};
+use super::{job, one_service, publishing, service};
 use crate::model::{Service, Wanted};
 use crate::settings::{Flags, SvcFlags, SvcSettings};
 
@@ -28,7 +28,10 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
     let publishing = doc.keep(publishing).unwrap_or_default();
     let services = service::read(doc, &flags.selection, &publishing, img.as_ref(), &cluster).map_err(blamed);
     doc.change_findings(blamed);
-    let services = services?;
+    let mut services = services?;
+    for service in &mut services {
+        job::keep_alive(service, &settings.files_image);
+    }
     check_any(doc, &services)?;
     if settings.alb.is_some() {
         check_adopted(&given, &services)?;

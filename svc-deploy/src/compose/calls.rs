@@ -54,11 +54,11 @@ pub fn calls(container: &Container) -> Vec<Call> {
         all.extend(words.into_iter().flatten().flat_map(|word| named(&place(key), word)));
     }
     let mut once: Vec<Call> = Vec::new();
-    all.into_iter().for_each(|call| {
+    for call in all {
         if !once.contains(&call) {
             once.push(call);
         }
-    });
+    }
     once
 }
 

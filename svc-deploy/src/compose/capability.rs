@@ -89,13 +89,13 @@ mod tests {
         Ok((found.added.join(" "), found.dropped.join(" ")))
     }
 
-    fn both(added: &str, dropped: &str) -> Result<(String, String), String> {
-        Ok((added.to_owned(), dropped.to_owned()))
+    fn both(added: &str, dropped: &str) -> (String, String) {
+        (added.to_owned(), dropped.to_owned())
     }
 
     #[test]
     fn names_are_those_of_ecs() {
-        assert_eq!(capabilities(false, &json!(["net_admin", "CAP_CHOWN"]), &json!(["all"])), both("NET_ADMIN CHOWN", "ALL"));
+        assert_eq!(capabilities(false, &json!(["net_admin", "CAP_CHOWN"]), &json!(["all"])), Ok(both("NET_ADMIN CHOWN", "ALL")));
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
             (json!(["SYS_PTRACE"]), json!(["all"]), both("SYS_PTRACE", "ALL")),
             (json!(["NET_BIND_SERVICE"]), json!([]), both("", "")),
         ] {
-            assert_eq!(capabilities(true, &add, &drop), expected, "{add} {drop}");
+            assert_eq!(capabilities(true, &add, &drop), Ok(expected), "{add} {drop}");
         }
         for name in ["NET_ADMIN", "ALL"] {
             let said = capabilities(true, &json!([name]), &json!([])).unwrap_err();

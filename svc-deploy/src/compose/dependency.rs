@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use shared::doc::{At, Document};
+use shared::doc::{At, Document, is_job};
 use shared::{Error, Result};
 
 use crate::model::{Condition, Container, Dependency, Service};
@@ -74,10 +74,11 @@ fn depends_on<'a>(at: &At<'a>) -> Result<Vec<Entry<'a>>> {
     depends_on.entries()?.into_iter().map(entry).collect()
 }
 
-/// Returns the services that must be healthy before this one is deployed; `places` are those of its containers.
-pub fn after(doc: &Document, containers: &[Container], places: &[&At<'_>]) -> Result<Vec<String>> {
+/// Returns the services that must be healthy, and the jobs that must have ended, before this one is deployed; `places` are those of its containers.
+/// A job runs once, so it waits for everything that it depends on.
+pub fn after(doc: &Document, containers: &[Container], places: &[&At<'_>], is_a_job: bool) -> Result<Vec<String>> {
     let is_within = |service: &str| containers.iter().any(|container| container.name == service);
-    let mut healthy = Vec::new();
+    let mut after = Vec::new();
     for at in places {
         for one in conditions(at)?.into_iter().filter(|one| !is_within(&one.service)) {
             let exists = doc.root().key("services").is_some_and(|all| all.key(&one.service).is_some());
@@ -88,21 +89,22 @@ pub fn after(doc: &Document, containers: &[Container], places: &[&At<'_>]) -> Re
                         .wrong("dependency-missing", format!("there is no service {:?}. Add it, or remove this", one.service)));
                 }
                 _ if !exists => {}
-                Condition::Healthy => healthy.push(one.service),
-                Condition::Success => {
+                Condition::Success if !is_job(doc, &one.service) => {
                     return Err(one.at.wrong(
                         "dependency-completes",
                         format!(
-                            "an ECS service never completes. Make {0} a sidecar of this service (in {0}, network_mode: service:…), or run it before with `aws ecs run-task`",
+                            "{0} is a container of another service's task, which does not end with it. Remove network_mode from {0}, so that it is a job, or remove this",
                             one.service
                         ),
                     ));
                 }
+                Condition::Healthy | Condition::Success => after.push(one.service),
+                Condition::Start if is_a_job => after.push(one.service),
                 Condition::Start => {}
             }
         }
     }
-    Ok(healthy)
+    Ok(after)
 }
 
 /// Returns the services that are deployed before this one, so that it sees their endpoints when it starts.

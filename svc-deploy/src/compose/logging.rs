@@ -28,7 +28,7 @@ pub fn read(doc: &Document, at: &At<'_>, out: &mut Container) -> Result<()> {
         }
         // Compose's default drivers write to the machine, and a task has none of its own.
         driver @ ("json-file" | "local" | "journald" | "none") => {
-            doc.warn_at("log-driver", at, format!("the driver {driver} and its options have no effect; the log is in CloudWatch Logs"))
+            doc.warn_at("log-driver", at, format!("the driver {driver} and its options have no effect; the log is in CloudWatch Logs"));
         }
         driver => out.log = Some(LogDriver { driver: driver.to_owned(), options }),
     }

@@ -81,9 +81,24 @@ pub fn security_options(at: &At<'_>) -> Result<Vec<String>> {
     Ok(options)
 }
 
+/// Returns what the containers at these places share: by `pid` their processes, by `ipc` their memory. `names` are the containers of the task.
+pub fn shared(places: &[&At<'_>], key: &str, names: &[&str], fargate: bool) -> Result<Option<Namespace>> {
+    let mut found = None;
+    for at in places.iter().filter_map(|at| at.key(key)) {
+        let namespace = namespace(&at, names)?;
+        // On Fargate a task can share its processes among its containers, but nothing with a machine.
+        if let Some(namespace) = namespace.filter(|namespace| fargate && (key == "ipc" || *namespace != Namespace::Task)) {
+            let what = format!("{key}Mode {} is not possible on Fargate. Remove this, or run the app on EC2", namespace.value());
+            return Err(at.wrong("namespace-on-fargate", what));
+        }
+        found = namespace.or(found);
+    }
+    Ok(found)
+}
+
 /// Reads `pid` or `ipc` of a container in a task of these containers.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html#ECS-RegisterTaskDefinition-request-pidMode>
-pub fn namespace(at: &At<'_>, containers: &[&str]) -> Result<Option<Namespace>> {
+fn namespace(at: &At<'_>, containers: &[&str]) -> Result<Option<Namespace>> {
     match at.text()? {
         "" | "private" | "shareable" => Ok(None),
         "host" => Ok(Some(Namespace::Host)),

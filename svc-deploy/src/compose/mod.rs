@@ -8,6 +8,7 @@ mod container;
 mod dependency;
 mod forms;
 mod health_check;
+mod job;
 mod key;
 mod logging;
 mod machine;
@@ -18,6 +19,7 @@ mod publishing;
 mod secret;
 mod service;
 mod size;
+mod tasks;
 mod update;
 mod volume;
 

@@ -1,8 +1,12 @@
-//! `networks`: on AWS all tasks of an app are in one network, so what Compose keeps apart is not kept apart by it.
+//! `network_mode`, and `networks`: on AWS all tasks of an app are in one network, so what Compose keeps apart is not kept apart by it.
 
 use std::collections::BTreeSet;
 
+use shared::Result;
 use shared::doc::{At, Document};
+
+use crate::model::NetworkMode;
+use crate::settings::NetworkModeSetting;
 
 /// Warns of services that share no network in Compose.
 pub fn explain(doc: &Document, services: &[(&str, At<'_>)]) {
@@ -30,6 +34,29 @@ fn networks<'a>(at: &At<'a>) -> Option<BTreeSet<&'a str>> {
         serde_json::Value::Array(names) => Some(names.iter().filter_map(serde_json::Value::as_str).collect()),
         serde_json::Value::Object(networks) => Some(networks.keys().map(String::as_str).collect()),
         _ => None,
+    }
+}
+
+/// Returns the network mode of the task. `shared` says whether it has sidecars.
+pub fn mode(at: &At<'_>, setting: Option<NetworkModeSetting>, fargate: bool, shared: bool) -> Result<NetworkMode> {
+    let compose = at.key("network_mode");
+    if let Some(place) = compose.as_ref().filter(|mode| !["bridge", "default", "host"].iter().any(|known| mode.value() == known)) {
+        return Err(place.expected("compose-network-mode", "one of bridge, host (on EC2) and service:NAME"));
+    }
+    let host = compose.filter(|mode| mode.value() == "host");
+    if let Some(place) = host.as_ref().filter(|_| fargate) {
+        return Err(place.wrong("host-network-on-fargate", "Fargate has no host network. Remove this"));
+    }
+    let place = at.key("x-svc").and_then(|at| at.key("network_mode")).unwrap_or_else(|| at.clone());
+    match setting {
+        None if fargate => Ok(NetworkMode::Awsvpc),
+        None if host.is_some() => Ok(NetworkMode::Host),
+        // Otherwise the containers of a task reach each other only on a network interface of their own.
+        None if shared => Ok(NetworkMode::Awsvpc),
+        Some(_) if host.is_some() => Err(place.wrong("two-network-modes", "contradicts network_mode: host. Remove one of the two")),
+        Some(NetworkModeSetting::Awsvpc) => Ok(NetworkMode::Awsvpc),
+        Some(NetworkModeSetting::Bridge) if fargate => Err(place.expected("network-mode", "awsvpc on Fargate")),
+        None | Some(NetworkModeSetting::Bridge) => Ok(NetworkMode::Bridge),
     }
 }
 

@@ -63,6 +63,13 @@ pub fn explain(doc: &Document, publishing: &Publishing, internal: bool) {
         let why = match why {
             Why::Known(known) => format!("{} is {}", known.name, known.kind.text()),
             Why::NoHttp => format!("port {port} does not speak HTTP"),
+            Why::Lost => {
+                doc.warn(
+                    "private-because-json",
+                    format!("services.{service}: another service is public, and the JSON of Compose does not say whether this one is, too, so the load balancer does not serve it. Pipe the YAML of `docker compose config`, or name all public services with --publish"),
+                );
+                continue;
+            }
         };
         doc.warn(
             "not-published",

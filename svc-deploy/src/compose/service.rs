@@ -1,7 +1,6 @@
 //! A Compose service with its sidecars as an ECS service.
 
 use serde_json::Value;
-use shared::doc::known_image::known;
 use shared::doc::public::Publishing;
 use shared::doc::{At, Cluster, Document, Img, LaunchType, Selection, check_tags, owner, platform};
 use shared::{Error, Result};
@@ -9,9 +8,9 @@ use shared::{Error, Result};
 use super::container::Target;
 use super::forms::pairs;
 use super::volume::Disk;
-use super::{connect, container, dependency, machine, network, publishing, size, update, volume};
-use crate::model::{Container, Namespace, NetworkMode, Patch, Service, TaskRole, Volume, VolumeSource};
-use crate::settings::{NetworkModeSetting, PatchSetting, SecretsSetting, ServiceFlags, ServiceSettings, Strategy, TaskRoleSetting};
+use super::{connect, container, dependency, job, machine, network, publishing, size, tasks, update, volume};
+use crate::model::{Container, Patch, Service, TaskRole, Volume};
+use crate::settings::{PatchSetting, SecretsSetting, ServiceFlags, ServiceSettings, Strategy, TaskRoleSetting};
 
 /// The document's services with their places; sidecars (`network_mode: service:X`) are containers of X's task.
 pub fn read(doc: &Document, selection: &Selection, publishing: &Publishing, img: Option<&Img>, cluster: &Cluster) -> Result<Vec<Service>> {
@@ -62,26 +61,28 @@ impl Source<'_> {
         // With a second strategy this does not compile, so that it is not ignored.
         let Strategy::Rolling = settings.strategy;
         let fargate = cluster.launch_type == LaunchType::Fargate;
-        let network_mode = doc.keep(network_mode(at, settings.network_mode, fargate, !self.sidecars.is_empty()))?;
+        let network_mode = doc.keep(network::mode(at, settings.network_mode, fargate, !self.sidecars.is_empty()))?;
         let secret_files = settings.secrets == SecretsSetting::Files;
         let target = Target { disk: Disk { fargate, host_volumes: settings.host_volumes }, network_mode, selected, secret_files };
         let (mut containers, volumes) = self.containers(target)?;
+        let job = doc.keep(job::read(doc, name, at, &settings)).flatten();
         let places: Vec<&At<'_>> = std::iter::once(*at).chain(self.sidecars.iter().map(|(_, at)| at)).collect();
         doc.keep(dependency::within_task(&mut containers, &places));
         let connects = connect::connects(doc, at, &settings, cluster, network_mode);
         let connect = connects.then(|| doc.keep(connect::read(doc, name, &settings, self.img, &mut containers, &places))).flatten();
+        let connect = job::without_ports(doc, at, job.as_ref(), connect, &mut containers);
         if !fargate {
             doc.keep(size::check_instances(at, &containers, cluster));
         }
         let names: Vec<&str> = containers.iter().map(|one| one.name.as_str()).collect();
-        let namespace = |key| doc.keep(namespace(&places, key, &names, fargate)).flatten();
+        let namespace = |key| doc.keep(machine::shared(&places, key, &names, fargate)).flatten();
         let (pid_mode, ipc_mode) = (namespace("pid"), namespace("ipc"));
         let deploy = at.key("deploy");
-        let (desired, single) = doc.keep(self.tasks(&containers, &volumes)).unwrap_or_default();
+        let (desired, single) = doc.keep(tasks::read(at, &containers, &volumes)).unwrap_or_default();
         let published = self.publishing.of(name).map(|public| publishing::read(doc, at, &settings, public, network_mode));
-        let (breaker, percent) =
-            (update::breaker(deploy.as_ref(), settings.breaker), update::healthy_percent(deploy.as_ref(), desired, single));
-        let (breaker, percent, task_role) = (doc.keep(breaker), doc.keep(percent), doc.keep(task_role(settings.task_role.as_ref(), at)));
+        let breaker = doc.keep(update::breaker(deploy.as_ref(), settings.breaker));
+        let percent = doc.keep(update::healthy_percent(deploy.as_ref(), desired, single));
+        let task_role = doc.keep(task_role(settings.task_role.as_ref(), at));
         if let Some(role) = &task_role {
             volume::check_adopted_role(doc, name, role, &volumes);
         }
@@ -97,9 +98,10 @@ impl Source<'_> {
             published: published.and_then(|published| doc.keep(published)),
             desired,
             single,
-            after: doc.keep(dependency::after(doc, &containers, &places)).unwrap_or_default(),
+            after: doc.keep(dependency::after(doc, &containers, &places, job.is_some())).unwrap_or_default(),
             before: doc.keep(dependency::before(doc, &containers, &places)).unwrap_or_default(),
             connect,
+            job,
             labels: labels.and_then(|labels| doc.keep(labels)).unwrap_or_default(),
             patch: patch(settings.patch),
             breaker: breaker?,
@@ -128,19 +130,6 @@ impl Source<'_> {
         Some((containers, volumes))
     }
 
-    /// Returns the number of tasks, and whether two at once may do harm. What writes to a volume, and an image that keeps state, runs once unless the
-    /// author says more.
-    fn tasks(&self, containers: &[Container], volumes: &[Volume]) -> Result<(i32, bool)> {
-        let replicas = self.at.key("deploy").and_then(|deploy| deploy.key("replicas")).or_else(|| self.at.key("scale"));
-        let replicas = replicas.map(|at| at.whole(0..=1000)).transpose()?;
-        let is_kept = |name: &str| volumes.iter().any(|volume| volume.name == name && volume.source != VolumeSource::Task);
-        let writes = containers.iter().flat_map(|one| &one.mounts).any(|mount| !mount.read_only && is_kept(&mount.volume));
-        let is_known = self.at.key("image").and_then(|image| image.value().as_str()).and_then(known).is_some();
-        let single = (writes || is_known) && replicas.is_none_or(|replicas| replicas <= 1);
-        // Otherwise two tasks, one in each zone, so that one zone may fail.
-        Ok((replicas.unwrap_or(if single { 1 } else { 2 }), single))
-    }
-
     /// Returns the platform of the task, which all its containers share.
     fn platform(&self) -> Result<Option<&'static str>> {
         let runs_on = platform(self.at, Some(self.cluster))?;
@@ -158,21 +147,6 @@ impl Source<'_> {
         }
         Ok(runs_on)
     }
-}
-
-/// Returns what the containers at these places share. `names` are the containers of the task.
-fn namespace(places: &[&At<'_>], key: &str, names: &[&str], fargate: bool) -> Result<Option<Namespace>> {
-    let mut found = None;
-    for at in places.iter().filter_map(|at| at.key(key)) {
-        let namespace = machine::namespace(&at, names)?;
-        // On Fargate a task can share its processes among its containers, but nothing with a machine.
-        if let Some(namespace) = namespace.filter(|namespace| fargate && (key == "ipc" || *namespace != Namespace::Task)) {
-            let what = format!("{key}Mode {} is not possible on Fargate. Remove this, or run the app on EC2", namespace.value());
-            return Err(at.wrong("namespace-on-fargate", what));
-        }
-        found = namespace.or(found);
-    }
-    Ok(found)
 }
 
 /// Refuses a patch of something that svc-deploy does not send.
@@ -203,28 +177,6 @@ fn check_sidecar(doc: &Document, owner: &str, at: &At<'_>) -> Result<()> {
     Ok(())
 }
 
-fn network_mode(at: &At<'_>, setting: Option<NetworkModeSetting>, fargate: bool, shared: bool) -> Result<NetworkMode> {
-    let compose = at.key("network_mode");
-    if let Some(place) = compose.as_ref().filter(|mode| !["bridge", "default", "host"].iter().any(|known| mode.value() == known)) {
-        return Err(place.expected("compose-network-mode", "one of bridge, host (on EC2) and service:NAME"));
-    }
-    let host = compose.filter(|mode| mode.value() == "host");
-    if let Some(place) = host.as_ref().filter(|_| fargate) {
-        return Err(place.wrong("host-network-on-fargate", "Fargate has no host network. Remove this"));
-    }
-    let place = at.key("x-svc").and_then(|at| at.key("network_mode")).unwrap_or_else(|| at.clone());
-    match setting {
-        None if fargate => Ok(NetworkMode::Awsvpc),
-        None if host.is_some() => Ok(NetworkMode::Host),
-        // Otherwise the containers of a task reach each other only on a network interface of their own.
-        None if shared => Ok(NetworkMode::Awsvpc),
-        Some(_) if host.is_some() => Err(place.wrong("two-network-modes", "contradicts network_mode: host. Remove one of the two")),
-        Some(NetworkModeSetting::Awsvpc) => Ok(NetworkMode::Awsvpc),
-        Some(NetworkModeSetting::Bridge) if fargate => Err(place.expected("network-mode", "awsvpc on Fargate")),
-        None | Some(NetworkModeSetting::Bridge) => Ok(NetworkMode::Bridge),
-    }
-}
-
 /// Returns an existing role by ARN, or one of its own with these policies.
 fn task_role(setting: Option<&TaskRoleSetting>, at: &At<'_>) -> Result<TaskRole> {
     match setting {
@@ -252,6 +204,7 @@ fn patch(setting: Option<PatchSetting>) -> Patch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Namespace;
     use serde_json::json;
     use shared::doc::public::Publish;
 

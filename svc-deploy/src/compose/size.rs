@@ -144,13 +144,15 @@ pub fn fargate(doc: &Document, at: &At<'_>, containers: &[Container], connects: 
     let steps = (memory.max(*least) - least + step - 1) / step;
     // 256 units come with 512, 1024 or 2048 MiB.
     let size = Size { cpu: *units, memory: if *units == 256 && steps == 2 { 2048 } else { least + steps * step } };
-    if size != all {
+    // Nobody set a size that could be missed, and the documentation names the default.
+    let is_default = containers.iter().all(|one| one.cpu == CPU && one.memory.is_none() && one.memory_reservation.is_none());
+    if size != all && !(connects && is_default) {
         let proxy = if connects { " (with the proxy of Service Connect; x-svc.connect: false leaves it out)" } else { "" };
-        doc.warn(
+        doc.warn_at(
             "fargate-rounded",
+            at,
             format!(
-                "{}: Fargate has no task of {cpu} CPU units and {memory} MiB{proxy}. The task gets the next size, {} CPU units and {} MiB, and AWS charges for all of it. {}",
-                at.path(),
+                "Fargate has no task of {cpu} CPU units and {memory} MiB{proxy}. The task gets the next size, {} CPU units and {} MiB, and AWS charges for all of it. {}",
                 size.cpu,
                 size.memory,
                 allowances(containers)
@@ -163,8 +165,8 @@ pub fn fargate(doc: &Document, at: &At<'_>, containers: &[Container], connects: 
 /// Says how much memory each container may use.
 fn allowances(containers: &[Container]) -> String {
     let limited = containers.iter().filter_map(|one| Some(format!("{} may use at most {} MiB", one.name, one.memory?)));
-    let free: Vec<&str> = containers.iter().filter(|one| one.memory.is_none()).map(|one| one.name.as_str()).collect();
-    let free = (!free.is_empty()).then(|| format!("{} may use all of its memory", free.join(" and ")));
+    let free =
+        containers.iter().any(|one| one.memory.is_none()).then(|| "A container without a limit may use all of its memory".to_owned());
     free.into_iter().chain(limited).collect::<Vec<_>>().join("; ")
 }
 

@@ -68,7 +68,7 @@ fn a_bad_value_is_refused_with_its_path() {
         ("svc-deploy", web(json!({"environment": {"A": {}}})).to_string(), 65, "services.web.environment.A"),
         (
             "svc-deploy",
-            web(json!({"volumes": [{"type": "bind", "source": "/x", "target": "/y"}]})).to_string(),
+            web(json!({"volumes": [{"type": "bind", "source": "/etc/hosts", "target": "/y"}]})).to_string(),
             65,
             "services.web.volumes[0]",
         ),

@@ -131,7 +131,7 @@ fn the_undamaged_model_is_right() {
 
 #[test]
 fn a_bomb_is_refused_at_once() {
-    let list = |item: &str| vec![item; 10].join(", ");
+    let list = |item: &str| [item; 10].join(", ");
     let mut bomb = format!("a0: &a0 [{}]\n", list("x"));
     for i in 1..12 {
         let items = list(&format!("*a{}", i - 1));

@@ -73,7 +73,11 @@ fn documents() -> [Value; 3] {
     first["services"]["api"]["x-scale"] = json!({"memory": 80, "schedule": [morning]});
     first["services"]["built"]["volumes"] = json!(["data:/data"]);
     first["services"]["built"]["secrets"] = json!(["key"]);
+    let scheduled = |expression: &str| json!({"image": "busybox", "command": ["true"], "x-svc": {"schedule": expression}});
+    first["services"]["report"] = scheduled("rate(1 day)");
+    first["services"]["migrate"] = json!({"image": "busybox", "command": ["true"], "x-svc": {"job": true}});
     let mut second = first.clone();
+    second["services"]["report"] = scheduled("rate(2 days)");
     second["x-net"] = json!({"nat": "single", "endpoints": ["s3", "ecr"], "flow_logs": 7});
     second["x-cluster"] = json!({"spot": 50, "volume_gib": 40, "target_capacity": 90, "insights": "enabled"});
     second["x-img"] = json!({"immutable": false, "scan": false, "keep": 5});
@@ -88,6 +92,7 @@ fn documents() -> [Value; 3] {
     let mut third = second.clone();
     third["x-net"] = json!({"nat": "none", "endpoints": ["s3", "ecr"]});
     third["x-alarms"] = json!({"cpu": 90});
+    third["services"].as_object_mut().unwrap().remove("report");
     third["x-cluster"]["ami"] = json!("ami-0abcdef1234567890");
     for service in ["web", "api"] {
         third["services"][service]["ports"] = json!(["9090"]);
@@ -139,6 +144,7 @@ const RARE: &[&str] = &[
     "ecs:DescribeTasks",
     "elasticfilesystem:ModifyMountTargetSecurityGroups",
     "ecs:ListTasks",
+    "ecs:StopTask",
     "elasticloadbalancing:SetRulePriorities",
     "elasticloadbalancing:SetSecurityGroups",
     "elasticloadbalancing:SetSubnets",

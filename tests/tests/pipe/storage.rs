@@ -57,7 +57,7 @@ fn app(name: &str, folder: &Folder) -> Value {
 }
 
 fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    text.bytes().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|half| char::from_digit(half.into(), 16)).collect()
 }
 
 fn shows(app: &str, line: &str) {

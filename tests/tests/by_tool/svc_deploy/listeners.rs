@@ -15,7 +15,8 @@ fn up(relay: &Relay, doc: &Value) -> Output {
 fn open(relay: &Relay, doc: &Value) -> Vec<i32> {
     let (clients, group) = (Clients::at(&relay.endpoint), doc["net"]["lb_security_group_id"].as_str().unwrap());
     let said = clients.wait(clients.ec2.describe_security_groups().group_ids(group).send()).unwrap();
-    let mut ports: Vec<i32> = said.security_groups()[0].ip_permissions().iter().filter_map(|one| one.from_port()).collect();
+    let mut ports: Vec<i32> =
+        said.security_groups()[0].ip_permissions().iter().filter_map(aws_sdk_ec2::types::IpPermission::from_port).collect();
     ports.sort_unstable();
     ports.dedup();
     ports

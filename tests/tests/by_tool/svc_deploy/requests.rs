@@ -74,5 +74,6 @@ fn words(body: &str) -> String {
     let ids =
         Regex::new(r"\b(vpc|subnet|sg|vpce|arn:aws:elasticloadbalancing:[^/ ]+/(?:app/)?[a-z0-9-]+)([-/])[0-9a-f]{8,}(/[0-9a-f]{16})*")
             .unwrap();
-    ids.replace_all(&text, "$1$2…").into_owned()
+    let namespace = Regex::new(r"namespace/ns-[0-9a-z]+").unwrap();
+    namespace.replace_all(&ids.replace_all(&text, "$1$2…"), "namespace/ns-…").into_owned()
 }

@@ -30,7 +30,7 @@ static PIPE: Shared = Shared::new(up, |app| Pipe::down(&app.relay.endpoint).run_
 /// Deploys the app in moto, without a wait, because moto runs no tasks.
 fn up() -> Deployed {
     let doc = json!({"name": APP, "x-tags": {"team": "shop"}, "x-net": {"endpoints": ["s3", "logs"], "flow_logs": 7},
-        "x-alarms": {"notify": ["a@example.com"]}, "services": {
+        "x-alarms": {"memory": 85, "notify": ["a@example.com"]}, "services": {
             "web": {"image": "nginx:1.27", "ports": ["80"], "x-svc": {"task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}}},
             "api": {"image": "nginx:1.27", "ports": ["80"], "x-svc": {"path": ["/api/*"]},
                     "x-scale": {"schedule": [{"name": "morning", "schedule": "cron(0 8 ? * MON-FRI *)", "min": 4}]}}}});

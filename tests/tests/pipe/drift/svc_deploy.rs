@@ -197,7 +197,7 @@ fn load_balancer_subnet_changed() {
 
 #[test]
 fn service_connect_disabled() {
-    reverts("service web (serviceConnectConfiguration: none -> {", async |app| {
+    reverts("service web (serviceConnectConfiguration.enabled: none -> true, ", async |app| {
         let off = ServiceConnectConfiguration::builder().enabled(false).build();
         Ok(app.clients.ecs.update_service().cluster(APP).service("web").service_connect_configuration(off).send().await.map(drop)?)
     });
