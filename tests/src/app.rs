@@ -2,22 +2,21 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::tool::{finish, root};
 
-/// Returns the example with another name: tests that run at the same time must not share an app.
+/// Returns what the real `docker compose config` prints for the example, under another name: tests
+/// that run at the same time must not share an app.
 ///
 /// # Panics
-/// If the example can't be read.
+/// If Docker Compose, which `scripts/local-aws` installs, can't be run.
 #[must_use]
-pub fn shop(app: &str) -> Value {
-    let text = std::fs::read_to_string(root().join("examples/shop/shop.json")).unwrap_or_else(|error| unreachable!("{error}"));
-    let mut doc: Value = serde_json::from_str(&text).unwrap_or_else(|error| unreachable!("{error}"));
-    doc["name"] = json!(app);
-    doc
+pub fn shop(app: &str) -> String {
+    config(Command::new(docker_compose()).args(["--project-name", app, "config"]).current_dir(root().join("examples/shop")), "")
 }
 
 /// Returns an app with one service, from an image that needs no build.
@@ -42,13 +41,18 @@ pub fn serving(port: u16, who: &str) -> Value {
 /// If Docker Compose, which `scripts/local-aws` installs, can't be run, or refuses the file.
 #[must_use]
 pub fn compose(file: &str, args: &[&str]) -> String {
-    let mut command = Command::new(root().join(".local/venv/bin/docker-compose"));
-    let config = command.args(["--file", "-", "config"]).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let said = finish(
-        config.spawn().unwrap_or_else(|error| unreachable!("could not run Docker Compose: {error}. Run scripts/local-aws start")),
-        file,
-    );
-    said.ok().stdout
+    config(Command::new(docker_compose()).args(["--file", "-", "config"]).args(args), file)
+}
+
+fn docker_compose() -> PathBuf {
+    // The command may run in another folder.
+    root().canonicalize().unwrap_or_default().join(".local/venv/bin/docker-compose")
+}
+
+fn config(command: &mut Command, file: &str) -> String {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap_or_else(|error| unreachable!("could not run Docker Compose: {error}. Run scripts/local-aws start"));
+    finish(child, file).ok().stdout
 }
 
 /// Returns the response of a load balancer, which the local AWS serves itself.

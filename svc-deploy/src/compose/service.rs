@@ -205,6 +205,7 @@ fn patch(setting: Option<PatchSetting>) -> Patch {
 mod tests {
     use super::*;
     use crate::model::Namespace;
+    use crate::model::NetworkMode;
     use serde_json::json;
     use shared::doc::public::Publish;
 

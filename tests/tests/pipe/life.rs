@@ -3,15 +3,16 @@
 use serde_json::json;
 use tests::app::{fetch, one, shop};
 use tests::tool::TOOLS;
-use tests::{Clients, Pipe, Relay, account, run};
+use tests::{Clients, Pipe, Relay, account, run, script};
 
 use super::{create_service_linked_role, masked};
 
-/// The example, with real containers.
+/// The example as the real `docker compose config` prints it, with real containers: services that
+/// call each other by name, a job, a config, a secret, and a volume whose data outlives the app.
 #[test]
 fn the_life_of_the_shop() {
     let (relay, app) = (Relay::new(), "life");
-    let doc = shop(app).to_string();
+    let doc = shop(app);
     create_service_linked_role(&Clients::at(&relay.endpoint));
     let _ = relay.calls();
 
@@ -27,9 +28,10 @@ fn the_life_of_the_shop() {
 
     let address = first.doc()["svc"]["url"].as_str().unwrap().to_owned();
     assert!(first.stderr.contains(&format!("svc-deploy: the app answers at {address}\n")), "{}", first.stderr);
-    assert!(fetch(app, "/").contains("<h1>The shop</h1>"));
-    assert!(fetch(app, "/api/hello").contains(r#""greeting": "hello""#));
-    assert!(has_heartbeat(app), "the worker's log is in CloudWatch Logs");
+    let page = fetch(app, "/");
+    assert!(page.contains("<h1>The shop</h1>") && page.contains(r#"api says: {"greeting": "hello", "rows": "apples ("#), "{page}");
+    assert!(log(app, "worker", "worker: heartbeat") > 0, "the worker's log is in CloudWatch Logs");
+    assert_eq!(log(app, "migrate", "migrate: has apples"), 1, "the job ran once");
 
     let second = Pipe::up(&relay.endpoint).run(&doc).ok();
     assert_eq!(relay.mutations(), Vec::<String>::new(), "the second run changes nothing");
@@ -38,22 +40,32 @@ fn the_life_of_the_shop() {
         assert!(second.stderr.contains(&format!("{tool}: done: nothing to change\n")), "{tool}: {}", second.stderr);
     }
     let plan = Pipe::plan(&relay.endpoint).run(&doc);
-    assert_eq!((plan.code, plan.stderr.as_str()), (0, ""), "after the run, a plan lists nothing");
+    assert_eq!((plan.code, masked::changes(&plan)), (0, String::new()), "after the run, a plan lists nothing");
     assert_eq!(plan.doc(), first.doc());
+    assert_eq!(log(app, "migrate", "migrate: has apples"), 1, "the job did not run again");
     let _ = relay.calls();
 
-    let mut changed = shop(app);
-    changed["services"]["api"]["environment"]["GREETING"] = json!("good day");
-    let third = Pipe::up(&relay.endpoint).run(&changed.to_string()).ok();
+    let changed = doc.replace("GREETING: hello", "GREETING: good day");
+    let third = Pipe::up(&relay.endpoint).run(&changed).ok();
     assert_eq!(sorted(relay.mutations()), ["ecs:RegisterTaskDefinition", "ecs:UpdateService"], "one variable, one revision, one update");
-    assert!(fetch(app, "/api/hello").contains("good day"));
+    let answer = fetch(app, "/api/hello");
+    assert!(answer.contains("good day"), "{answer}");
 
-    let down = Pipe::down(&relay.endpoint).run(&third.stdout).ok();
-    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new(), "nothing is left");
+    let down = script(&relay.endpoint, "teardown", &[], &third.stdout).ok();
+    let left = account::resources(&relay.endpoint, app);
+    assert!(left.iter().all(|one| one.contains("file system") || one.contains("access point")), "{left:?}");
+    assert!(left.iter().any(|one| one.contains("file system")) && down.stderr.contains("--delete-data"), "{}", down.stderr);
     assert!(down.doc().get("svc").is_none() && down.doc().get("net").is_none());
+
+    let rows = |answer: &str| answer.split("apples (").nth(1).map(|rest| rest[..8].to_owned()).unwrap();
+    let again = Pipe::up(&relay.endpoint).run(&doc).ok();
+    assert_eq!(rows(&fetch(app, "/api/hello")), rows(&answer), "the data is found again");
+
+    let _ = script(&relay.endpoint, "teardown", &["--delete-data"], &again.stdout).ok();
+    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new(), "nothing is left");
     let _ = relay.calls();
-    let _ = Pipe::down(&relay.endpoint).run(&third.stdout).ok();
-    assert_eq!(relay.mutations(), Vec::<String>::new(), "a second --down deletes nothing");
+    let _ = script(&relay.endpoint, "teardown", &["--delete-data"], &again.stdout).ok();
+    assert_eq!(relay.mutations(), Vec::<String>::new(), "a second teardown deletes nothing");
 }
 
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
@@ -61,21 +73,24 @@ fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-/// Returns whether the worker's log reaches CloudWatch Logs within ten seconds.
-fn has_heartbeat(app: &str) -> bool {
+/// Returns how often a service's log in CloudWatch Logs has this text, when it has it within ten
+/// seconds.
+fn log(app: &str, service: &str, text: &str) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12()).load().await;
         #[expect(clippy::disallowed_methods, reason = "the guard is for the tools")]
         let logs = aws_sdk_cloudwatchlogs::Client::new(&config);
+        let mut count = 0;
         for _ in 0..40 {
-            let said = logs.filter_log_events().log_group_name(format!("/ecs-pipe/{app}/worker")).send().await.unwrap();
-            if said.events().iter().filter_map(|event| event.message()).any(|message| message.contains("worker: heartbeat")) {
-                return true;
+            let said = logs.filter_log_events().log_group_name(format!("/ecs-pipe/{app}/{service}")).send().await.unwrap();
+            count = said.events().iter().filter_map(|event| event.message()).filter(|message| message.contains(text)).count();
+            if count > 0 {
+                break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(250)).await;
         }
-        false
+        count
     })
 }
 

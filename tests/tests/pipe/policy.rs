@@ -75,7 +75,7 @@ fn documents() -> [Value; 3] {
     first["services"]["built"]["secrets"] = json!(["key"]);
     let scheduled = |expression: &str| json!({"image": "busybox", "command": ["true"], "x-svc": {"schedule": expression}});
     first["services"]["report"] = scheduled("rate(1 day)");
-    first["services"]["migrate"] = json!({"image": "busybox", "command": ["true"], "x-svc": {"job": true}});
+    first["services"]["migrate"] = json!({"image": "busybox", "command": ["true"], "x-svc": {"job": true, "connect": false}});
     let mut second = first.clone();
     second["services"]["report"] = scheduled("rate(2 days)");
     second["x-net"] = json!({"nat": "single", "endpoints": ["s3", "ecr"], "flow_logs": 7});
