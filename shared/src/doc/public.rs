@@ -196,7 +196,11 @@ fn decide(name: &str, at: &At<'_>, flag: &Publish) -> Result<Decision> {
     let is_set = ["port", "path", "host", "health"].iter().any(|key| setting(at, key).is_some()) || shape().is_some();
     let is_meant = is_named || publish == Some(true) || is_set;
     let all = port::published(at)?;
-    let mut ports: Vec<&Port<'_>> = all.iter().filter(|port| is_meant || port.address != Address::Loopback).collect();
+    // A port that only the machine itself reaches is public when the author names it, or has no other one.
+    let named = setting(at, "port").map(|at| at.whole(1..=65535)).transpose()?;
+    let is_only = all.iter().all(|port| port.address == Address::Loopback);
+    let opens = |port: &Port<'_>| port.address != Address::Loopback || is_meant && (is_only || named == Some(port.number.into()));
+    let mut ports: Vec<&Port<'_>> = all.iter().filter(|port| opens(port)).collect();
     ports.iter().try_for_each(|port| check_open(port, &all))?;
     ports.retain(|port| port.protocol == Protocol::Tcp);
     let Some(first) = ports.first() else { return Ok(Decision::Nothing) };
@@ -330,6 +334,15 @@ mod tests {
         assert_eq!(open(services["mail"].clone(), json!({"path": "/mail/*"})), Ok(vec!["it:8025".to_owned()]));
         assert_eq!(open(services["local"].clone(), json!({"publish": true})), Ok(vec!["it:80".to_owned()]));
         assert_eq!(open(services["db"].clone(), json!({"port": 5432})), Ok(vec!["it:5432".to_owned()]));
+    }
+
+    /// An administration port on 127.0.0.1 beside the port of the app.
+    #[test]
+    fn a_port_of_the_machine_is_public_only_by_name() {
+        let with = |x_svc: Value| public(&json!({"web": web(&json!(["127.0.0.1:9000:9000", "80:8080"]), &x_svc)}), &[]);
+        assert_eq!(with(json!({"health": {"path": "/up"}})), Ok(vec!["web:8080".to_owned()]));
+        assert_eq!(with(json!({"publish": true})), Ok(vec!["web:8080".to_owned()]));
+        assert_eq!(with(json!({"port": 9000})), Ok(vec!["web:9000".to_owned()]));
     }
 
     #[test]
