@@ -18,7 +18,10 @@ pub fn execution_policy(app: &str, caller: &Caller, wanted: &Wanted) -> Value {
     let mut statements =
         vec![json!({"Sid": "Log", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": groups})];
     let containers = wanted.services.iter().flat_map(|service| &service.containers);
-    let repositories: BTreeSet<String> = containers.filter_map(|container| repository(app, caller, container)).collect();
+    let writes_files = containers.clone().any(|container| !container.secret_files.is_empty());
+    // The image may be a copy in ECR, for networks without a route to the internet.
+    let files = writes_files.then(|| repository_of(&wanted.files_image)).flatten().map(|of| format!("arn:{}:ecr:{of}", caller.partition));
+    let repositories: BTreeSet<String> = containers.filter_map(|container| repository(app, caller, container)).chain(files).collect();
     if !repositories.is_empty() {
         let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
         statements.push(json!({"Sid": "LogIn", "Effect": "Allow", "Action": ["ecr:GetAuthorizationToken"], "Resource": "*"}));
@@ -74,7 +77,7 @@ fn secret_statements(caller: &Caller, wanted: &Wanted) -> Vec<Value> {
 mod tests {
     use super::*;
     use crate::aws::samples;
-    use crate::model::{Secret, Service};
+    use crate::model::{Secret, SecretFile, Service};
 
     fn service(name: &str, image: Option<&str>, secrets: &[&str]) -> Service {
         let mut service = samples::service(name);
@@ -120,6 +123,18 @@ mod tests {
             assert_eq!(resources(&policy, "Pull"), expected, "{image:?}");
             assert_eq!(resources(&policy, "LogIn").is_null(), expected.is_null());
         }
+    }
+
+    #[test]
+    fn the_image_that_writes_secrets_may_be_a_copy_in_ecr() {
+        let mut service = service("web", Some("nginx"), &[]);
+        let file = SecretFile { source: "token".to_owned(), path: "token".to_owned(), mode: 0o444, uid: 0, gid: 0 };
+        service.containers[0].secret_files = vec![file];
+        let mut wanted = samples::wanted(vec![service]);
+        assert_eq!(resources(&execution_policy("shop", &samples::caller(), &wanted), "Pull"), Value::Null);
+        wanted.files_image = "1.dkr.ecr.eu-west-1.amazonaws.com/busybox:stable".to_owned();
+        let policy = execution_policy("shop", &samples::caller(), &wanted);
+        assert_eq!(resources(&policy, "Pull"), json!(["arn:aws:ecr:eu-west-1:1:repository/busybox"]));
     }
 
     #[test]
