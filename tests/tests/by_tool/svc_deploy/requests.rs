@@ -10,13 +10,14 @@ fn everything(app: &str, cluster: &Value) -> Value {
     let web = json!({
         "image": "nginx:1.27", "ports": ["8080:80"], "environment": {"GREETING": "hello"}, "secrets": ["token"], "volumes": ["data:/data:ro"],
         "deploy": {"replicas": 3, "labels": {"cost": "shop"}, "update_config": {"order": "stop-first"}},
-        "x-svc": {"path": ["/shop/*"], "host": ["www.example.com"], "health": {"path": "/up"}, "breaker": 5,
+        "x-svc": {"path": ["/shop/*"], "host": ["www.example.com"], "health": {"path": "/up"}, "breaker": 5, "connect": false,
                   "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]},
                   "patch": {"service": {"enableExecuteCommand": true}, "target_group": {"Attributes": {"stickiness.enabled": "true"}}}}});
     let http2 = json!({"image": "grpc/api:1", "ports": ["50051"],
         "x-svc": {"path": "/api/*", "patch": {"target_group": {"ProtocolVersion": "HTTP2"}}}});
-    let rest = json!({"image": "nginx:1.27", "ports": ["80"]});
-    let worker = json!({"image": "busybox", "command": "sleep 1000", "depends_on": ["log"]});
+    // Services that are deployed at the same time may see each other's endpoints or not. Here only api has one, and worker comes after it.
+    let rest = json!({"image": "nginx:1.27", "ports": ["80"], "x-svc": {"connect": false}});
+    let worker = json!({"image": "busybox", "command": "sleep 1000", "depends_on": ["log", "api"]});
     let log = json!({"image": "fluent-bit:3", "network_mode": "service:worker"});
     json!({
         "name": app, "x-net": {"nat": "none", "endpoints": ["s3", "ecr", "ecs", "logs"]}, "x-cluster": cluster,
@@ -55,6 +56,8 @@ fn requests(relay: &Relay) -> String {
     let mut all: Vec<String> =
         relay.calls().iter().filter(|call| call.mutates()).map(|call| format!("{}\n{}", call.action, words(&call.body))).collect();
     all.sort();
+    // A call whose connection broke is sent again.
+    all.dedup();
     all.join("\n\n")
 }
 
