@@ -58,12 +58,19 @@ impl Layer {
     /// Says which config or mount is wrong, and which file is missing or not readable.
     pub fn read(doc: &Document, service: &At<'_>) -> Result<Option<Self>> {
         let mut layer = Self::default();
+        let secrets = secret_files(doc);
         let all = mounts(service)?;
         let mut binds: Vec<&Mount<'_>> = all.iter().filter(|mount| is_content(mount)).collect();
         // A mount below another one comes after it.
         binds.sort_by_key(|mount| mount.target.len());
         for mount in binds {
-            layer.add_mount(mount, &all)?;
+            if layer.add_mount(mount, &all, &secrets)? {
+                doc.warn_at(
+                    "secret-not-copied",
+                    &mount.place,
+                    "the folder has the file of a secret, which is not copied into the image. Read it in /run/secrets",
+                );
+            }
         }
         if let Some(list) = service.key("configs") {
             for config in file::entries(doc, &list, "configs", "config")? {
@@ -83,20 +90,23 @@ impl Layer {
         &self.digest
     }
 
-    fn add_mount(&mut self, mount: &Mount<'_>, all: &[Mount<'_>]) -> Result<()> {
+    /// Adds a mount. Returns whether the file of a secret was left out.
+    fn add_mount(&mut self, mount: &Mount<'_>, all: &[Mount<'_>], secrets: &[PathBuf]) -> Result<bool> {
         match &mount.source {
             MountSource::File(path) => {
                 let mode = std::fs::metadata(path).map_or(0o644, |found| found.permissions().mode());
                 self.add(&mount.target, Entry::of_root(Content::File(path.clone()), mode));
-                Ok(())
+                Ok(false)
             }
-            MountSource::Folder(root) => self.add_folder(mount, root, all),
-            _ => Ok(()),
+            MountSource::Folder(root) => self.add_folder(mount, root, all, secrets),
+            _ => Ok(false),
         }
     }
 
-    /// Adds what is in a folder, without what its `.dockerignore` excludes and what another mount hides.
-    fn add_folder(&mut self, mount: &Mount<'_>, root: &Path, all: &[Mount<'_>]) -> Result<()> {
+    /// Adds what is in a folder, without what its `.dockerignore` excludes, what another mount hides, and the files of secrets, which must not be in an
+    /// image. Returns whether there was such a file.
+    fn add_folder(&mut self, mount: &Mount<'_>, root: &Path, all: &[Mount<'_>], secrets: &[PathBuf]) -> Result<bool> {
+        let mut left_out = false;
         let unreadable = |path: &Path, error: &dyn fmt::Display| {
             let what = format!("could not read {}: {error}. Make it readable, or exclude it in .dockerignore", path.display());
             mount.place.wrong("mounted-file-unreadable", what)
@@ -121,6 +131,10 @@ impl Layer {
             if ignore.ignores(&name) {
                 continue;
             }
+            if entry.path().canonicalize().is_ok_and(|path| secrets.contains(&path)) {
+                left_out = true;
+                continue;
+            }
             let found = entry.metadata().map_err(|error| unreadable(entry.path(), &error))?;
             let content = match found.file_type() {
                 kind if kind.is_dir() => Content::Folder,
@@ -130,7 +144,7 @@ impl Layer {
             };
             self.add(&format!("{}/{name}", mount.target), Entry::of_root(content, found.permissions().mode()));
         }
-        Ok(())
+        Ok(left_out)
     }
 
     fn add_config(&mut self, config: &file::FileEntry<'_>) -> Result<()> {
@@ -248,6 +262,13 @@ impl Entry {
     }
 }
 
+/// Returns the files that the secrets of the app name.
+fn secret_files(doc: &Document) -> Vec<PathBuf> {
+    let secrets = doc.root().key("secrets").and_then(|all| all.entries().ok()).unwrap_or_default();
+    let file = |secret: &At<'_>| Path::new(secret.key("file")?.value().as_str()?).canonicalize().ok();
+    secrets.iter().filter_map(|(_, secret)| file(secret)).collect()
+}
+
 fn is_content(mount: &Mount<'_>) -> bool {
     matches!(mount.source, MountSource::File(_) | MountSource::Folder(_))
 }
@@ -312,6 +333,20 @@ mod tests {
         let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
         let web = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
         Layer::read(&doc, &web).map_err(|error| error.to_string())
+    }
+
+    /// Whatever `.dockerignore` says, or does not say.
+    #[test]
+    fn the_file_of_a_secret_is_not_in_the_image() {
+        let folder = Folder::new("secret");
+        std::fs::remove_file(folder.0.join("src/.dockerignore")).unwrap();
+        let doc = json!({"name": "shop", "secrets": {"token": {"file": folder.0.join("src/../src/token")}},
+            "services": {"web": {"volumes": [folder.bind("src", "/app")]}}});
+        let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+        let web = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
+        let all = listed(&Layer::read(&doc, &web).unwrap().unwrap());
+        assert!(all.iter().any(|line| line.contains("app/app.js")), "{all:?}");
+        assert!(!all.iter().any(|line| line.contains("token") || line.contains("hunter2")), "{all:?}");
     }
 
     /// The archive in words: path, mode, owner, and content or link.

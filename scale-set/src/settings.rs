@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use shared::doc::{At, Cluster, LaunchType, Selection, ServiceRecord, Svc};
+use shared::doc::{At, Cluster, LaunchType, Selection, ServiceRecord, Svc, replicas};
 use shared::settings::{blame, first_given, read};
 use shared::{Document, Error, Result};
 
@@ -187,9 +187,7 @@ fn tasks(
 /// One replica in the document, or a service that svc-deploy calls single, means one task and not more, because a second one may do harm. No replica
 /// means no task.
 fn task_bounds(settings: &TaskSettings, at: Option<&At<'_>>, single: bool) -> Result<Bounds> {
-    let deploy = at.and_then(|at| at.key("deploy"));
-    let replicas = deploy.as_ref().and_then(|deploy| deploy.key("replicas")).or_else(|| at.and_then(|at| at.key("scale")));
-    let replicas = replicas.map(|at| at.whole(0..=5000)).transpose()?;
+    let replicas = at.and_then(replicas).map(|at| at.whole(0..=5000)).transpose()?;
     let tasks = replicas.unwrap_or(if single { 1 } else { 2 });
     let min = settings.min.unwrap_or(tasks);
     let max = settings.max.unwrap_or(if tasks <= 1 { min.max(tasks) } else { 10.max(min) });

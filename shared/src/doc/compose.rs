@@ -64,6 +64,12 @@ pub fn owner<'a>(service: &At<'a>) -> Option<&'a str> {
     service.key("network_mode").and_then(|mode| mode.value().as_str()).and_then(|mode| mode.strip_prefix("service:"))
 }
 
+/// Returns the number of tasks that the author set, as it is written in the document.
+#[must_use]
+pub fn replicas<'a>(service: &At<'a>) -> Option<At<'a>> {
+    service.key("deploy").and_then(|deploy| deploy.key("replicas")).or_else(|| service.key("scale"))
+}
+
 /// The longest service name: `/ecs-pipe/<app>/<service>` and `<app>-<service>` stay well inside every limit of AWS.
 const LONGEST: usize = 60;
 

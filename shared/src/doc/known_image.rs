@@ -1,5 +1,7 @@
 //! Well-known images: what they are, which ports they listen on, and where they keep data.
 
+use super::at::At;
+
 /// What is known of an image by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
@@ -85,6 +87,10 @@ const TABLE: &[(&[&str], Known)] = &[
     (&["kafka-ui", "akhq", "kafdrop"], administration("kafka-ui", &[8080])),
     (&["portainer", "portainer-ce"], administration("portainer", &[9000, 9443])),
     (&["dozzle"], administration("dozzle", &[8080])),
+    (&["prometheus"], administration("prometheus", &[9090])),
+    (&["alertmanager"], administration("alertmanager", &[9093])),
+    (&["flower"], administration("flower", &[5555])),
+    (&["jaeger", "jaegertracing/all-in-one"], administration("jaeger", &[16686, 4317, 4318])),
 ];
 
 const fn database(name: &'static str, ports: &'static [u16], data: &'static [&'static str]) -> Known {
@@ -101,6 +107,12 @@ const fn mail(name: &'static str, ports: &'static [u16], data: &'static [&'stati
 
 const fn administration(name: &'static str, ports: &'static [u16]) -> Known {
     Known { name, kind: Kind::Administration, ports, data: &[] }
+}
+
+/// Returns what is known of the image of a service.
+#[must_use]
+pub fn known_of(service: &At<'_>) -> Option<Known> {
+    service.key("image").and_then(|image| image.value().as_str()).and_then(known)
 }
 
 /// Returns what is known of an image, whatever its registry, account, tag or digest are.

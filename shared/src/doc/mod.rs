@@ -19,7 +19,7 @@ mod yaml;
 
 pub use at::At;
 pub use check::{check_retention, check_tags};
-pub use compose::{Selection, owner, platform};
+pub use compose::{Selection, owner, platform, replicas};
 pub use document::Document;
 pub use job::{is_awaited, is_job};
 pub use sections::{AMD64, ARM64, Caller, Capacity, Cluster, Image, Img, JobRecord, LaunchType, Net, ServiceRecord, Svc};

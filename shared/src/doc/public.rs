@@ -9,7 +9,7 @@ use super::at::At;
 use super::compose::{Selection, owner};
 use super::document::Document;
 use super::job::is_job;
-use super::known_image::{Known, known};
+use super::known_image::{Known, known_of};
 use super::port::{self, Address, Port, Protocol};
 use crate::error::{Error, Result};
 
@@ -205,8 +205,7 @@ fn decide(name: &str, at: &At<'_>, flag: &Publish) -> Result<Decision> {
     ports.retain(|port| port.protocol == Protocol::Tcp);
     let Some(first) = ports.first() else { return Ok(Decision::Nothing) };
     let private = |why| Ok(Decision::Private(Private { service: name.to_owned(), port: first.number, why }));
-    let image = at.key("image").and_then(|image| image.value().as_str()).and_then(known);
-    if let Some(known) = image.filter(|_| !is_meant) {
+    if let Some(known) = known_of(at).filter(|_| !is_meant) {
         return private(Why::Known(known));
     }
     let Some(port) = chosen(at, &ports)?.or_else(|| likeliest(&ports, &all)).or_else(|| is_meant.then_some(*first)) else {

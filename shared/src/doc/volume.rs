@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::at::At;
-use super::compose::Selection;
+use super::compose::{Selection, owner};
 use super::document::Document;
-use super::known_image::known;
+use super::known_image::known_of;
 use super::mount::{Mount, mounts};
 use crate::error::Result;
 
@@ -60,24 +60,9 @@ pub fn on_file_system(doc: &Document) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// Returns whether the service writes to a volume that outlives its task. Two tasks would then write to the same files.
-///
-/// # Errors
-/// As [`place`].
-pub fn writes_to_volume(doc: &Document, service: &str, at: &At<'_>) -> Result<bool> {
-    for mount in mounts(at)? {
-        let Some(volume) = mount.volume().filter(|_| !mount.read_only) else { continue };
-        if !matches!(place(doc, service, volume)?, Place::Task) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Returns the service whose task a container belongs to: its own, or X of `network_mode: service:X`.
 fn task_of<'a>(name: &'a str, at: &At<'a>) -> &'a str {
-    let mode = at.key("network_mode").and_then(|mode| mode.value().as_str());
-    mode.and_then(|mode| mode.strip_prefix("service:")).unwrap_or(name)
+    owner(at).unwrap_or(name)
 }
 
 /// Returns whether `x-svc.host_volumes` of the service, or of the one whose task it belongs to, allows the disk of the instance.
@@ -94,7 +79,7 @@ fn on_host(doc: &Document, service: &str) -> bool {
 fn is_scratch(doc: &Document, volume: &str) -> Result<bool> {
     let (mut tasks, mut containers, mut reader, mut database) = (BTreeSet::new(), 0, false, false);
     for (service, at) in doc.services(&Selection::default())? {
-        let image = at.key("image").and_then(|image| image.value().as_str()).and_then(known);
+        let image = known_of(&at);
         let used: Vec<Mount<'_>> = mounts(&at)?.into_iter().filter(|mount| mount.volume() == Some(volume)).collect();
         if used.is_empty() {
             continue;
@@ -163,12 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn only_what_outlives_the_task_is_a_volume_that_is_written_to() {
+    fn only_what_outlives_the_task_is_on_the_file_system() {
         let doc = json!({"volumes": {"temp": {"x-efs": false}}, "services": {"web": {"volumes": ["data:/data:ro", "temp:/temp"]}, "db": {"volumes": ["data:/data"]}}});
         let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
-        let writes: Vec<bool> =
-            doc.services(&Selection::default()).unwrap().iter().map(|(name, at)| writes_to_volume(&doc, name, at).unwrap()).collect();
-        assert_eq!(writes, [false, true]);
         assert_eq!(on_file_system(&doc).unwrap(), BTreeSet::from(["data".to_owned()]));
     }
 }

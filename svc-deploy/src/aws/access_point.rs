@@ -121,7 +121,7 @@ impl SvcDeploy {
         if !self.delete_data {
             let names: Vec<&str> = self.found.access_points.keys().map(String::as_str).collect();
             if !names.is_empty() {
-                run.note(&format!("the data of these volumes is kept: {}. --delete-data deletes it", names.join(", ")));
+                run.note(&format!("the data of these volumes is kept: {}. cluster-up --down --delete-data deletes it", names.join(", ")));
             }
             return Ok(());
         }

@@ -95,12 +95,13 @@ fn duration(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use serde_json::{Value, json};
     use shared::Document;
 
-    fn read<T>(value: &Value, read: impl Fn(&At<'_>) -> Result<T>) -> Result<T, String> {
+    /// Reads a value as a test has it; an error is its message.
+    pub fn read<T>(value: &Value, read: impl Fn(&At<'_>) -> Result<T>) -> Result<T, String> {
         let doc = Document::parse(json!({"it": value}).to_string().as_bytes()).unwrap();
         read(&doc.root().key("it").unwrap()).map_err(|error| error.to_string())
     }

@@ -116,15 +116,10 @@ fn namespace(at: &At<'_>, containers: &[&str]) -> Result<Option<Namespace>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-    use shared::Document;
+    use serde_json::json;
 
+    use super::super::forms::tests::read;
     use super::*;
-
-    fn read<T>(value: &Value, read: impl Fn(&At<'_>) -> Result<T>) -> Result<T, String> {
-        let doc = Document::parse(json!({"it": value}).to_string().as_bytes()).unwrap();
-        read(&doc.root().key("it").unwrap()).map_err(|error| error.to_string())
-    }
 
     #[test]
     fn a_device_has_two_forms() {

@@ -1,6 +1,6 @@
 //! The services of AWS that run a database or broker, for a warning beside one on the app's file system.
 
-use shared::doc::known_image::{Known, known};
+use shared::doc::known_image::{Known, known_of};
 use shared::doc::mount::Mount;
 use shared::doc::{At, Document};
 
@@ -26,8 +26,7 @@ const SERVICES: &[(&str, &str)] = &[
 
 /// Warns when a container keeps its data in this mount: each write goes over the network, and there is one task and no backup.
 pub fn warn(doc: &Document, name: &str, service: &At<'_>, mount: &Mount<'_>) {
-    let image = service.key("image").and_then(|image| image.value().as_str()).and_then(known);
-    let Some(Known { name: what, .. }) = image.filter(|image| image.data.contains(&mount.target.as_str())) else { return };
+    let Some(Known { name: what, .. }) = known_of(service).filter(|image| image.data.contains(&mount.target.as_str())) else { return };
     if let Some((_, managed)) = SERVICES.iter().find(|(of, _)| *of == what) {
         doc.warn(
             "database-on-efs",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use shared::doc::known_image::{Kind, known};
+use shared::doc::known_image::{Kind, known_of};
 use shared::doc::public::{Private, Public, Publishing, Why};
 use shared::doc::{At, Document};
 use shared::{Error, Result};
@@ -44,8 +44,7 @@ pub fn read(doc: &Document, at: &At<'_>, settings: &ServiceSettings, public: &Pu
 
 /// Warns of a database that the author publishes all the same.
 fn warn_of_database(doc: &Document, at: &At<'_>) {
-    let image = at.key("image").and_then(|image| image.value().as_str()).and_then(known);
-    if let Some(database) = image.filter(|known| known.kind == Kind::Database) {
+    if let Some(database) = known_of(at).filter(|known| known.kind == Kind::Database) {
         doc.warn(
             "database-published",
             format!(

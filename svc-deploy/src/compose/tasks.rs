@@ -1,19 +1,18 @@
 //! How many tasks a service runs.
 
 use shared::Result;
-use shared::doc::At;
-use shared::doc::known_image::known;
+use shared::doc::known_image::known_of;
+use shared::doc::{At, replicas};
 
 use crate::model::{Container, Volume, VolumeSource};
 
 /// Returns the number of tasks, and whether two at once may do harm. What writes to a volume, and an image that keeps state, runs once unless the
 /// author says more.
 pub fn read(at: &At<'_>, containers: &[Container], volumes: &[Volume]) -> Result<(i32, bool)> {
-    let replicas = at.key("deploy").and_then(|deploy| deploy.key("replicas")).or_else(|| at.key("scale"));
-    let replicas = replicas.map(|at| at.whole(0..=1000)).transpose()?;
+    let replicas = replicas(at).map(|at| at.whole(0..=1000)).transpose()?;
     let is_kept = |name: &str| volumes.iter().any(|volume| volume.name == name && volume.source != VolumeSource::Task);
     let writes = containers.iter().flat_map(|one| &one.mounts).any(|mount| !mount.read_only && is_kept(&mount.volume));
-    let is_known = at.key("image").and_then(|image| image.value().as_str()).and_then(known).is_some();
+    let is_known = known_of(at).is_some();
     let single = (writes || is_known) && replicas.is_none_or(|replicas| replicas <= 1);
     // Otherwise two tasks, one in each zone, so that one zone may fail.
     Ok((replicas.unwrap_or(if single { 1 } else { 2 }), single))

@@ -194,7 +194,15 @@ fn named(doc: &Document, at: &At<'_>, service: &str, name: &str, disk: Disk) -> 
     }
     let source = match place {
         Place::Adopted(setting) => VolumeSource::Efs(efs(&setting)?),
-        Place::Task => VolumeSource::Task,
+        Place::Task => {
+            if of_top("x-efs").is_none() {
+                doc.warn(
+                    "volume-in-task",
+                    format!("volumes.{name}: only the containers of one task mount it, and one of them only reads it. So it is on the disk of the task, and empty when a task starts. To keep its data, set x-efs: true"),
+                );
+            }
+            VolumeSource::Task
+        }
         Place::FileSystem => {
             if of_top("external").is_some_and(|external| external.value() != &Value::Bool(false)) {
                 doc.warn(
