@@ -502,6 +502,8 @@ def moto_app():
     from moto.ec2.models import EC2Backend
     from moto.ec2.models.vpcs import VPCBackend
     from moto.ecs.models import EC2ContainerServiceBackend
+    from moto.efs.exceptions import EFSError
+    from moto.efs.models import EFSBackend
     from moto.logs.models import LogsBackend
 
     # moto's deleted NAT gateways keep their addresses. AWS releases them.
@@ -576,6 +578,16 @@ def moto_app():
         self.tagger.delete_all_tags_for_resource(arn)
 
     LogsBackend.delete_log_group = forget
+
+    # moto's EFS ignores client tokens. EFS refuses the second access point of a token.
+    create_access_point = EFSBackend.create_access_point
+
+    def once(self, client_token, *args, **kwargs):
+        if any(point.client_token == client_token for point in self.access_points.values()):
+            raise EFSError("AccessPointAlreadyExists", f"an access point with the client token {client_token} exists already")
+        return create_access_point(self, client_token, *args, **kwargs)
+
+    EFSBackend.create_access_point = once
 
     # moto wants a memory limit in each container on EC2. ECS takes a reservation alone, as moto's check for all launch types.
     check = EC2ContainerServiceBackend._validate_container_defs

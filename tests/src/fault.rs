@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use hyper::body::Bytes;
+use serde_json::{Value, json};
 
 use crate::call::Call;
 
@@ -31,6 +32,48 @@ pub struct Faults {
     pub pending: Duration,
     /// Kills the tool at its `n`-th changing call. The first is 1.
     pub kill: Option<(usize, Moment)>,
+    /// Every call of this action has a response that can't be read, though AWS has acted.
+    pub nonsense: Option<(String, Nonsense)>,
+}
+
+/// A response that is not AWS's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nonsense {
+    Words,
+    Empty,
+    /// As from a proxy.
+    Page,
+    /// The first half of AWS's response.
+    Half,
+    /// JSON in which no value has its type. Other responses are halved.
+    OtherTypes,
+}
+
+impl Nonsense {
+    pub const ALL: [Self; 5] = [Self::Words, Self::Empty, Self::Page, Self::Half, Self::OtherTypes];
+
+    /// Returns the body that the tool receives instead of this one.
+    #[must_use]
+    pub fn body(self, answer: &Bytes) -> Bytes {
+        match self {
+            Self::Words => Bytes::from_static(b"There is nothing here."),
+            Self::Empty => Bytes::new(),
+            Self::Page => Bytes::from_static(b"<html><head><title>Proxy</title></head><body><h1>It works!</h1></body></html>"),
+            Self::Half => answer.slice(..answer.len() / 2),
+            Self::OtherTypes => match serde_json::from_slice(answer) {
+                Ok(value) => other_types(&value).to_string().into(),
+                Err(_) => Self::Half.body(answer),
+            },
+        }
+    }
+}
+
+fn other_types(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), other_types(value))).collect(),
+        Value::String(text) => json!({"text": text}),
+        other => Value::String(other.to_string()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +91,7 @@ pub enum Fate {
     Refused { status: u16, code: &'static str, message: &'static str },
     Cut(Moment),
     Killed(Moment),
+    Unreadable(Nonsense),
 }
 
 /// The faults, with the calls and the new resources so far.
@@ -86,6 +130,9 @@ impl Fates {
         }
         if let Some(fate) = self.not_yet(call, request) {
             return fate;
+        }
+        if let Some((_, kind)) = self.faults.nonsense.as_ref().filter(|(action, _)| *action == call.action) {
+            return Fate::Unreadable(*kind);
         }
         let chance = self.rng.f64();
         let Faults { throttled, broken, cut, .. } = self.faults;

@@ -12,6 +12,6 @@ pub mod tool;
 
 pub use call::Call;
 pub use clients::Clients;
-pub use fault::{Faults, Moment};
+pub use fault::{Faults, Moment, Nonsense};
 pub use relay::Relay;
 pub use tool::{Output, Pipe, run, script};

@@ -132,7 +132,7 @@ async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state
         Fate::Refused { status, code, message } => protocol.refusal(*status, code, message),
         Fate::Cut(Moment::Before) => return Err(Cut),
         Fate::Killed(Moment::Before) => return kill(ends).await,
-        Fate::Passes | Fate::Cut(Moment::After) | Fate::Killed(Moment::After) => {
+        Fate::Passes | Fate::Unreadable(_) | Fate::Cut(Moment::After) | Fate::Killed(Moment::After) => {
             forward(Request::from_parts(parts, Full::new(body)), &state.upstream).await.unwrap_or_else(|_| {
                 let mut none = Response::new(Bytes::new());
                 *none.status_mut() = StatusCode::BAD_GATEWAY;
@@ -152,6 +152,7 @@ async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state
     match fate {
         Fate::Cut(_) => Err(Cut),
         Fate::Killed(_) => kill(ends).await,
+        Fate::Unreadable(kind) => Ok(Response::from_parts(parts, Full::new(kind.body(&shown)))),
         _ => Ok(Response::from_parts(parts, Full::new(shown))),
     }
 }

@@ -87,11 +87,20 @@ pub fn start(endpoint: &str, tool: &str, args: &[&str]) -> Child {
     spawn(&mut command(tool, args), endpoint)
 }
 
+/// The arguments that delete everything of a tool, also what outlives an app.
+#[must_use]
+pub fn down(tool: &str) -> &'static [&'static str] {
+    if ["cluster-up", "svc-deploy"].contains(&tool) { &["--down", "--delete-data"] } else { &["--down"] }
+}
+
 #[must_use]
 pub fn command(tool: &str, args: &[&str]) -> Command {
     let mut command = Command::new(binary(tool));
-    // No test waits longer for one resource.
-    command.args(args).args(["--timeout", "2m"]);
+    command.args(args);
+    if !args.contains(&"--timeout") {
+        // No test waits longer for one resource.
+        command.args(["--timeout", "2m"]);
+    }
     command
 }
 

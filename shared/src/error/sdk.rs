@@ -88,22 +88,33 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let request_id = error.request_id().unwrap_or("unknown").to_owned();
+    let action = action_of(std::any::type_name::<E>());
     let (code, message, status) = match error {
-        SdkError::ServiceError(said) => {
-            let status = said.raw().status().as_u16();
-            let code = said.err().code().map_or_else(|| format!("HTTP {status}"), str::to_owned);
-            (code, said.err().message().map_or_else(|| causes(said.err()), str::to_owned), status)
-        }
-        SdkError::ResponseError(said) => {
-            let status = said.raw().status().as_u16();
-            // The answer itself may have secret values.
-            (format!("HTTP {status}"), format!("the answer is not readable: {}", causes(error)), status)
-        }
+        SdkError::ServiceError(said) => match (said.err().code(), said.err().message()) {
+            (None, None) => return unreadable(&doing, said.raw(), &action, &request_id),
+            (code, message) => {
+                let status = said.raw().status().as_u16();
+                let code = code.map_or_else(|| format!("HTTP {status}"), str::to_owned);
+                (code, message.unwrap_or("there is no message").to_owned(), status)
+            }
+        },
+        SdkError::ResponseError(said) => return unreadable(&doing, said.raw(), &action, &request_id),
         other => return unanswered(&DisplayErrorContext(other).to_string(), &causes(other), &doing),
     };
     let kind = Kind::of(&code, &message, status);
     let hint = kind.code().advice.to_owned();
-    Error::Aws(Box::new(Refusal { doing, action: action_of(std::any::type_name::<E>()), code, message, request_id, kind, hint }))
+    Error::Aws(Box::new(Refusal { doing, action, code, message, request_id, kind, hint }))
+}
+
+/// The response is not AWS's. What the SDK says of it is in Rust's words and may contain the response, which may have secret values.
+fn unreadable(doing: &str, response: &HttpResponse, action: &str, request_id: &str) -> Error {
+    let status = response.status().as_u16();
+    Error::unanswered(
+        "unreadable-answer",
+        format!(
+            "could not {doing}: the response can't be read (HTTP {status}, {action}, request ID {request_id}). A proxy between this machine and AWS may have sent it. Check AWS_ENDPOINT_URL and the proxy, and run the same command again"
+        ),
+    )
 }
 
 /// Words of the SDK's errors that mean "there are no credentials"; they have no type of their own.

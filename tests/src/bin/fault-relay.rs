@@ -72,6 +72,7 @@ impl Args {
             unusable: self.unusable,
             pending: self.pending,
             kill: before.or(self.kill_after.map(|n| (n, Moment::After))),
+            nonsense: None,
         }
     }
 }

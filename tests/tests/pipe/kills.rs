@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use tests::account::{holdings, nameless};
-use tests::tool::TOOLS;
+use tests::tool::{TOOLS, down};
 use tests::{Faults, Moment, Output, Relay, run, script};
 
 use crate::full;
@@ -37,11 +37,6 @@ impl Victim<'_> {
         run(&self.relay.endpoint, self.tool, &[args, &["--no-wait"]].concat(), stdin)
     }
 
-    /// The arguments that delete everything, also what outlives an app.
-    fn down_args(&self) -> &'static [&'static str] {
-        if ["cluster-up", "svc-deploy"].contains(&self.tool) { &["--down", "--delete-data"] } else { &["--down"] }
-    }
-
     /// Kills the tool at its `n`-th changing call. Returns whether the tool reached that call.
     fn kill(&mut self, args: &[&str], stdin: &str, n: usize, moment: Moment) -> bool {
         self.relay.fail(Faults { kill: Some((n, moment)), ..Faults::default() });
@@ -58,7 +53,7 @@ impl Victim<'_> {
         let _ = self.relay.calls();
         let good = self.run(&[], doc).ok();
         let (calls, wanted) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
-        let _ = self.run(self.down_args(), &good.stdout).ok();
+        let _ = self.run(down(self.tool), &good.stdout).ok();
         for n in (1..=calls).step_by(step) {
             for moment in [Moment::Before, Moment::After] {
                 let place = format!("{} killed {moment:?} its changing call {n} of {calls}", self.tool);
@@ -71,7 +66,7 @@ impl Victim<'_> {
                 assert_eq!(holdings(&self.relay.endpoint, self.app), wanted, "{place}");
                 let plan = self.run(&["--plan"], &again.stdout);
                 assert_eq!((plan.code, super::masked::changes(&plan)), (0, String::new()), "{place}: nothing is left to do");
-                let _ = self.run(self.down_args(), &again.stdout).ok();
+                let _ = self.run(down(self.tool), &again.stdout).ok();
                 assert_eq!(holdings(&self.relay.endpoint, self.app), before, "{place}, and --down");
             }
         }
@@ -80,13 +75,13 @@ impl Victim<'_> {
 
     fn down(&mut self, doc: &str, live: &str, step: usize) -> String {
         let _ = self.relay.calls();
-        let gone = self.run(self.down_args(), live).ok();
+        let gone = self.run(down(self.tool), live).ok();
         let (calls, before) = (self.relay.mutations().len(), holdings(&self.relay.endpoint, self.app));
         for n in (1..=calls).step_by(step) {
             for moment in [Moment::Before, Moment::After] {
                 let live = self.run(&[], doc).ok().stdout;
-                self.kill(self.down_args(), &live, n, moment);
-                let again = self.run(self.down_args(), &live);
+                self.kill(down(self.tool), &live, n, moment);
+                let again = self.run(down(self.tool), &live);
                 assert_eq!(again.code, 0, "{} --down killed {moment:?} its changing call {n} of {calls}: {}", self.tool, again.stderr);
                 assert_eq!(
                     holdings(&self.relay.endpoint, self.app),

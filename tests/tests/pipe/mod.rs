@@ -10,6 +10,7 @@ mod kills;
 mod life;
 mod masked;
 mod names;
+mod nonsense;
 mod plans;
 mod policy;
 mod secrets;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tests::app::serving;
-use tests::tool::{TOOLS, allowed};
+use tests::tool::{TOOLS, allowed, down};
 use tests::{Relay, run};
 
 /// Permissions without a call of the tool: AWS checks them when it acts in the caller's name or as
@@ -114,8 +114,7 @@ fn a_policy_allows_what_the_tool_does_and_nothing_else() {
         }
     }
     for (tool, called) in TOOLS.iter().zip(&mut called).rev() {
-        let args: &[&str] = if ["cluster-up", "svc-deploy"].contains(tool) { &["--down", "--delete-data"] } else { &["--down"] };
-        live = run(&relay.endpoint, tool, args, &live).ok().stdout;
+        live = run(&relay.endpoint, tool, down(tool), &live).ok().stdout;
         called.extend(relay.calls().into_iter().map(|call| call.action));
     }
     for (tool, called) in TOOLS.iter().zip(called) {

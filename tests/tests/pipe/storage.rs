@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tests::app::fetch;
-use tests::tool::{TOOLS, root};
+use tests::tool::{TOOLS, down, root};
 use tests::{Pipe, Relay, account, run};
 
 /// A value that no shell, JSON or YAML may change.
@@ -107,8 +107,8 @@ fn files_secrets_and_volumes_of_a_container() {
     assert_eq!(mutations, ["ecs:RegisterTaskDefinition", "ecs:UpdateService", "ssm:PutParameter"], "a new value is a new deployment");
     shows(name, &format!("/run/secrets/password 400 33:0 {}\n", hex("another\n")));
 
-    let down = Pipe::down(&relay.endpoint).run(&live.stdout).ok();
-    assert!(down.stderr.contains(&format!("the file system {file_system} with the data of the volumes is kept")), "{}", down.stderr);
+    let gone = Pipe::down(&relay.endpoint).run(&live.stdout).ok();
+    assert!(gone.stderr.contains(&format!("the file system {file_system} with the data of the volumes is kept")), "{}", gone.stderr);
     let left = account::resources(&relay.endpoint, name);
     assert_eq!(left, [format!("file system {file_system}"), "access point /data".to_owned()], "only the data is left");
     let again = up(&relay, &doc);
@@ -117,8 +117,7 @@ fn files_secrets_and_volumes_of_a_container() {
 
     let mut doc = again.stdout;
     for tool in TOOLS.iter().rev() {
-        let args: &[&str] = if ["cluster-up", "svc-deploy"].contains(tool) { &["--down", "--delete-data"] } else { &["--down"] };
-        doc = run(&relay.endpoint, tool, args, &doc).ok().stdout;
+        doc = run(&relay.endpoint, tool, down(tool), &doc).ok().stdout;
     }
     assert_eq!(account::resources(&relay.endpoint, name), Vec::<String>::new(), "nothing is left");
 }
