@@ -26,6 +26,7 @@ from hypercorn.config import Config  # noqa: E402
 from hypercorn.middleware import AsyncioWSGIMiddleware  # noqa: E402
 from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: E402
 
+import local_health  # noqa: E402
 import local_volumes  # noqa: E402
 import local_service_connect as service_connect  # noqa: E402
 
@@ -432,6 +433,9 @@ def ministack_app():
             before[group] = [ip for ip, _ in targets]
 
     ecs._sync_service_targets = sync_targets
+
+    # ministack calls every target healthy.
+    local_health.in_ministack(alb, ecs)
 
     # ministack has no weighted target groups.
     parse_actions, action_xml, execute_action = alb._parse_actions, alb._action_xml, alb._execute_action

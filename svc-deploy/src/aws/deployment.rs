@@ -14,7 +14,7 @@ use super::found_service::{described, primary};
 use super::log_group;
 use super::task::has_stopped;
 use crate::SvcDeploy;
-use crate::model::Service;
+use crate::model::{Codes, Service, TargetGroupShape};
 
 /// No deployment is complete sooner: a task must start, and the load balancer must find it healthy twice.
 pub const SOONEST: Duration = Duration::from_secs(4);
@@ -23,6 +23,9 @@ const LINES: i32 = 10;
 /// Tasks that one call of `DescribeTasks` takes.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html>
 const TASKS_A_CALL: usize = 100;
+
+/// Events of a service that are shown, the newest first.
+const EVENTS: usize = 3;
 
 enum Outcome {
     Running,
@@ -118,7 +121,7 @@ impl SvcDeploy {
                 Outcome::Failed("ECS rolled back to the previous revision".to_owned())
             }
             Some(primary)
-                if now.deployments().len() == 1
+                if others_have_ended(now)
                     && primary.rollout_state().is_none_or(|state| *state == DeploymentRolloutState::Completed)
                     && primary.running_count() >= primary.desired_count() =>
             {
@@ -137,7 +140,13 @@ impl SvcDeploy {
             Err(error) => lines.push(error.to_string()),
         }
         lines.extend(self.target_lines(service).await);
-        lines.extend(now.events().iter().take(3).filter_map(|event| event.message()).map(|message| format!("ECS: {message}")));
+        let events: Vec<&str> = now.events().iter().filter_map(|event| event.message()).collect();
+        // A rollback adds newer events than the one that names the load balancer's reason.
+        let unhealthy = events.iter().skip(EVENTS).find(|message| is_unhealthy(message));
+        lines.extend(events.iter().take(EVENTS).chain(unhealthy).map(|message| format!("ECS: {message}")));
+        if lines.iter().any(|line| is_unhealthy(line)) {
+            lines.extend(service.published.as_ref().map(|published| check_line(&published.target_group)));
+        }
         let rollback = if service.breaker.rollback { "ECS rolls back to the previous revision, if there is one. " } else { "" };
         lines.push(format!("{rollback}Fix the cause and run the same command again. It starts a new deployment"));
         lines.join("\n  ")
@@ -197,4 +206,25 @@ impl SvcDeploy {
             })
             .collect()
     }
+}
+
+/// ECS lists a failed deployment for a long time, and an earlier one while its tasks drain.
+fn others_have_ended(service: &EcsService) -> bool {
+    let others = service.deployments().iter().filter(|one| one.status() != Some("PRIMARY"));
+    others.into_iter().all(|one| one.running_count() + one.pending_count() + one.desired_count() == 0)
+}
+
+/// ECS's words in an event and in the reason of a stopped task, and ours for a target.
+fn is_unhealthy(line: &str) -> bool {
+    ["is unhealthy", "failed ELB health checks"].iter().any(|words| line.contains(words))
+}
+
+/// Says what the load balancer asks a target, because ECS does not say it.
+fn check_line(shape: &TargetGroupShape) -> String {
+    let Codes { http_code, grpc_code } = &shape.matcher;
+    let codes = http_code.as_ref().or(grpc_code.as_ref()).map_or("success", String::as_str);
+    format!(
+        "The load balancer requests {} from port {} of the container, and expects {codes}. Check that the container listens on this port, on all addresses, and set x-svc.health.path and codes; or a longer x-svc.grace, when it starts slowly",
+        shape.health_check_path, shape.port
+    )
 }

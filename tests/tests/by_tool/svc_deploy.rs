@@ -1,6 +1,7 @@
 //! svc-deploy: changes of a load balancer while it serves requests, an unmanaged load balancer, and
 //! a failed deployment.
 
+mod health;
 mod jobs;
 mod listeners;
 mod requests;
