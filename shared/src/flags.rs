@@ -34,6 +34,11 @@ pub struct Common {
     /// Name of the app, instead of the document's `name`
     #[arg(long, value_name = "NAME", help_heading = "For every tool")]
     pub app: Option<String>,
+    /// Deploy the services of this profile of the Compose file, too, instead of those of `COMPOSE_PROFILES`
+    ///
+    /// Repeatable, or with commas; `*` means all. Services without profiles are always deployed.
+    #[arg(long = "compose-profile", value_name = "PROFILE", value_delimiter = ',', help_heading = "For every tool")]
+    pub compose_profiles: Vec<String>,
     /// Wait until everything is ready [default: only svc-deploy waits]
     #[arg(long, overrides_with = "no_wait", help_heading = "For every tool")]
     pub wait: bool,

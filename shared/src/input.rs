@@ -42,7 +42,7 @@ pub async fn stdin(signals: &mut Signals) -> Result<Vec<u8>> {
 /// Says what is wrong with the text, or that there is none.
 pub fn document(text: &[u8], needs: &[(&'static str, &'static str)], common: &Common) -> Result<Document> {
     let mut doc = match (&common.app, text.trim_ascii().is_empty()) {
-        (_, false) => Document::parse(text)?,
+        (_, false) => Document::read(text, &profiles(common))?,
         (Some(_), true) => Document::default(),
         (None, true) => match needs.first() {
             Some((section, maker)) if !common.down && !common.check => return Err(Error::Missing { section, maker }),
@@ -59,4 +59,13 @@ pub fn document(text: &[u8], needs: &[(&'static str, &'static str)], common: &Co
         doc.set_name(app)?;
     }
     Ok(doc)
+}
+
+/// Returns the enabled profiles. As in Compose, the flag replaces the variable.
+fn profiles(common: &Common) -> Vec<String> {
+    if !common.compose_profiles.is_empty() {
+        return common.compose_profiles.clone();
+    }
+    let variable = std::env::var("COMPOSE_PROFILES").unwrap_or_default();
+    variable.split(',').map(|profile| profile.trim().to_owned()).filter(|profile| !profile.is_empty()).collect()
 }

@@ -246,6 +246,7 @@ pub(crate) mod tests {
             schema: false,
             completions: None,
             man: false,
+            compose_profiles: Vec::new(),
             app: None,
             wait: false,
             no_wait: false,

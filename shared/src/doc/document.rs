@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::at::At;
 use super::check::check_tags;
-use super::{dollar, unique, yaml};
+use super::{dollar, profile, unique, yaml};
 use crate::error::{Error, Result};
 use crate::name::check_app;
 
@@ -56,11 +56,20 @@ impl Default for Document {
 }
 
 impl Document {
-    /// Reads YAML or JSON. Without the section `aws` it is a Compose model, in which `$$` means `$`; no tool has written it yet.
+    /// Reads a document with all its services, whatever profiles they have.
+    ///
+    /// # Errors
+    /// As [`Document::read`].
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        Self::read(text, &[profile::ALL.to_owned()])
+    }
+
+    /// Reads YAML or JSON. Without the section `aws` it is a Compose model: `$$` means `$`, and only services of these profiles are enabled, beside those
+    /// without a profile; no tool has written it yet.
     ///
     /// # Errors
     /// Returns [`Error::Document`] when the text is neither, or not an object.
-    pub fn parse(text: &[u8]) -> Result<Self> {
+    pub fn read(text: &[u8], profiles: &[String]) -> Result<Self> {
         let is_json = text.trim_ascii_start().starts_with(b"{");
         let value = if is_json { json(text)? } else { yaml::parse(text)? };
         if !value.is_object() {
@@ -72,6 +81,15 @@ impl Document {
                 doc.warn(
                     "compose-json",
                     "the document is JSON as `docker compose config --format json` prints it, which leaves out the x-… keys of services and volumes. Pipe its YAML instead: `docker compose config`",
+                );
+            }
+            for (service, its) in profile::select(&mut doc.value, profiles) {
+                let (all, first) = (its.join(", "), its.first().cloned().unwrap_or_default());
+                doc.warn(
+                    "profile-not-enabled",
+                    format!(
+                        "services.{service} is left out, because none of its profiles ({all}) is enabled. To deploy it, set COMPOSE_PROFILES={first}, or --compose-profile {first}"
+                    ),
                 );
             }
             doc.said.findings.replace(dollar::single(&mut doc.value));

@@ -10,6 +10,7 @@ mod job;
 pub mod known_image;
 pub mod mount;
 pub mod port;
+mod profile;
 pub mod public;
 mod sections;
 mod stand_in;
