@@ -203,12 +203,16 @@ fn decide(name: &str, at: &At<'_>, flag: &Publish) -> Result<Decision> {
     let mut ports: Vec<&Port<'_>> = all.iter().filter(|port| opens(port)).collect();
     ports.iter().try_for_each(|port| check_open(port, &all))?;
     ports.retain(|port| port.protocol == Protocol::Tcp);
-    let Some(first) = ports.first() else { return Ok(Decision::Nothing) };
+    let Some(&first) = ports.first() else { return Ok(Decision::Nothing) };
     let private = |why| Ok(Decision::Private(Private { service: name.to_owned(), port: first.number, why }));
-    if let Some(known) = known_of(at).filter(|_| !is_meant) {
+    let known = known_of(at);
+    let is_page = |port: &&Port<'_>| named.is_none() && known.is_some_and(|known| known.pages.contains(&port.number));
+    let all_pages = ports.iter().all(is_page);
+    if let Some(known) = known.filter(|known| !is_meant && (known.is_private() || all_pages)) {
         return private(Why::Known(known));
     }
-    let Some(port) = chosen(at, &ports)?.or_else(|| likeliest(&ports, &all)).or_else(|| is_meant.then_some(*first)) else {
+    ports.retain(|port| all_pages || !is_page(port));
+    let Some(port) = chosen(at, &ports)?.or_else(|| likeliest(&ports, &all)).or_else(|| is_meant.then_some(first)) else {
         return private(Why::NoHttp);
     };
     let distinct: BTreeSet<u16> = ports.iter().map(|port| port.number).collect();
@@ -369,6 +373,17 @@ mod tests {
             let found = both(ports).unwrap_err();
             assert!(found.contains(said), "{found}");
         }
+    }
+
+    /// The dashboard of Traefik has no password.
+    #[test]
+    fn the_page_of_a_proxy_is_public_only_by_name() {
+        let with = |ports: &Value, x_svc: Value| public(&json!({"proxy": {"image": "traefik:v3", "ports": ports, "x-svc": x_svc}}), &[]);
+        let (both, page) = (json!(["8080:8080", "80:80"]), json!(["8080:8080"]));
+        assert_eq!(with(&both, json!({})), Ok(vec!["proxy:80".to_owned()]));
+        assert_eq!(with(&both, json!({"port": 8080})), Ok(vec!["proxy:8080".to_owned()]));
+        assert_eq!(with(&page, json!({})), Ok(Vec::new()));
+        assert_eq!(with(&page, json!({"publish": true})), Ok(vec!["proxy:8080".to_owned()]));
     }
 
     /// Compose's JSON has no `x-svc: {publish: false}`, so only one service is public, as it would be alone.
