@@ -10,6 +10,7 @@ mod flow_log_role;
 mod gateway;
 mod group;
 mod nat;
+mod needed;
 mod policy;
 mod route;
 mod rule;

@@ -12,6 +12,8 @@ use shared::doc::public::{Publish, Publishing};
 use shared::settings::{first_given, read_flags};
 use shared::{Document, Error, Result};
 
+use crate::needed;
+
 const CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 16);
 
 shared::settings! {
@@ -67,7 +69,7 @@ shared::settings! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Nat {
-    /// No NAT gateway; tasks need the endpoints s3, ecr, ecs and logs
+    /// No NAT gateway; tasks need the endpoints s3, ecr, ecs and logs, and ssm or secretsmanager for secrets
     None,
     /// One for all zones; it costs less, but fails with its zone
     Single,
@@ -193,7 +195,7 @@ fn network(doc: &Document, settings: &Settings) -> Result<Network> {
     check_apart(cidr, &public, &private)?;
     let endpoints: BTreeSet<String> = settings.endpoints.iter().flat_map(|name| services(name)).map(str::to_owned).collect();
     if settings.nat == Nat::None {
-        warn_of_missing(doc, &endpoints);
+        needed::warn_of_missing(doc, |name| services(name).into_iter().all(|service| endpoints.contains(service)));
     }
     let flow_logs = settings.flow_logs.map(|days| check_retention("x-net.flow_logs", days)).transpose()?;
     Ok(Network { cidr, public, private, nat: settings.nat, endpoints, flow_logs })
@@ -219,24 +221,6 @@ fn slices(cidr: Ipv4Net, azs: usize) -> Result<(Vec<Ipv4Net>, Vec<Ipv4Net>)> {
     let slices = cidr.subnets(cidr.prefix_len() + 4).map_err(|error| Error::Internal(format!("could not split {cidr}: {error}")))?;
     let slices: Vec<Ipv4Net> = slices.collect();
     Ok((slices[..azs].to_vec(), slices[8..8 + azs].to_vec()))
-}
-
-/// Endpoints without which no task starts when there is no NAT gateway.
-/// <https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html>
-const NEEDED: [&str; 4] = ["s3", "ecr", "ecs", "logs"];
-
-fn warn_of_missing(doc: &Document, endpoints: &BTreeSet<String>) {
-    let missing: Vec<&str> =
-        NEEDED.into_iter().filter(|name| !services(name).into_iter().all(|service| endpoints.contains(service))).collect();
-    if !missing.is_empty() {
-        doc.warn(
-            "nat-none-without-endpoints",
-            format!(
-                "x-net.nat is `none`, so tasks reach ECR, ECS and CloudWatch Logs only through VPC endpoints. Add to x-net.endpoints: {}",
-                missing.join(", ")
-            ),
-        );
-    }
 }
 
 /// Returns the services that one name in `endpoints` means, as in `com.amazonaws.<region>.<service>`.
