@@ -56,7 +56,17 @@ impl ImgPush {
         Ok(None)
     }
 
+    /// The Docker Engine may have an older image of a tag, so the digest of a job's image is that of the registry, or of an earlier run.
     async fn describe(&self, wanted: &Wanted, engine: Option<&Engine>, login: Option<&Login>, one: &Described) -> Option<Description> {
+        let found = self.read(wanted, engine, login, one).await;
+        let Some(name) = one.name.as_ref().filter(|_| one.is_job) else { return found };
+        let before =
+            || self.before.get(&one.service).filter(|image| image.uri.as_ref() == Some(name)).and_then(|image| image.digest.clone());
+        let digest = registry::digest(name).await.or_else(before);
+        Some(Description { digest, ..found.unwrap_or_default() })
+    }
+
+    async fn read(&self, wanted: &Wanted, engine: Option<&Engine>, login: Option<&Login>, one: &Described) -> Option<Description> {
         if let Some(found) = self.by_engine(wanted, engine, one).await {
             return Some(found);
         }

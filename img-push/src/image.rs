@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use shared::doc::known_image::known;
-use shared::doc::{At, Selection, platform};
+use shared::doc::{At, Selection, is_job, platform};
 use shared::name::fingerprint;
 use shared::{Document, Error, Result};
 
@@ -49,6 +49,8 @@ pub struct Described {
     pub platform: Option<&'static str>,
     /// Whether only the image itself says which ports it opens. Only then a registry is asked, because Docker Hub counts each answer as a pull.
     pub is_silent: bool,
+    /// Whether it is that of a job, which runs again when the tag names another image. Its registry has the digest.
+    pub is_job: bool,
 }
 
 /// Where an image comes from.
@@ -81,7 +83,7 @@ impl Wanted {
         let selected = services.iter().filter(|(service, _)| flags.selection.takes(service));
         let described = doc.all(selected.map(|(service, at)| {
             let pushed = images.iter().find(|image| image.services.iter().any(|user| user == service));
-            Described::read(service, at, pushed, platform(at, cluster.as_ref())?)
+            Described::read((service, is_job(doc, service)), at, pushed, platform(at, cluster.as_ref())?)
         }))?;
         let described = described.into_iter().flatten().collect();
         let all = services.into_iter().map(|(service, _)| service.to_owned());
@@ -199,16 +201,22 @@ impl Described {
     ///
     /// # Errors
     /// Says what is wrong, with its path.
-    pub fn read(service: &str, at: &At<'_>, pushed: Option<&WantedImage>, platform: Option<&'static str>) -> Result<Option<Self>> {
+    pub fn read(
+        (service, is_job): (&str, bool),
+        at: &At<'_>,
+        pushed: Option<&WantedImage>,
+        platform: Option<&'static str>,
+    ) -> Result<Option<Self>> {
         let name = at.key("image").map(|image| image.text().map(str::to_owned)).transpose()?;
         if name.is_none() && pushed.is_none() {
             return Ok(None);
         }
         let has = |place: &At<'_>, key: &str| place.key(key).is_some_and(|at| at.value().as_array().is_none_or(|list| !list.is_empty()));
         let says = has(at, "ports") || has(at, "expose") || at.key("x-svc").is_some_and(|at| has(&at, "expose"));
-        let is_silent = !says && name.as_deref().and_then(known).is_none();
+        // Nothing calls a job.
+        let is_silent = !says && !is_job && name.as_deref().and_then(known).is_none();
         let name = name.filter(|_| pushed.is_none());
-        Ok(Some(Self { service: service.to_owned(), name, platform, is_silent }))
+        Ok(Some(Self { service: service.to_owned(), name, platform, is_silent, is_job }))
     }
 }
 
@@ -358,10 +366,12 @@ mod tests {
             (json!({"image": "postgres:16"}), false),
         ] {
             let doc = Document::parse(service.to_string().as_bytes()).unwrap();
-            let described = Described::read("web", &doc.root(), None, None).unwrap().unwrap();
+            let described = Described::read(("web", false), &doc.root(), None, None).unwrap().unwrap();
             assert_eq!(described.is_silent, is_silent, "{service}");
+            let job = Described::read(("web", true), &doc.root(), None, None).unwrap().unwrap();
+            assert!(job.is_job && !job.is_silent, "nothing calls a job");
         }
         let doc = Document::parse(b"{}").unwrap();
-        assert!(Described::read("web", &doc.root(), None, None).unwrap().is_none());
+        assert!(Described::read(("web", false), &doc.root(), None, None).unwrap().is_none());
     }
 }

@@ -29,6 +29,13 @@ pub struct Login {
     pub password: Option<String>,
 }
 
+/// Returns the digest of an image, as its tag names it: that of all platforms, where it has several. Docker Hub does not count this as a pull.
+pub async fn digest(image: &str) -> Option<String> {
+    let reference: Reference = image.parse().ok()?;
+    let auth = of_docker(&docker_config(), reference.registry());
+    timeout(TIME, client(&reference, None).fetch_manifest_digest(&reference, &auth)).await.ok()?.ok()
+}
+
 /// Reads the configuration of an image from its registry, with these credentials or those of Docker. Returns `None` when the registry does not
 /// answer, or refuses.
 pub async fn describe(image: &str, platform: Option<&'static str>, login: Option<&Login>) -> Option<Description> {
@@ -37,15 +44,19 @@ pub async fn describe(image: &str, platform: Option<&'static str>, login: Option
         Some(Login { user: Some(user), password: Some(password) }) => RegistryAuth::Basic(user.clone(), password.clone()),
         _ => of_docker(&docker_config(), reference.registry()),
     };
-    let client = Client::new(ClientConfig {
+    let client = client(&reference, platform);
+    let (_, digest, config) = timeout(TIME, client.pull_manifest_and_config(&reference, &auth)).await.ok()?.ok()?;
+    of_config(&config, digest)
+}
+
+fn client(reference: &Reference, platform: Option<&'static str>) -> Client {
+    Client::new(ClientConfig {
         protocol: ClientProtocol::HttpsExcept(plain(reference.resolve_registry())),
         platform_resolver: Some(Box::new(move |entries| choose(entries, platform))),
         connect_timeout: Some(CONNECT_TIME),
         read_timeout: Some(TIME),
         ..ClientConfig::default()
-    });
-    let (_, digest, config) = timeout(TIME, client.pull_manifest_and_config(&reference, &auth)).await.ok()?.ok()?;
-    of_config(&config, digest)
+    })
 }
 
 /// As Docker, speaks HTTP with registries on this machine.
