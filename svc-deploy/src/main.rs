@@ -23,11 +23,11 @@ use shared::{Document, Result, Run, Stage};
 use aws::kept::Kept;
 use aws::{access_point, parameter};
 use aws::{
-    by_hand, container_definition, endpoint, found_service, load_balancer, log_group, role, schedule, target_group, task, task_definition,
-    traffic_shift,
+    by_hand, container_definition, endpoint, found_service, kept_ports, load_balancer, log_group, role, schedule, target_group, task,
+    task_definition, traffic_shift,
 };
 use model::Wanted;
-use settings::{Flags, ServiceFlags, SvcFlags};
+use settings::{Flags, ServiceFlags, SvcFlags, SvcSettings};
 
 fn main() -> ExitCode {
     shared::main::<SvcDeploy>()
@@ -47,6 +47,8 @@ struct SvcDeploy {
     scheduler: aws_sdk_scheduler::Client,
     cloud_map: aws_sdk_servicediscovery::Client,
     found: Found,
+    /// The settings with what AWS knows better: the ports of images that nobody has read.
+    completed: Option<Wanted>,
     /// The section to write, which the steps fill. Jobs are among its services until it is written.
     svc: RefCell<Svc>,
     /// What the task definitions refer to, which the steps fill.
@@ -171,7 +173,9 @@ impl Stage for SvcDeploy {
         let (services, schedules) = untouched(doc, wanted)?;
         let jobs = wanted.map(|wanted| wanted.services.iter().filter(|one| one.job.is_some()).map(|one| one.name.clone()).collect());
         let kept = Kept { files_image: wanted.map(|wanted| wanted.files_image.clone()).unwrap_or_default(), ..Kept::default() };
+        let completed = wanted.and_then(|wanted| kept_ports::kept(run, wanted, &found.task_definitions));
         Ok(Self {
+            completed,
             ecs: shared::client!(aws_sdk_ecs, run),
             once: shared::client_once!(aws_sdk_ecs, run),
             iam: shared::client!(aws_sdk_iam, run),
@@ -195,6 +199,7 @@ impl Stage for SvcDeploy {
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
+        let wanted = self.completed.as_ref().unwrap_or(wanted);
         match step {
             Step::LogGroups => self.log_groups_up(run, wanted).await,
             Step::AccessPoints => self.access_points_up(run, wanted).await,
@@ -212,6 +217,7 @@ impl Stage for SvcDeploy {
     }
 
     async fn ready(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let wanted = self.completed.as_ref().unwrap_or(wanted);
         let (deployments, balancer) = futures_util::join!(self.deployments_ready(run, wanted.deployed()), self.balancer_ready(run));
         deployments.and(balancer)
     }
@@ -243,7 +249,8 @@ impl Stage for SvcDeploy {
 
     async fn aside(run: &Run, doc: &Document, flags: &Flags) -> Result<()> {
         let service = flags.by_hand.run.as_deref().unwrap_or_default();
-        by_hand::run_by_hand(run, doc, service, &flags.by_hand.command).await
+        let settings = shared::settings::read_flags(doc, &doc.root(), "x-svc", &flags.svc).map(SvcSettings::from)?;
+        by_hand::run_by_hand(run, doc, service, &flags.by_hand.command, &settings.files_image).await
     }
 
     fn section(&self) -> impl Serialize {

@@ -180,6 +180,25 @@ fn services_have_names_on_their_ports_and_know_whom_they_may_call() {
     assert_eq!((&sent["enabled"], &sent["namespace"], &sent["services"][0]), (&json!(true), &json!("arn"), &grpc));
 }
 
+/// Beside a job with names, a container sleeps, whatever the entry point of its image is.
+#[test]
+fn a_job_with_names_has_a_container_that_stays() {
+    let more = json!({
+        "cluster": {"namespace": "shop", "namespace_arn": "arn"},
+        "img": {"migrate": {"uri": "acme/migrate", "tag": "latest", "repository_arn": null, "digest": "sha256:1"},
+                "web": {"uri": "acme/web", "tag": "latest", "repository_arn": null, "digest": "sha256:2"}},
+        "services": {"migrate": {"image": "acme/migrate", "x-svc": {"job": true}}, "web": {"image": "acme/web"}}});
+    let app = wanted("ec2", &more).unwrap();
+    let of = |name: &str| {
+        let service = app.services.iter().find(|service| service.name == name).unwrap();
+        container_definition::definitions("shop", &caller(), service, &Kept::default())
+    };
+    let (job, web) = (of("migrate"), of("web"));
+    assert_eq!(job[0]["dockerLabels"], json!({"ecs-pipe.image": "sha256:1"}), "a moved tag is another content");
+    assert_eq!(web[0].get("dockerLabels"), None);
+    assert_eq!((job.len(), &job[1]["entryPoint"], job[1]["command"].as_array().unwrap().len()), (2, &json!(["/bin/sh", "-c"]), 1));
+}
+
 /// An app that uses everything that the launch type has.
 fn everything(launch_type: &str) -> Wanted {
     let web = json!({

@@ -13,12 +13,13 @@ pub use shared::doc::port::Protocol;
 use shared::doc::{Cluster, Net};
 
 pub use connect::{AppProtocol, Connect, Endpoint};
-pub use job::{Job, Schedule};
+pub use job::{BY_HAND, IMAGE_LABEL, Job, KEEPER, KEEPER_MEMORY, KEEPER_SCRIPT, SHELL, Schedule};
 pub use published::{Codes, Published, RULE_VALUES, TargetGroupShape};
 pub use secret::{Parameter, Secret, SecretFile, SecretValue};
 pub use storage::{AccessPoint, Efs, Mount, Tmpfs, Volume, VolumeSource};
 
 /// All that one run is to bring about.
+#[derive(Clone)]
 pub struct Wanted {
     pub net: Net,
     pub cluster: Cluster,
@@ -75,7 +76,7 @@ impl Wanted {
 }
 
 /// An ECS service, or a job, and its one task definition.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Service {
     pub name: String,
     /// Whether this run deploys it. The load balancer and the execution role serve all services, so all are read.
@@ -117,6 +118,11 @@ impl Service {
     /// Returns the services that are deployed before this one.
     pub fn first(&self) -> impl Iterator<Item = &String> {
         self.after.iter().chain(&self.before)
+    }
+
+    /// Returns whether a container of it has ports that nobody knows.
+    pub fn has_unknown_ports(&self) -> bool {
+        self.containers.iter().any(|container| container.ports_unknown)
     }
 
     /// Returns the endpoint of a tcp port.
@@ -162,6 +168,8 @@ pub struct Container {
     pub memory_reservation: Option<i32>,
     pub gpus: Option<i32>,
     pub ports: Vec<Port>,
+    /// Whether only the image says which ports it opens, and nobody knows what it says.
+    pub ports_unknown: bool,
     pub command: Option<Vec<String>>,
     pub entry_point: Option<Vec<String>>,
     pub working_directory: Option<String>,
@@ -302,7 +310,7 @@ impl Condition {
 }
 
 /// The role with which the service's code calls AWS.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskRole {
     /// A role of our own with these policies, by ARN.
     Own(BTreeSet<String>),

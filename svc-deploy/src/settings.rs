@@ -144,10 +144,10 @@ shared::settings! {
         ///
         /// The ARN of an existing role, or {"policies": [ARNs]} for a role of its own with these policies.
         task_role: TaskRoleSetting, arg(long, value_name = "ARN", requires = "service"), schemars(extend("x-default" = "a role without policies"));
-        /// Run it to its end in each deployment that changes it, and do not keep it running
+        /// Whether the service is a job: each deployment that changes it runs it once, to its end
         ///
-        /// A service is a job without this setting, too, when another one waits for it with service_completed_successfully.
-        job: bool, arg(skip), schemars(extend("x-default" = "whether a service waits for its end"));
+        /// A service that another one waits for with service_completed_successfully is always a job.
+        job: bool, arg(skip), schemars(extend("x-default" = "true if another service waits for its end"));
         /// Times at which EventBridge Scheduler runs the job
         ///
         /// rate(1 hour), cron(0 8 ? * MON-FRI *) or at(2027-01-01T00:00:00); or an object with expression and timezone.

@@ -42,11 +42,12 @@ pub fn nameless(text: &str) -> String {
 }
 
 /// Returns the resources of an app by kind and name, without ids, so that two accounts can be
-/// compared.
+/// compared. A family of task definitions is one of them, however many revisions it has.
 #[must_use]
 pub fn holdings(endpoint: &str, app: &str) -> Vec<String> {
     let mut all: Vec<String> = resources(endpoint, app).iter().map(|line| nameless(line)).collect();
     all.sort();
+    all.dedup_by(|one, other| one == other && one.starts_with("task definition "));
     all
 }
 

@@ -16,6 +16,7 @@ pub struct Clients {
     pub iam: aws_sdk_iam::Client,
     pub scheduler: aws_sdk_scheduler::Client,
     pub sns: aws_sdk_sns::Client,
+    pub ssm: aws_sdk_ssm::Client,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -39,6 +40,7 @@ impl Clients {
             iam: aws_sdk_iam::Client::new(&config),
             scheduler: aws_sdk_scheduler::Client::new(&config),
             sns: aws_sdk_sns::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
             runtime,
         }
     }

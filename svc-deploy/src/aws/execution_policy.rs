@@ -19,8 +19,13 @@ pub fn execution_policy(app: &str, caller: &Caller, wanted: &Wanted) -> Value {
         vec![json!({"Sid": "Log", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": groups})];
     let containers = wanted.services.iter().flat_map(|service| &service.containers);
     let writes_files = containers.clone().any(|container| !container.secret_files.is_empty());
+    // A run by hand of a service with names adds it, too.
+    let has_names = wanted.services.iter().any(|service| service.connect.is_some());
     // The image may be a copy in ECR, for networks without a route to the internet.
-    let files = writes_files.then(|| repository_of(&wanted.files_image)).flatten().map(|of| format!("arn:{}:ecr:{of}", caller.partition));
+    let files = (writes_files || has_names)
+        .then(|| repository_of(&wanted.files_image))
+        .flatten()
+        .map(|of| format!("arn:{}:ecr:{of}", caller.partition));
     let repositories: BTreeSet<String> = containers.filter_map(|container| repository(app, caller, container)).chain(files).collect();
     if !repositories.is_empty() {
         let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];

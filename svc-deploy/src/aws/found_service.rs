@@ -12,7 +12,7 @@ use shared::{Error, Result, Run, Tried};
 
 use super::arn::last_name;
 use super::call::Answer;
-use crate::model::Wanted;
+use crate::model::{BY_HAND, Wanted};
 
 /// By name; those that are deleted for good are left out.
 pub type Found = BTreeMap<String, FoundService>;
@@ -33,7 +33,8 @@ pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
     let Some(wanted) = wanted else { return by_name(ecs, run, listed(ecs, run).await?).await };
     let names = wanted.selected().map(|service| service.name.clone()).collect();
     let (found, listed) = futures_util::try_join!(by_name(ecs, run, names), listed(ecs, run))?;
-    for name in listed.iter().map(|arn| last_name(arn)).filter(|name| !wanted.services.iter().any(|service| service.name == **name)) {
+    let is_wanted = |name: &str| wanted.services.iter().any(|service| service.name == name);
+    for name in listed.iter().map(|arn| last_name(arn)).filter(|name| !is_wanted(name) && !name.starts_with(BY_HAND)) {
         run.warn(
             "service-not-in-document",
             format!(

@@ -55,11 +55,11 @@ impl SvcDeploy {
     async fn run_job(&self, run: &Run, wanted: &Wanted, service: &Service, job: &Job) -> Result<String> {
         let name = &service.name;
         let revision = made(self.recorded(name).task_definition_arn.as_deref(), "the ARN of the task definition")?;
-        let wait = job.awaited || run.wait;
         let ended = if service.connect.is_some() {
-            self.run_job_service(run, wanted, service, &revision, wait).await?
+            // Without a wait the service would stay, and ECS would start the job again when the task or its instance is lost.
+            Some(self.run_job_service(run, wanted, service, &revision).await?)
         } else {
-            self.run_job_task(run, wanted, service, &revision, wait).await?
+            self.run_job_task(run, wanted, service, &revision, job.awaited || run.wait).await?
         };
         let Some(task) = ended else { return Ok(name.clone()) };
         let arn = given(task.task_arn(), "the ARN of the task")?;

@@ -13,19 +13,15 @@ use crate::SvcDeploy;
 use crate::model::{Service, Wanted};
 
 impl SvcDeploy {
-    /// Creates the service of the job, unless an earlier run has, and returns the task in which the job has ended; without `wait` only when it has.
-    pub async fn run_job_service(&self, run: &Run, wanted: &Wanted, service: &Service, revision: &str, wait: bool) -> Result<Option<Task>> {
+    /// Creates the service of the job, unless an earlier run has, and returns the task in which the job has ended.
+    pub async fn run_job_service(&self, run: &Run, wanted: &Wanted, service: &Service, revision: &str) -> Result<Task> {
         let name = &service.name;
         if self.is_job_service(name, revision) {
             run.note(&format!("the job {name} was started by an earlier run; it does not run twice"));
         } else {
             self.create_service(run, wanted, service).await?;
         }
-        if !wait {
-            return self.ended(run, name, revision).await;
-        }
-        let ended = until(run, &format!("the job {name} to end"), async || self.ended(run, name, revision).await).await?;
-        Ok(Some(ended))
+        until(run, &format!("the job {name} to end"), async || self.ended(run, name, revision).await).await
     }
 
     /// Returns whether the found service is that of the job with this revision.

@@ -9,8 +9,8 @@ pub struct Kept {
     pub file_system: Option<String>,
     /// The access points, by volume.
     pub access_points: BTreeMap<String, Option<String>>,
-    /// The versions of the parameters, by name. A new value is a new version, and so starts new tasks.
-    pub versions: BTreeMap<String, i64>,
+    /// The versions of the parameters, by name, each with the time of the parameter's creation. A new value is a new version, and so starts new tasks.
+    pub versions: BTreeMap<String, String>,
     /// The image of the container that writes secrets into files.
     pub files_image: String,
 }

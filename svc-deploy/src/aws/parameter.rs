@@ -3,6 +3,7 @@
 //! <https://docs.aws.amazon.com/systems-manager/latest/userguide/systems-manager-parameter-store.html>
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{ParameterStringFilter, ParameterTier, ParameterType, ResourceTypeForTagging, Tag};
@@ -27,6 +28,17 @@ pub struct FoundParameter {
     tags: Vec<Tag>,
 }
 
+impl FoundParameter {
+    /// Returns what tells this value from every other one that the parameter has had. A parameter that was deleted and created again counts its
+    /// versions from 1 again, so its creation is a part.
+    fn version_text(&self, number: i64) -> String {
+        let made = self.tags.iter().find(|tag| tag.key() == MADE).map(|tag| format!("{}.", tag.value()));
+        format!("{}{number}", made.unwrap_or_default())
+    }
+}
+
+/// The tag with the time of the creation, in milliseconds since 1970.
+const MADE: &str = "ecs-pipe:made";
 /// Names that one call of `GetParameters` takes.
 const NAMES_A_CALL: usize = 10;
 
@@ -80,10 +92,11 @@ impl SvcDeploy {
     }
 
     /// Returns the version of the value; in a plan, the one that it will have.
-    async fn parameter_up(&self, run: &Run, name: &str, value: &SecretValue) -> Result<i64> {
+    async fn parameter_up(&self, run: &Run, name: &str, value: &SecretValue) -> Result<String> {
         let Some(found) = self.found.parameters.get(name) else {
-            let version = run.create("parameter", name, self.create_parameter(run, name, value)).await?;
-            return Ok(version.and_then(|version| version.parse().ok()).unwrap_or(1));
+            let made = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string();
+            let version = run.create("parameter", name, self.create_parameter(run, name, value, &made)).await?;
+            return Ok(format!("{made}.{}", version.as_deref().unwrap_or("1")));
         };
         if !found.ours {
             return Err(run.unmanaged("SSM parameter", name));
@@ -95,21 +108,22 @@ impl SvcDeploy {
         })
         .await?;
         let differs = found.value.as_ref() != Some(value);
-        let mut version = found.version + i64::from(differs);
+        let mut set = found.version + i64::from(differs);
         run.change("parameter", name, &Diff::new().note(differs, "value: changed"), async {
             let call = self.ssm.put_parameter().name(name).value(&value.0).r#type(ParameterType::SecureString);
             let said = call.tier(ParameterTier::IntelligentTiering).overwrite(true).send().await;
-            version = said.tried(format!("set the value of the parameter {name}"))?.version();
+            set = said.tried(format!("set the value of the parameter {name}"))?.version();
             Ok(())
         })
         .await?;
-        Ok(version)
+        Ok(found.version_text(set))
     }
 
-    /// Returns the version of the new value.
-    async fn create_parameter(&self, run: &Run, name: &str, value: &SecretValue) -> Result<String> {
+    /// Returns the version of the new value. `made` is the time of the creation.
+    async fn create_parameter(&self, run: &Run, name: &str, value: &SecretValue, made: &str) -> Result<String> {
+        let tags = run.tags(secret_of(name)).into_iter().chain([(MADE.to_owned(), made.to_owned())]).collect();
         let call = self.ssm.put_parameter().name(name).value(&value.0).r#type(ParameterType::SecureString);
-        let call = call.tier(ParameterTier::IntelligentTiering).set_tags(Some(aws_tags(run.tags(secret_of(name)))));
+        let call = call.tier(ParameterTier::IntelligentTiering).set_tags(Some(aws_tags(tags)));
         let said = call.send().await.tried(format!("create the parameter {name}"))?;
         given(Some(said.version().to_string().as_str()), "the version of the parameter")
     }

@@ -112,7 +112,11 @@ mod tests {
     }
 
     fn kept() -> Kept {
-        Kept { versions: [("/ecs-pipe/shop/db".to_owned(), 3)].into(), files_image: "busybox".to_owned(), ..Kept::default() }
+        Kept {
+            versions: [("/ecs-pipe/shop/db".to_owned(), "1764459000000.3".to_owned())].into(),
+            files_image: "busybox".to_owned(),
+            ..Kept::default()
+        }
     }
 
     #[test]
@@ -125,7 +129,7 @@ mod tests {
         assert_eq!(definitions[1], json!({"name": "log"}));
         assert_eq!(
             definitions[0],
-            json!({"name": "web", "dockerLabels": {"ecs-pipe.secrets": "db:3"},
+            json!({"name": "web", "dockerLabels": {"ecs-pipe.secrets": "db:1764459000000.3"},
                 "mountPoints": [{"sourceVolume": "secrets-of-web", "containerPath": "/run/secrets", "readOnly": true}],
                 "dependsOn": [{"containerName": "_secrets", "condition": "SUCCESS"}]})
         );
@@ -153,7 +157,7 @@ mod tests {
         service.containers[0].secrets = vec![Secret { variable: "DB".to_owned(), source: "/ecs-pipe/shop/db".to_owned() }];
         let mut definitions = vec![json!({"name": "web", "dockerLabels": {"a": "b"}})];
         add(&service, &mut definitions, &kept());
-        assert_eq!(definitions, [json!({"name": "web", "dockerLabels": {"a": "b", "ecs-pipe.secrets": "db:3"}})]);
+        assert_eq!(definitions, [json!({"name": "web", "dockerLabels": {"a": "b", "ecs-pipe.secrets": "db:1764459000000.3"}})]);
     }
 
     /// The script runs in a real shell; only the folder and the owner are others.

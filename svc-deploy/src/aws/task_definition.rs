@@ -15,6 +15,7 @@ use shared::{Error, Result, Run, Tried};
 
 use super::call::{self, Answer};
 use super::ecs_tag;
+use super::job_image::keep_digests;
 use super::task_definition_diff::{diff, drift, is_known};
 use super::task_definition_request::{self, Roles, family};
 use crate::SvcDeploy;
@@ -104,7 +105,10 @@ impl SvcDeploy {
             task: self.recorded(&service.name).task_role_arn,
             kept: self.kept.borrow().clone(),
         };
-        let request = task_definition_request::request(&run.app, &run.caller()?, service, &roles);
+        let mut request = task_definition_request::request(&run.app, &run.caller()?, service, &roles);
+        if let Some(found) = self.found.task_definitions.get(&family).filter(|_| service.job.is_some()) {
+            keep_digests(&mut request, &found.definition);
+        }
         let fingerprint = shared::name::fingerprint(&request.to_string());
         let register = self.register(run, service, &request, &fingerprint);
         let Some(found) = self.found.task_definitions.get(&family) else {

@@ -101,6 +101,13 @@ fn remove(value: &mut Value, patch: &Value) {
     }
 }
 
+/// Returns what a request would have to register the same content.
+pub fn as_request(definition: &Value) -> Value {
+    let mut fields = definition.as_object().cloned().unwrap_or_default();
+    fields.retain(|key, _| !ONLY_IN_ANSWERS.contains(&key.as_str()));
+    fields.into()
+}
+
 /// Returns a task definition without what only an answer has. The containers come first, because most changes are theirs.
 fn comparable(definition: &Value) -> Map<String, Value> {
     let mut fields = definition.as_object().cloned().unwrap_or_default();

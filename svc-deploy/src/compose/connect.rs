@@ -3,19 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use shared::doc::known_image::{Kind, known};
+use shared::doc::known_image::known;
 use shared::doc::port::published;
 use shared::doc::{At, Cluster, Document, Img};
-use shared::name::fingerprint;
 use shared::{Error, Result};
 
 use super::calls::{Call, calls};
 use crate::model::{AppProtocol, Connect, Container, Endpoint, NetworkMode, Port, Protocol, Service};
 use crate::settings::ServiceSettings;
-
-/// The longest name in Cloud Map that ECS accepts for an endpoint.
-/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceConnectService.html>
-const LONGEST: usize = 64;
 
 /// Returns whether the service is in the namespace of the app.
 pub fn connects(doc: &Document, at: &At<'_>, settings: &ServiceSettings, cluster: &Cluster, network_mode: NetworkMode) -> bool {
@@ -43,7 +38,10 @@ pub fn read(
     let mut taken: BTreeSet<i32> = containers.iter().flat_map(|container| &container.ports).map(|port| port.number).collect();
     for (i, (container, at)) in containers.iter_mut().zip(places).enumerate() {
         let listed = settings.expose.as_deref().filter(|_| i == 0);
-        for number in opened(at, container, listed, img)? {
+        let opened = opened(at, container, listed, img)?;
+        // Of an image that nobody knows, what the document says counts.
+        container.ports_unknown = opened.is_none() && container.ports.is_empty();
+        for number in opened.unwrap_or_default() {
             if taken.insert(number) {
                 container.ports.push(Port { number, protocol: Protocol::Tcp });
             }
@@ -53,7 +51,7 @@ pub fn read(
     for (container, at) in containers.iter().zip(places) {
         for port in &container.ports {
             if port.protocol == Protocol::Tcp {
-                endpoints.push(endpoint(name, port.number, app_protocol(at, port.number)?));
+                endpoints.push(Endpoint::of(name, port.number, app_protocol(at, port.number)?));
             } else {
                 doc.warn_at(
                     "udp-without-name",
@@ -67,20 +65,21 @@ pub fn read(
     Ok(Connect { endpoints, peers: BTreeSet::new() })
 }
 
-/// Returns the tcp ports that the image opens: those of `x-svc.expose`, of the image's own configuration, or of the well-known image.
-fn opened(at: &At<'_>, container: &Container, listed: Option<&[String]>, img: Option<&Img>) -> Result<Vec<i32>> {
+/// Returns the tcp ports that the image opens, as far as they are known: those of `x-svc.expose`, of the image's own configuration, or of the
+/// well-known image.
+fn opened(at: &At<'_>, container: &Container, listed: Option<&[String]>, img: Option<&Img>) -> Result<Option<Vec<i32>>> {
     if let Some(listed) = listed {
         let place = at.key("x-svc").and_then(|at| at.key("expose")).unwrap_or_else(|| at.clone());
         let read = |text: &String| match text.parse() {
             Ok(number @ 1..=65535) => Ok(number),
             _ => Err(place.wrong("expose-port", format!("must be a port between 1 and 65535, or a list of them; found {text:?}"))),
         };
-        return listed.iter().map(read).collect();
+        return listed.iter().map(read).collect::<Result<_>>().map(Some);
     }
     let named = at.key("image").and_then(|image| image.value().as_str()).or(container.image.as_deref());
     // The same in every run, whoever answers.
     if let Some(known) = named.and_then(known).filter(|_| at.key("build").is_none()) {
-        return Ok(known.ports.iter().copied().map(i32::from).collect());
+        return Ok(Some(known.ports.iter().copied().map(i32::from).collect()));
     }
     // An entry without an architecture knows only the name of the image.
     let image = img.and_then(|img| img.get(&container.name)).filter(|image| image.architecture.is_some() && image.uri == container.image);
@@ -89,9 +88,9 @@ fn opened(at: &At<'_>, container: &Container, listed: Option<&[String]>, img: Op
             None | Some((_, "tcp")) => port.split('/').next()?.parse().ok(),
             Some(_) => None,
         });
-        return Ok(tcp.collect());
+        return Ok(Some(tcp.collect()));
     }
-    Ok(Vec::new())
+    Ok(None)
 }
 
 /// Returns the `app_protocol` of a port in `ports`, as far as ECS has it. Everything else is carried as tcp, as Compose does.
@@ -104,17 +103,6 @@ fn app_protocol(at: &At<'_>, number: i32) -> Result<Option<AppProtocol>> {
         Some("grpc") => Some(AppProtocol::Grpc),
         _ => None,
     })
-}
-
-/// ECS creates an endpoint in Cloud Map, where its protocol can't be changed. So port and protocol are parts of its name.
-fn endpoint(service: &str, port: i32, app_protocol: Option<AppProtocol>) -> Endpoint {
-    let name = service.to_lowercase();
-    let suffix = app_protocol.map_or_else(|| format!("-{port}"), |protocol| format!("-{port}-{}", protocol.value()));
-    let discovery_name = match LONGEST.saturating_sub(suffix.len()) {
-        room if name.len() <= room => format!("{name}{suffix}"),
-        room => format!("{}-{}{suffix}", &name[..room - 9], &fingerprint(&name)[..8]),
-    };
-    Endpoint { port, app_protocol, discovery_name, dns_name: name }
 }
 
 /// ECS gives a port one name, so further ones are lost.
@@ -145,7 +133,9 @@ pub fn link(doc: &Document, services: &mut [Service]) -> Result<()> {
     let all: Vec<Vec<Call>> = services.iter().map(|service| service.containers.iter().flat_map(calls).collect()).collect();
     for (service, calls) in services.iter().zip(&all).filter(|(service, _)| service.selected) {
         for call in calls {
-            if let Some(reason) = unreachable(doc, services, service, call) {
+            if service.job.as_ref().is_some_and(|job| job.schedule.is_some()) {
+                warn_of_schedule(doc, services, service, call);
+            } else if let Some(reason) = unreachable(doc, services, service, call) {
                 doc.warn("name-unreachable", format!("{} calls {}, but {reason}", call.path, call.text()));
             }
         }
@@ -157,6 +147,22 @@ pub fn link(doc: &Document, services: &mut [Service]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// EventBridge Scheduler runs a task outside of any ECS service, where there are no names.
+fn warn_of_schedule(doc: &Document, services: &[Service], from: &Service, call: &Call) {
+    let is_other = |service: &&Service| service.name.eq_ignore_ascii_case(&call.host) && service.name != from.name;
+    let Some(to) = services.iter().find(is_other) else { return };
+    doc.warn(
+        "names-of-scheduled-job",
+        format!(
+            "{} calls {}, but a scheduled job can't reach other services by name. Publish services.{} and call its address behind the load balancer, or replace the schedule by x-svc.job: true and run `svc-deploy --run {}` on a schedule of your own",
+            call.path,
+            call.text(),
+            to.name,
+            from.name
+        ),
+    );
 }
 
 /// Compose tells `web` and `Web` apart, but host names do not.
@@ -201,7 +207,9 @@ fn unreachable(doc: &Document, services: &[Service], from: &Service, call: &Call
     }
     let Some(connect) = &to.connect else { return Some(left_out(to)) };
     let ports: Vec<String> = connect.endpoints.iter().map(|endpoint| endpoint.port.to_string()).collect();
-    if ports.is_empty() {
+    if to.has_unknown_ports() {
+        return Some(format!("the ports of services.{0} are not known. Add its port to services.{0}.expose", to.name));
+    } else if ports.is_empty() {
         return Some(format!("services.{0} has no port. Add its port to services.{0}.expose", to.name));
     }
     let port = call.port.filter(|port| !connect.endpoints.iter().any(|endpoint| endpoint.port == *port))?;
@@ -213,12 +221,13 @@ fn unreachable(doc: &Document, services: &[Service], from: &Service, call: &Call
 fn peers(services: &[Service], from: &Service, calls: &[Call]) -> BTreeSet<String> {
     let own = from.containers.first();
     let image = own.and_then(|container| container.image.as_deref()).and_then(known);
-    let is_server = image.is_some_and(|known| known.kind != Kind::Administration);
+    let is_server = image.is_some_and(|known| known.calls_nobody());
     let may_call = |to: &&Service| {
         let named = calls.iter().any(|call| call.host.eq_ignore_ascii_case(&to.name));
         named || !is_server && !waits_for(services, to, &from.name)
     };
-    let others = services.iter().filter(|to| to.name != from.name && to.connect.as_ref().is_some_and(|one| !one.endpoints.is_empty()));
+    let is_called = |to: &Service| to.connect.as_ref().is_some_and(|one| !one.endpoints.is_empty() || to.has_unknown_ports());
+    let others = services.iter().filter(|to| to.name != from.name && is_called(to));
     others.filter(may_call).map(|to| to.name.clone()).collect()
 }
 
@@ -231,21 +240,4 @@ fn waits_for(services: &[Service], service: &Service, name: &str) -> bool {
         }
     }
     seen.contains(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_endpoints_fit_into_cloud_map() {
-        let names = |service: &str, protocol| {
-            let endpoint = endpoint(service, 8080, protocol);
-            (endpoint.discovery_name, endpoint.dns_name)
-        };
-        assert_eq!(names("api", None), ("api-8080".to_owned(), "api".to_owned()));
-        assert_eq!(names("Api", Some(AppProtocol::Http)), ("api-8080-http".to_owned(), "api".to_owned()));
-        let (long, other) = (names(&"a".repeat(60), None).0, names(&format!("{}b", "a".repeat(59)), None).0);
-        assert!(long.len() == LONGEST && other.len() == LONGEST && long != other, "{long} {other}");
-    }
 }

@@ -2,9 +2,12 @@
 //! <https://github.com/compose-spec/compose-spec/blob/main/05-services.md#depends_on>
 
 use shared::Result;
-use shared::doc::{At, Document, is_awaited, is_job};
+use shared::doc::{At, Document, Img, is_awaited, is_job};
 
-use crate::model::{Breaker, Condition, Connect, Container, Dependency, HealthyPercent, Job, Schedule, Service};
+use crate::model::{
+    Breaker, Condition, Connect, Container, Dependency, HealthyPercent, IMAGE_LABEL, Job, KEEPER, KEEPER_MEMORY, KEEPER_SCRIPT, SHELL,
+    Schedule, Service,
+};
 use crate::settings::ServiceSettings;
 
 /// Returns when the service runs as a job, or `None` when it stays as an ECS service.
@@ -27,37 +30,28 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, settings: &ServiceSettings)
     Ok(Some(Job { deployed: awaited || settings.job == Some(true), awaited, schedule }))
 }
 
-/// Removes the ports of a job, because nothing calls it. Other services are left as they are.
-pub fn without_ports(
-    doc: &Document,
-    at: &At<'_>,
-    job: Option<&Job>,
-    connected: Option<Connect>,
-    containers: &mut [Container],
-) -> Option<Connect> {
+/// Removes the ports of a job, because nothing calls it, and returns how it is in the namespace of Service Connect. Only the tasks of services are in
+/// the namespace, and a schedule runs none. Other services are left as they are.
+pub fn without_ports(job: Option<&Job>, connected: Option<Connect>, containers: &mut [Container]) -> Option<Connect> {
     let Some(job) = job else { return connected };
     for container in containers {
         container.ports.clear();
+        container.ports_unknown = false;
     }
-    connect(doc, at, job, connected)
+    connected.filter(|_| job.schedule.is_none()).map(|connect| Connect { endpoints: Vec::new(), ..connect })
 }
 
-/// Returns how a job is in the namespace of Service Connect: it calls others, and nothing calls it. Only the tasks of services are in the namespace,
-/// and a schedule runs none.
-fn connect(doc: &Document, at: &At<'_>, job: &Job, connect: Option<Connect>) -> Option<Connect> {
-    let connect = connect.map(|connect| Connect { endpoints: Vec::new(), ..connect })?;
-    if job.schedule.is_none() {
-        return Some(connect);
+/// Notes in the containers of a job the digest of each image that is used by its tag, so that the job runs again when the tag is moved. The URI of an
+/// image in ECR has the digest.
+pub fn with_digests(job: Option<&Job>, img: Option<&Img>, containers: &mut [Container]) {
+    for container in containers.iter_mut().filter(|_| job.is_some()) {
+        let image =
+            img.and_then(|img| img.get(&container.name)).filter(|image| image.repository_arn.is_none() && image.uri == container.image);
+        if let Some(digest) = image.and_then(|image| image.digest.clone()) {
+            container.labels.insert(IMAGE_LABEL.to_owned(), digest);
+        }
     }
-    let what = "a scheduled job can't reach other services by name, because ECS Service Connect is only for the tasks of services. Set x-svc.connect: false when it calls none";
-    doc.warn_at("names-of-scheduled-job", at, what);
-    None
 }
-
-/// The name of the container that keeps the task of a job alive.
-const KEEPER: &str = "ecs-pipe-keeper";
-/// MiB; a shell that sleeps needs less.
-const KEEPER_MEMORY: i32 = 16;
 
 /// A job in the namespace runs as a service of one task. ECS would start a task that has ended again. So the containers of the job may end, and one
 /// more waits until the service is deleted.
@@ -70,14 +64,15 @@ pub fn keep_alive(service: &mut Service, image: &str) {
         // Without it the job would run again and again while the image of the other one can't be pulled.
         container.depends_on.push(Dependency { container: KEEPER.to_owned(), condition: Condition::Start });
     }
-    let script = "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done";
     service.containers.push(Container {
         name: KEEPER.to_owned(),
         image: Some(image.to_owned()),
         essential: true,
         // On Fargate the task has its memory.
         memory_reservation: service.size.is_none().then_some(KEEPER_MEMORY),
-        command: Some(["sh", "-c", script].map(str::to_owned).to_vec()),
+        // Whatever the entry point of the image is.
+        entry_point: Some(SHELL.map(str::to_owned).to_vec()),
+        command: Some(vec![KEEPER_SCRIPT.to_owned()]),
         ..Container::default()
     });
     service.desired = 1;

@@ -70,7 +70,8 @@ impl Source<'_> {
         doc.keep(dependency::within_task(&mut containers, &places));
         let connects = connect::connects(doc, at, &settings, cluster, network_mode);
         let connect = connects.then(|| doc.keep(connect::read(doc, name, &settings, self.img, &mut containers, &places))).flatten();
-        let connect = job::without_ports(doc, at, job.as_ref(), connect, &mut containers);
+        job::with_digests(job.as_ref(), self.img, &mut containers);
+        let connect = job::without_ports(job.as_ref(), connect, &mut containers);
         if !fargate {
             doc.keep(size::check_instances(at, &containers, cluster));
         }

@@ -2,6 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use shared::name::fingerprint;
+
+/// The longest name in Cloud Map that ECS accepts for an endpoint.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceConnectService.html>
+const LONGEST: usize = 64;
+
 /// A service in the namespace of Service Connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
@@ -25,6 +31,17 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Returns the endpoint of a port. ECS creates it in Cloud Map, where its protocol can't be changed. So port and protocol are parts of its name.
+    pub fn of(service: &str, port: i32, app_protocol: Option<AppProtocol>) -> Self {
+        let name = service.to_lowercase();
+        let suffix = app_protocol.map_or_else(|| format!("-{port}"), |protocol| format!("-{port}-{}", protocol.value()));
+        let discovery_name = match LONGEST.saturating_sub(suffix.len()) {
+            room if name.len() <= room => format!("{name}{suffix}"),
+            room => format!("{}-{}{suffix}", &name[..room - 9], &fingerprint(&name)[..8]),
+        };
+        Self { port, app_protocol, discovery_name, dns_name: name }
+    }
+
     /// Returns the name of the port in the task definition.
     pub fn port_name(&self) -> String {
         format!("{}-{}", self.app_protocol.map_or("tcp", AppProtocol::value), self.port)
@@ -47,5 +64,22 @@ impl AppProtocol {
             Self::Http2 => "http2",
             Self::Grpc => "grpc",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_endpoints_fit_into_cloud_map() {
+        let names = |service: &str, protocol| {
+            let endpoint = Endpoint::of(service, 8080, protocol);
+            (endpoint.discovery_name, endpoint.dns_name)
+        };
+        assert_eq!(names("api", None), ("api-8080".to_owned(), "api".to_owned()));
+        assert_eq!(names("Api", Some(AppProtocol::Http)), ("api-8080-http".to_owned(), "api".to_owned()));
+        let (long, other) = (names(&"a".repeat(60), None).0, names(&format!("{}b", "a".repeat(59)), None).0);
+        assert!(long.len() == LONGEST && other.len() == LONGEST && long != other, "{long} {other}");
     }
 }

@@ -1,5 +1,8 @@
 //! Jobs: services that run to their end.
 
+/// The label of a job's container with the digest of its image.
+pub const IMAGE_LABEL: &str = "ecs-pipe.image";
+
 /// When a job runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
@@ -18,3 +21,15 @@ pub struct Schedule {
     /// As in `Europe/Vienna`.
     pub timezone: String,
 }
+
+/// The name of the container that keeps a task alive whose own container may end.
+pub const KEEPER: &str = "ecs-pipe-keeper";
+/// MiB; a shell that sleeps needs less.
+pub const KEEPER_MEMORY: i32 = 16;
+pub const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+/// Sleeps until it is stopped.
+pub const KEEPER_SCRIPT: &str = "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done";
+
+/// How the names of the services begin that run a task by hand. No service of a document has such a name, because a name does not begin with an
+/// underscore.
+pub const BY_HAND: &str = "_run-";

@@ -111,3 +111,41 @@ fn deploy_checks_all_settings_before_the_first_call() {
     }
     assert_eq!(relay.calls().len(), 0);
 }
+
+/// As `docker compose up` does it. What `docker compose config` prints has only services that are enabled.
+#[test]
+fn a_profile_that_is_not_enabled_leaves_its_services_out() {
+    let file = "
+name: shop
+services:
+  web: {image: nginx, ports: ['80']}
+  debug: {image: nginx, profiles: [dev, test], command: 'echo ${NOT_SET}'}
+";
+    let warning = "warning[profile-not-enabled]: services.debug is left out, because none of its profiles (dev, test) is enabled";
+    for tool in ["net-up", "cluster-up", "img-push", "svc-deploy", "scale-set", "alarms-set"] {
+        let said = run("http://127.0.0.1:1", tool, &["--check"], file);
+        assert!(said.code == 0 && said.stderr.contains(warning), "{tool}: {}", said.stderr);
+        let said = run("http://127.0.0.1:1", tool, &["--check", "--compose-profile", "x,test"], file);
+        assert!(said.code == 65 && said.stderr.contains("services.debug.command"), "{tool}: {}", said.stderr);
+    }
+}
+
+/// EventBridge Scheduler runs a task without names.
+#[test]
+fn a_scheduled_job_that_names_a_service_is_warned_of() {
+    let file = "
+name: shop
+services:
+  api: {image: acme/api, expose: ['8080']}
+  report: {image: acme/report, environment: {API: 'http://api:8080', SELF: 'http://report:1'}, x-svc: {schedule: rate(1 day)}}
+  clean: {image: acme/clean, command: [rm, old], x-svc: {schedule: rate(1 day)}}
+";
+    let said = run("http://127.0.0.1:1", "svc-deploy", &["--check"], file).ok();
+    let named: Vec<&str> = said.stderr.lines().filter(|line| line.contains("[names-of-scheduled-job]")).collect();
+    assert_eq!(named.len(), 1, "{}", said.stderr);
+    assert!(
+        named[0].contains("services.report.environment.API calls api:8080, but a scheduled job can't reach other services by name"),
+        "{}",
+        named[0]
+    );
+}

@@ -11,6 +11,7 @@ const MASKS: &[(&str, &str)] = &[
     (r"((?:loadbalancer/app|targetgroup|listener/app|listener-rule/app)/[\w-]+)(?:/\w+)+", "$1/…"),
     (r"(task-definition/[\w-]+):\d+", "$1:…"),
     (r"(taskDefinition: [\w-]+):\d+", "$1:…"),
+    (r"\b\d{13}\.(\d+)\b", "….$1"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "…"),
 ];
 

@@ -9,11 +9,16 @@ const KEY: &str = "gW7xPq2mVzR4tYb9KdN6sLh3JfC8aEu5";
 const TOKEN: &str = "IQoJb3JpZ2luX2VjEPT4RfVbGz9QmXw7sTnY2kLd";
 /// A secret in a place that is not for secrets.
 const PASSWORD: &str = "correct-horse-battery-staple";
+/// Secrets of a file and of a variable, before and after a change.
+const IN_FILE: [&str; 2] = ["Rk8vNq2x-of-the-file", "Wd5tYb7c-of-the-file"];
+const IN_VARIABLE: [&str; 2] = ["Hj3mPs9z-of-the-variable", "Lf6gVu4k-of-the-variable"];
 
 /// Searches every output for secrets.
 struct Search {
     relay: Relay,
     never: Vec<String>,
+    /// The value of the variable that has a secret.
+    variable: &'static str,
     /// The number of outputs so far.
     outputs: usize,
 }
@@ -21,7 +26,11 @@ struct Search {
 impl Search {
     fn run(&mut self, tool: &str, args: &[&str], stdin: &str) -> Output {
         let mut command = command(tool, args);
-        command.env("AWS_SECRET_ACCESS_KEY", KEY).env("AWS_SESSION_TOKEN", TOKEN).env("RUST_BACKTRACE", "full");
+        command
+            .env("AWS_SECRET_ACCESS_KEY", KEY)
+            .env("AWS_SESSION_TOKEN", TOKEN)
+            .env("RUST_BACKTRACE", "full")
+            .env("DISCREET_TOKEN", self.variable);
         let said = finish(spawn(&mut command, &self.relay.endpoint), stdin);
         for secret in &self.never {
             assert!(!said.stderr.contains(secret), "{tool} {args:?} prints {secret}:\n{}", said.stderr);
@@ -47,7 +56,7 @@ fn no_output_contains_a_secret() {
     let said = clients.wait(clients.ecr.get_authorization_token().send()).unwrap();
     let token = said.authorization_data()[0].authorization_token().unwrap().to_owned();
     let never = vec![KEY.to_owned(), TOKEN.to_owned(), PASSWORD.to_owned(), token];
-    let mut search = Search { relay, never, outputs: 0 };
+    let mut search = Search { relay, never, variable: IN_VARIABLE[0], outputs: 0 };
     for verbosity in [vec!["-vv"], vec!["-vv", "--log-format", "json"]] {
         let mut doc = app(&json!({"PASSWORD": PASSWORD})).to_string();
         for tool in TOOLS {
@@ -99,4 +108,46 @@ fn errors(search: &mut Search) {
         doc["secrets"] = json!({"web": {"content": PASSWORD}});
         assert_eq!(search.run("svc-deploy", &["--plan", "-vv"], &doc.to_string()).code, 65);
     }
+}
+
+/// The values of secrets go from a file and a variable into Systems Manager, and are compared there.
+#[test]
+fn no_output_contains_the_value_of_a_secret() {
+    let folder = std::env::temp_dir().join(format!("discreet-{}", std::process::id()));
+    let write = |value: &str| std::fs::write(&folder, value).unwrap();
+    let never = [IN_FILE, IN_VARIABLE].concat().into_iter().map(str::to_owned).collect();
+    let mut search = Search { relay: Relay::before("ECS_PIPE_MOTO"), never, variable: IN_VARIABLE[0], outputs: 0 };
+    let service = |form: &str| json!({"image": "busybox", "secrets": ["file", "variable"], "x-svc": {"secrets": form}});
+    let doc = json!({"name": "discreet-file", "x-net": {"nat": "none"}, "x-cluster": {"launch_type": "fargate"},
+        "secrets": {"file": {"file": folder}, "variable": {"environment": "DISCREET_TOKEN"}},
+        "services": {"web": service("files"), "api": service("env")}});
+    for verbosity in [vec!["-vv", "--no-wait"], vec!["-vv", "--no-wait", "--log-format", "json"]] {
+        let mut doc = doc.to_string();
+        for n in 0..2 {
+            write(IN_FILE[n]);
+            search.variable = IN_VARIABLE[n];
+            for tool in ["net-up", "cluster-up", "svc-deploy"] {
+                let _ = search.run(tool, &["--check"], &doc).ok();
+                let plan = search.run(tool, &[&verbosity[..], &["--plan"]].concat(), &doc);
+                assert!(
+                    tool != "svc-deploy" || plan.code == 3 && plan.stderr.contains("parameter /ecs-pipe/discreet-file/variable"),
+                    "{}",
+                    plan.stderr
+                );
+                doc = search.run(tool, &verbosity, &doc).ok().stdout;
+            }
+        }
+        // What AWS and the document say of a wrong value.
+        write(&format!("{{{{{}", IN_FILE[0]));
+        assert_eq!(search.run("svc-deploy", &["--plan", "-vv"], &doc).code, 65);
+        search.relay.fail(Faults { denied: true, ..Faults::default() });
+        write(IN_FILE[0]);
+        assert_ne!(search.run("svc-deploy", &["-vv", "--timeout", "3s"], &doc).code, 0);
+        search.relay.fail(Faults::default());
+        for tool in ["svc-deploy", "cluster-up", "net-up"] {
+            doc = search.run(tool, &[&verbosity[..], &["--down"]].concat(), &doc).ok().stdout;
+        }
+    }
+    std::fs::remove_file(&folder).unwrap();
+    assert_eq!(account::resources(&search.relay.endpoint, "discreet-file"), Vec::<String>::new());
 }

@@ -431,3 +431,115 @@ fn a_job_calls_other_services_by_name() {
     }
     app.down();
 }
+
+/// Nobody waits for the job. As a service, ECS would start its task again, so it is awaited until its service is deleted, also with `--no-wait`.
+#[test]
+fn a_job_with_names_leaves_no_service() {
+    let services = json!({"once": {"image": "busybox", "command": ["sh", "-c", "sleep 3; echo ended"], "x-svc": {"job": true}}, "web": stays(&json!([]))});
+    let app = App::with("lone-named-job", "AWS_ENDPOINT_URL", &services);
+    let _ = app.deploy(&["--no-wait"], &services).ok();
+    assert_eq!(app.lines("once", "ended"), 1);
+    let said = app.aws.wait(app.aws.ecs.list_services().cluster(app.name).send()).unwrap();
+    assert!(said.service_arns().iter().all(|arn| !arn.ends_with("/once")), "{said:?}");
+    app.rests(&services);
+    app.down();
+}
+
+/// The tag of an image of another registry is moved: `img-push` writes another digest. Without a digest nothing is known to have changed.
+#[test]
+fn a_moved_tag_runs_the_job_again() {
+    let app = App::new("moved-tag", "AWS_ENDPOINT_URL");
+    let services = json!({"once": {"image": "busybox", "command": ["echo", "ran"], "x-svc": {"job": true}}});
+    let mut doc: Value = serde_json::from_str(&app.doc(&services)).unwrap();
+    for (digest, runs) in [(json!("sha256:1"), 1), (json!("sha256:1"), 1), (Value::Null, 1), (json!("sha256:2"), 2), (Value::Null, 2)] {
+        doc["img"] = json!({"once": {"uri": "busybox", "repository_arn": null, "tag": "latest", "digest": digest}});
+        let said = run(&app.relay.endpoint, "svc-deploy", &[], &doc.to_string()).ok();
+        assert_eq!(app.lines("once", "ran"), runs, "{digest}: {}", said.stderr);
+    }
+    app.down();
+}
+
+/// The task of `--run` reaches other services by name. Nothing of it is left.
+#[test]
+fn a_task_by_hand_calls_other_services_by_name() {
+    let mut api = stays(&json!([]));
+    api["command"] = json!(["sh", "-c", "mkdir /w; echo hello from api > /w/index.html; exec httpd -f -p 8080 -h /w"]);
+    api["expose"] = json!(["8080"]);
+    let mut web = stays(&json!(["api"]));
+    web["environment"] = json!({"API": "http://api:8080"});
+    let services = json!({"api": api, "web": web});
+    let app = App::with("named-by-hand", "AWS_ENDPOINT_URL", &services);
+    let _ = app.deploy(&[], &services).ok();
+    let by_hand = |script: &str| {
+        let mut child = tests::tool::command("svc-deploy", &["--app", app.name, "--files-image", "busybox", "--run", "web"]);
+        finish(tests::tool::spawn(child.args(["--", "sh", "-c", script]), &app.relay.endpoint), "")
+    };
+    let services_left = || {
+        let said = app.aws.wait(app.aws.ecs.list_services().cluster(app.name).send()).unwrap();
+        said.service_arns().iter().filter(|arn| arn.contains("/_run-")).count()
+    };
+    let _ = app.relay.calls();
+    let said = by_hand("wget -qO- $API");
+    assert_eq!((said.code, said.stdout.as_str()), (0, "hello from api\n"), "{}", said.stderr);
+    let made = [
+        "ecs:RegisterTaskDefinition",
+        "ecs:CreateService",
+        "ecs:DeleteService",
+        "ecs:DeregisterTaskDefinition",
+        "ecs:DeleteTaskDefinitions",
+    ];
+    let mut calls = app.relay.mutations();
+    calls.sort();
+    let mut made = made.map(str::to_owned);
+    made.sort();
+    assert_eq!((calls, services_left()), (made.to_vec(), 0));
+
+    let said = by_hand("exit 4");
+    assert_eq!((said.code, services_left()), (1, 0), "{}", said.stderr);
+    assert!(said.stderr.contains("error[run-failed]"), "{}", said.stderr);
+
+    // What a killed run has left is deleted by the next one, and a deployment has nothing to do with it.
+    app.relay.fail(Faults { kill: Some((2, Moment::After)), ..Faults::default() });
+    let dead = by_hand("echo forgotten");
+    app.relay.fail(Faults::default());
+    assert_eq!((dead.code, services_left()), (137, 1), "{}", dead.stderr);
+    app.rests(&services);
+    let began = Instant::now();
+    loop {
+        let said = by_hand("true");
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        if said.stderr.contains("of an earlier run, whose task has ended") {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "{}", said.stderr);
+    }
+    assert_eq!(services_left(), 0);
+    app.down();
+}
+
+/// A registry that does not answer takes no port from a service: others call it.
+#[test]
+fn unknown_ports_are_kept() {
+    let services = json!({"queue": stays(&json!([])), "web": stays(&json!([]))});
+    let app = App::with("kept-ports", "AWS_ENDPOINT_URL", &services);
+    let deploy = |img: &Value| {
+        let mut doc: Value = serde_json::from_str(&app.doc(&services)).unwrap();
+        doc["img"] = img.clone();
+        run(&app.relay.endpoint, "svc-deploy", &[], &doc.to_string()).ok()
+    };
+    let image = |ports: Value, architecture: Value| json!({"uri": "busybox", "repository_arn": null, "tag": "latest", "exposed_ports": ports, "architecture": architecture});
+    let known = image(json!([]), json!("amd64"));
+    let first = deploy(&json!({"queue": image(json!(["7000/tcp"]), json!("amd64")), "web": known}));
+    assert_eq!(first.doc()["svc"]["services"]["queue"]["endpoints"], json!(["queue:7000"]), "{}", first.stderr);
+    let _ = app.relay.calls();
+    let second = deploy(&json!({"queue": image(json!([]), Value::Null), "web": known}));
+    assert_eq!((app.relay.mutations(), &second.doc()["svc"]), (Vec::new(), &first.doc()["svc"]), "{}", second.stderr);
+    assert!(
+        second.stderr.contains("warning[image-ports-kept]: services.queue keeps the ports of its running revision (7000)"),
+        "{}",
+        second.stderr
+    );
+    let third = deploy(&json!({"queue": known, "web": known}));
+    assert_eq!(third.doc()["svc"]["services"]["queue"]["endpoints"], json!([]), "an image without ports has none");
+    app.down();
+}

@@ -6,6 +6,7 @@
 mod alarms_set;
 mod cluster_up;
 mod img_push;
+mod jobs;
 mod net_up;
 mod scale_set;
 mod svc_deploy;
