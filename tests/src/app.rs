@@ -44,6 +44,15 @@ pub fn compose(file: &str, args: &[&str]) -> String {
     config(Command::new(docker_compose()).args(["--file", "-", "config"]).args(args), file)
 }
 
+/// The same with an enabled profile.
+///
+/// # Panics
+/// As [`compose`].
+#[must_use]
+pub fn compose_with_profile(file: &str, profile: &str, args: &[&str]) -> String {
+    config(Command::new(docker_compose()).args(["--profile", profile, "--file", "-", "config"]).args(args), file)
+}
+
 fn docker_compose() -> PathBuf {
     // The command may run in another folder.
     root().canonicalize().unwrap_or_default().join(".local/venv/bin/docker-compose")

@@ -19,7 +19,7 @@ pub fn kept(run: &Run, wanted: &Wanted, found: &Found) -> Option<Wanted> {
             run.warn(
                 "image-ports-kept",
                 format!(
-                    "services.{} keeps the ports of its running revision ({}), because the ports of its image are not known in this run. To be independent of the registry, add them to expose",
+                    "services.{} keeps the ports of its running revision ({}), because the ports of its image are not known in this run. Add them to expose, or set x-svc.expose: [] to remove them",
                     service.name,
                     ports.join(", ")
                 ),

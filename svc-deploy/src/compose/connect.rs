@@ -90,7 +90,8 @@ fn opened(at: &At<'_>, container: &Container, listed: Option<&[String]>, img: Op
         });
         return Ok(Some(tcp.collect()));
     }
-    Ok(None)
+    // Without the section, no image was ever read.
+    Ok(if img.is_none() { Some(Vec::new()) } else { None })
 }
 
 /// Returns the `app_protocol` of a port in `ports`, as far as ECS has it. Everything else is carried as tcp, as Compose does.

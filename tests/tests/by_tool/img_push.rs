@@ -1,11 +1,14 @@
-//! img-push: builds with secrets, and copies of images from other registries.
+//! img-push: builds with secrets, copies of images from other registries, and digests.
 //!
 //! Kills, faults and changes by hand are in `pipe::kills`, `pipe::faults` and
 //! `pipe::drift::img_push`.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{Relay, account, run};
 
 /// Returns what a command in the image prints.
@@ -61,4 +64,43 @@ fn an_image_of_another_registry_is_mirrored() {
     assert_eq!((relay.mutations(), second.doc()), (Vec::new(), first.doc()));
     let _ = run(&relay.endpoint, "img-push", &["--down"], &first.stdout).ok();
     assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
+}
+
+/// A registry that knows each image under one digest, which can change. Without one it fails.
+fn registry(digest: Arc<Mutex<String>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
+                request.push(byte[0]);
+            }
+            let digest = digest.lock().unwrap().clone();
+            let status = if digest.is_empty() { "503 Service Unavailable" } else { "200 OK" };
+            let _ =
+                write!(stream, "HTTP/1.1 {status}\r\nDocker-Content-Digest: {digest}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    port
+}
+
+/// The digest of a job's image is that of its registry in each run, and that of the document when the registry does not answer.
+#[test]
+fn the_image_of_a_job_has_the_digest_of_its_registry() {
+    let relay = Relay::new();
+    let digests = [1, 2].map(|n| format!("sha256:{n:064}"));
+    let now = Arc::new(Mutex::new(digests[0].clone()));
+    let image = format!("127.0.0.1:{}/migrate:latest", registry(Arc::clone(&now)));
+    let doc = json!({"name": "digest", "services": {"migrate": {"image": image, "x-svc": {"job": true}}}}).to_string();
+    let digest = |doc: &Value| doc["img"]["migrate"]["digest"].as_str().map(str::to_owned);
+    let first = run(&relay.endpoint, "img-push", &[], &doc).ok();
+    assert_eq!(digest(&first.doc()).as_ref(), Some(&digests[0]), "{}", first.stderr);
+    now.lock().unwrap().clone_from(&digests[1]);
+    let second = run(&relay.endpoint, "img-push", &[], &first.stdout).ok();
+    assert_eq!(digest(&second.doc()).as_ref(), Some(&digests[1]), "{}", second.stderr);
+    now.lock().unwrap().clear();
+    let third = run(&relay.endpoint, "img-push", &[], &second.stdout).ok();
+    assert_eq!(third.doc(), second.doc(), "{}", third.stderr);
 }

@@ -1,7 +1,7 @@
 //! What the real `docker compose config` prints, as YAML and as JSON.
 
 use serde_json::{Value, json};
-use tests::app::{compose, fetch};
+use tests::app::{compose, compose_with_profile, fetch};
 use tests::tool::TOOLS;
 use tests::{Pipe, Relay, account, run};
 
@@ -74,4 +74,24 @@ fn json_of_compose_is_taken_with_a_warning() {
     let said = |args: &[&str]| run("http://127.0.0.1:1", "net-up", &["--check"], &compose(&file, args)).ok().stderr;
     assert!(said(&["--format", "json"]).contains("warning[compose-json]: "), "{}", said(&["--format", "json"]));
     assert!(!said(&[]).contains("compose-json"), "{}", said(&[]));
+}
+
+/// A plain file has the services that Compose prints, and what it prints has all that are enabled.
+#[test]
+fn profiles_enable_what_compose_enables() {
+    let file =
+        format!("{}  debug: {{image: busybox, profiles: [dev]}}\n  host: {{image: busybox, network_mode: host}}\n", file("profiles", "x"));
+    let names = |text: &str, profiles: &[&str]| {
+        let profiles: Vec<String> = profiles.iter().map(|name| (*name).to_owned()).collect();
+        let doc = shared::Document::read(text.as_bytes(), &profiles).unwrap();
+        let mut names: Vec<String> = doc.value()["services"].as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    };
+    for args in [&[][..], &["--format", "json"]] {
+        assert_eq!(names(&file, &[]), names(&compose(&file, args), &[]));
+        let enabled = compose_with_profile(&file, "dev", args);
+        assert_eq!((names(&file, &["dev"]), names(&enabled, &[])), (names(&enabled, &["*"]), names(&enabled, &["*"])), "{enabled}");
+    }
+    assert_eq!(names(&file, &[]), ["host", "web"]);
 }
