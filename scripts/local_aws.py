@@ -507,7 +507,8 @@ def moto_app():
     from moto.ec2.models.vpcs import VPCBackend
     from moto.ecs.models import EC2ContainerServiceBackend
     from moto.efs.exceptions import EFSError
-    from moto.efs.models import EFSBackend
+    from moto.efs.models import EFSBackend, MountTarget
+    from moto.efs.responses import EFSResponse
     from moto.logs.models import LogsBackend
 
     # moto's deleted NAT gateways keep their addresses. AWS releases them.
@@ -592,6 +593,15 @@ def moto_app():
         return create_access_point(self, client_token, *args, **kwargs)
 
     EFSBackend.create_access_point = once
+    # moto can't delete the policy of a file system.
+    def delete_file_system_policy(self):
+        self.efs_backend.put_file_system_policy(self._get_param("FileSystemId"), "", False)
+        return "{}", {"Content-Type": "application/json"}
+
+    EFSResponse.delete_file_system_policy = delete_file_system_policy
+
+    # moto releases the address of a mount target twice, and fails.
+    MountTarget.clean_up = lambda self: self._file_system.remove_mount_target(self._subnet)
 
     # moto wants a memory limit in each container on EC2. ECS takes a reservation alone, as moto's check for all launch types.
     check = EC2ContainerServiceBackend._validate_container_defs

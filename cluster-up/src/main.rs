@@ -5,6 +5,7 @@ mod capacity_provider;
 mod cluster;
 mod cluster_capacity;
 mod file_system;
+mod file_system_policy;
 mod instance_profile;
 mod instance_role;
 mod instance_type;
@@ -58,7 +59,10 @@ struct Found {
     namespace: namespace::Found,
     image: Option<instance_type::FoundImage>,
     file_system: file_system::Found,
+    file_system_policy: file_system_policy::Found,
     mount_targets: Vec<mount_target::FoundTarget>,
+    /// The zones of the private subnets, by ID.
+    subnet_zones: mount_target::Zones,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +72,7 @@ enum Step {
     InstanceRole,
     LaunchTemplate,
     FileSystem,
+    FileSystemPolicy,
     MountTargets,
     Cluster,
     AutoScalingGroup,
@@ -89,7 +94,7 @@ impl Stage for ClusterUp {
     const WAITS: bool = false;
     const WAVES: &'static [&'static [Step]] = &[
         &[Step::ServiceRole, Step::Namespace, Step::InstanceRole, Step::LaunchTemplate, Step::FileSystem],
-        &[Step::Cluster, Step::AutoScalingGroup, Step::MountTargets],
+        &[Step::Cluster, Step::AutoScalingGroup, Step::FileSystemPolicy, Step::MountTargets],
         &[Step::CapacityProvider],
         &[Step::ClusterCapacity],
     ];
@@ -111,10 +116,11 @@ impl Stage for ClusterUp {
         let (efs, cloud_map) = (shared::client!(aws_sdk_efs, run), shared::client!(aws_sdk_servicediscovery, run));
         let storage = async {
             let file_system = file_system::find(&efs, run).await?;
-            let targets = mount_target::find(&efs, &file_system).await?;
-            Ok((file_system, targets))
+            let (policy, targets) = try_join!(file_system_policy::find(&efs, &file_system), mount_target::find(&efs, &file_system))?;
+            Ok((file_system, policy, targets))
         };
-        let (service_role, instance_role, template, group, provider, cluster, namespace, image, (file_system, mount_targets)) = try_join!(
+        let storage = async { try_join!(storage, mount_target::zones(&ec2, wanted)) };
+        let (service_role, instance_role, template, group, provider, cluster, namespace, image, storage) = try_join!(
             service_role::find(&iam),
             instance_role::find(&iam, run),
             launch_template::find(&ec2, run),
@@ -128,7 +134,21 @@ impl Stage for ClusterUp {
         cluster::check_launch_type(run, wanted, cluster.as_ref(), group.is_some())?;
         let architecture = image.as_ref().map(|image| image.architecture.clone());
         let (instance_cpu, instance_memory) = (image.as_ref().and_then(|image| image.cpu), image.as_ref().and_then(|image| image.memory));
-        let found = Found { service_role, instance_role, template, group, provider, cluster, namespace, image, file_system, mount_targets };
+        let ((file_system, file_system_policy, mount_targets), subnet_zones) = storage;
+        let found = Found {
+            service_role,
+            instance_role,
+            template,
+            group,
+            provider,
+            cluster,
+            namespace,
+            image,
+            file_system,
+            file_system_policy,
+            mount_targets,
+            subnet_zones,
+        };
         let delete_data = flags.data.delete_data;
         Ok(Self {
             ecs,
@@ -150,6 +170,7 @@ impl Stage for ClusterUp {
             Step::InstanceRole => self.instance_role_up(run, wanted).await,
             Step::LaunchTemplate => self.template_up(run, wanted).await,
             Step::FileSystem => self.file_system_up(run, wanted).await,
+            Step::FileSystemPolicy => self.file_system_policy_up(run, wanted).await,
             Step::MountTargets => self.mount_targets_up(run, wanted).await,
             Step::Cluster => self.cluster_up(run, wanted).await,
             Step::AutoScalingGroup => self.group_up(run, wanted).await,
@@ -164,8 +185,8 @@ impl Stage for ClusterUp {
 
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
-            // All clusters of the account use ECS's role.
-            Step::ServiceRole => Ok(()),
+            // All clusters of the account use ECS's role, and the policy is deleted with the file system.
+            Step::ServiceRole | Step::FileSystemPolicy => Ok(()),
             Step::Namespace => self.namespace_down(run).await,
             Step::InstanceRole => self.instance_role_down(run).await,
             Step::LaunchTemplate => self.template_down(run).await,

@@ -1,7 +1,10 @@
-//! The mount targets: the addresses of the file system in the private subnets, one in each. They have no tags; those of the app's file system are the
-//! app's.
+//! The mount targets: the addresses of the file system in the private subnets, one in each zone. They have no tags; those of the app's file system are
+//! the app's.
 //! <https://docs.aws.amazon.com/efs/latest/ug/accessing-fs.html>
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::types::{Filter, Subnet};
 use aws_sdk_efs::Client;
 use aws_sdk_efs::types::{LifeCycleState, MountTargetDescription};
 use futures_util::future::try_join_all;
@@ -16,6 +19,23 @@ use crate::{ClusterUp, file_system};
 pub struct FoundTarget {
     pub target: MountTargetDescription,
     groups: Vec<String>,
+}
+
+/// The zones of subnets, by ID.
+pub type Zones = BTreeMap<String, String>;
+
+/// Finds the zones of the private subnets. Two subnets of an existing network may be in one zone. A filter returns no error for a new subnet that is
+/// not visible yet.
+pub async fn zones(ec2: &aws_sdk_ec2::Client, wanted: Option<&Wanted>) -> Result<Zones> {
+    let storage = wanted.and_then(|wanted| wanted.storage.as_ref());
+    let ids: Vec<String> = storage.iter().flat_map(|storage| &storage.subnets).flatten().cloned().collect();
+    // A zone is not shared by one subnet.
+    if ids.len() < 2 {
+        return Ok(Zones::new());
+    }
+    let filter = Filter::builder().name("subnet-id").set_values(Some(ids)).build();
+    let subnets: Vec<Subnet> = shared::pages!(ec2.describe_subnets().filters(filter), "list the private subnets")?;
+    Ok(subnets.into_iter().filter_map(|subnet| Some((subnet.subnet_id?, subnet.availability_zone?))).collect())
 }
 
 /// Finds the mount targets of the app's file system.
@@ -50,7 +70,7 @@ fn is_usable(target: &MountTargetDescription) -> bool {
 }
 
 impl ClusterUp {
-    /// Creates a mount target in every private subnet.
+    /// Creates a mount target in every zone of the private subnets.
     pub async fn mount_targets_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(storage) = &wanted.storage else { return Ok(()) };
         // All mount targets of a file system are in one VPC, so those of an earlier network are replaced.
@@ -59,15 +79,9 @@ impl ClusterUp {
         };
         let (elsewhere, here): (Vec<&FoundTarget>, Vec<&FoundTarget>) = self.found.mount_targets.iter().partition(is_elsewhere);
         each(elsewhere, async |found| self.delete_target(run, found).await).await?;
-        each(storage.subnets.iter().enumerate(), async |(i, subnet)| {
-            let found = here.iter().find(|found| subnet.as_deref() == Some(found.target.subnet_id()));
-            match found {
-                Some(found) => self.settle_target(run, storage, found).await,
-                None => {
-                    let name = storage.zones.get(i).cloned().unwrap_or_else(|| format!("private-{}", i + 1));
-                    run.create("mount target", &name, self.create_target(run, storage, subnet.as_deref())).await.map(drop)
-                }
-            }
+        each(places(storage, &self.found.subnet_zones), async |place| match here.iter().find(|found| place.has(&found.target)) {
+            Some(found) => self.settle_target(run, storage, found).await,
+            None => run.create("mount target", &place.name, self.create_target(run, storage, place.subnet)).await.map(drop),
         })
         .await
         .map(drop)
@@ -135,5 +149,55 @@ impl ClusterUp {
             .await
         };
         run.delete("mount target", id, delete).await
+    }
+}
+
+/// Where a mount target must be.
+struct Place<'a> {
+    /// What a plan calls it: the zone, or the number of the subnet.
+    name: String,
+    subnet: Option<&'a str>,
+    zone: Option<&'a str>,
+}
+
+impl Place<'_> {
+    /// Returns whether this mount target serves the zone.
+    fn has(&self, target: &MountTargetDescription) -> bool {
+        self.subnet == Some(target.subnet_id()) || (self.zone.is_some() && self.zone == target.availability_zone_name())
+    }
+}
+
+/// Returns the first private subnet of each zone: EFS allows one mount target in a zone, which serves all subnets of the zone. Subnets whose zones are
+/// not known are taken for subnets of different zones.
+/// <https://docs.aws.amazon.com/efs/latest/ug/API_CreateMountTarget.html>
+fn places<'a>(storage: &'a Storage, zones: &'a Zones) -> Vec<Place<'a>> {
+    let mut taken = BTreeSet::new();
+    let place = |(i, subnet): (usize, &'a Option<String>)| {
+        let zone = subnet.as_ref().and_then(|subnet| zones.get(subnet)).map(String::as_str);
+        let name = zone.map(str::to_owned).or_else(|| storage.zones.get(i).cloned()).unwrap_or_else(|| format!("private-{}", i + 1));
+        zone.is_none_or(|zone| taken.insert(zone)).then_some(Place { name, subnet: subnet.as_deref(), zone })
+    };
+    storage.subnets.iter().enumerate().filter_map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_has_one_mount_target() {
+        let storage = |subnets: &[Option<&str>], zones: &[&str]| Storage {
+            vpc: None,
+            subnets: subnets.iter().map(|subnet| subnet.map(str::to_owned)).collect(),
+            zones: zones.iter().map(ToString::to_string).collect(),
+            group: None,
+        };
+        let known: Zones = [("s-1", "a"), ("s-2", "a"), ("s-3", "b")].map(|(id, zone)| (id.to_owned(), zone.to_owned())).into();
+        let of = |storage: &Storage, zones: &Zones| -> Vec<String> {
+            places(storage, zones).iter().map(|place| format!("{} {}", place.name, place.subnet.unwrap_or("new"))).collect()
+        };
+        assert_eq!(of(&storage(&[Some("s-1"), Some("s-2"), Some("s-3")], &["a", "b", "c"]), &known), ["a s-1", "b s-3"]);
+        assert_eq!(of(&storage(&[None, None], &["a", "b"]), &Zones::new()), ["a new", "b new"], "a plan knows no subnets");
+        assert_eq!(of(&storage(&[Some("s-1"), Some("s-4")], &["a"]), &known), ["a s-1", "private-2 s-4"]);
     }
 }

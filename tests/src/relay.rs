@@ -268,6 +268,8 @@ fn file_system_operation(method: &str, kind: &str, rest: &[&str]) -> &'static st
         ("GET", "file-systems", []) => "DescribeFileSystems",
         ("POST", "file-systems", []) => "CreateFileSystem",
         ("DELETE", "file-systems", [_]) => "DeleteFileSystem",
+        ("GET", "file-systems", [_, "policy"]) => "DescribeFileSystemPolicy",
+        ("PUT", "file-systems", [_, "policy"]) => "PutFileSystemPolicy",
         ("GET", "mount-targets", []) => "DescribeMountTargets",
         ("POST", "mount-targets", []) => "CreateMountTarget",
         ("DELETE", "mount-targets", [_]) => "DeleteMountTarget",

@@ -6,7 +6,7 @@ use tests::Output;
 
 /// Account numbers and regions are the same in each run, so they are not masked.
 const MASKS: &[(&str, &str)] = &[
-    (r"\b(vpc|vpce|subnet|igw|nat|eipalloc|eni|rtb|rtbassoc|sg|lt|fl)-[0-9a-f]{8,}\b", "$1-…"),
+    (r"\b(vpc|vpce|subnet|igw|nat|eipalloc|eni|rtb|rtbassoc|sg|lt|fl|fs|fsmt|fsap)-[0-9a-f]{8,}\b", "$1-…"),
     (r"\bns-[0-9a-z]{16,}\b", "ns-…"),
     (r"((?:loadbalancer/app|targetgroup|listener/app|listener-rule/app)/[\w-]+)(?:/\w+)+", "$1/…"),
     (r"(task-definition/[\w-]+):\d+", "$1:…"),

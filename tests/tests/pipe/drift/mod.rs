@@ -9,6 +9,7 @@ mod img_push;
 mod jobs;
 mod net_up;
 mod scale_set;
+mod storage;
 mod svc_deploy;
 
 use std::collections::BTreeSet;
