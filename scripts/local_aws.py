@@ -593,6 +593,7 @@ def moto_app():
         return create_access_point(self, client_token, *args, **kwargs)
 
     EFSBackend.create_access_point = once
+
     # moto can't delete the policy of a file system.
     def delete_file_system_policy(self):
         self.efs_backend.put_file_system_policy(self._get_param("FileSystemId"), "", False)

@@ -24,9 +24,10 @@ impl ImgPush {
     pub async fn descriptions_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let engine = timeout(ENGINE_TIME, Engine::connect()).await.ok().and_then(Result::ok);
         let login = self.ecr_login(wanted, engine.as_ref()).await?;
-        let all =
-            join_all(wanted.described.iter().map(async |one| (one, self.describe(wanted, engine.as_ref(), login.as_ref(), one).await)))
-                .await;
+        let all = join_all(
+            wanted.described.iter().map(async |one| (one, self.describe(run, wanted, engine.as_ref(), login.as_ref(), one).await)),
+        )
+        .await;
         let mut unknown = Vec::new();
         for (one, description) in all {
             if description.is_none() && one.is_silent && one.name.is_some() {
@@ -57,8 +58,15 @@ impl ImgPush {
     }
 
     /// The Docker Engine may have an older image of a tag, so the digest of a job's image is that of the registry, or of an earlier run.
-    async fn describe(&self, wanted: &Wanted, engine: Option<&Engine>, login: Option<&Login>, one: &Described) -> Option<Description> {
-        let found = self.read(wanted, engine, login, one).await;
+    async fn describe(
+        &self,
+        run: &Run,
+        wanted: &Wanted,
+        engine: Option<&Engine>,
+        login: Option<&Login>,
+        one: &Described,
+    ) -> Option<Description> {
+        let found = self.read(run, wanted, engine, login, one).await;
         let Some(name) = one.name.as_ref().filter(|_| one.is_job) else { return found };
         let before =
             || self.before.get(&one.service).filter(|image| image.uri.as_ref() == Some(name)).and_then(|image| image.digest.clone());
@@ -66,15 +74,27 @@ impl ImgPush {
         Some(Description { digest, ..found.unwrap_or_default() })
     }
 
-    async fn read(&self, wanted: &Wanted, engine: Option<&Engine>, login: Option<&Login>, one: &Described) -> Option<Description> {
-        if let Some(found) = self.by_engine(wanted, engine, one).await {
+    async fn read(
+        &self,
+        run: &Run,
+        wanted: &Wanted,
+        engine: Option<&Engine>,
+        login: Option<&Login>,
+        one: &Described,
+    ) -> Option<Description> {
+        let is_it = |image: &&Image| image.uri.is_some() && image.uri == self.uri(&one.service).or(one.name.clone());
+        let before = self.before.get(&one.service).filter(is_it);
+        if let Some(mut found) = self.by_engine(wanted, engine, one).await {
+            found.seeded = match (engine, local_name(wanted, one)) {
+                // A plan creates nothing, not even a container that does not start.
+                (Some(engine), Some(name)) if !run.is_planning() => engine.with_files(&name, &one.volumes).await,
+                _ => before.map(|before| before.seeded.clone()).unwrap_or_default(),
+            };
             return Some(found);
         }
-        if let Some(before) =
-            self.before.get(&one.service).filter(|image| image.uri.is_some() && image.uri == self.uri(&one.service).or(one.name.clone()))
-        {
-            let architecture = before.architecture.clone()?;
-            return Some(Description { ports: before.exposed_ports.clone(), architecture, digest: before.digest.clone() });
+        if let Some(before) = before {
+            let (ports, architecture) = (before.exposed_ports.clone(), before.architecture.clone()?);
+            return Some(Description { ports, architecture, digest: before.digest.clone(), seeded: before.seeded.clone() });
         }
         if !one.is_silent {
             return None;
@@ -91,8 +111,7 @@ impl ImgPush {
     }
 
     async fn by_engine(&self, wanted: &Wanted, engine: Option<&Engine>, one: &Described) -> Option<Description> {
-        let local = wanted.images.iter().find(|image| image.services.contains(&one.service)).map(WantedImage::local_name);
-        let name = one.name.clone().or(local)?;
+        let name = local_name(wanted, one)?;
         let found = engine?.0.inspect_image(&name).await.ok()?;
         let is_for = |platform: &&str| platform.split_once('/').map(|(_, architecture)| architecture) == found.architecture.as_deref();
         if one.platform.as_ref().is_some_and(|platform| !is_for(platform)) {
@@ -112,8 +131,8 @@ impl ImgPush {
         if let Some(name) = &one.name {
             *image = Image { uri: Some(name.clone()), tag: tag(name), ..Image::default() };
         }
-        let Description { ports, architecture, digest } = description.unwrap_or_default();
-        image.exposed_ports = ports;
+        let Description { ports, architecture, digest, seeded } = description.unwrap_or_default();
+        (image.exposed_ports, image.seeded) = (ports, seeded);
         image.architecture = Some(architecture).filter(|architecture| !architecture.is_empty());
         // ECR's own digest is part of the URI.
         let pushed = image.uri.as_deref().and_then(|uri| uri.split_once('@')).map(|(_, digest)| digest.to_owned());
@@ -121,12 +140,18 @@ impl ImgPush {
     }
 }
 
+/// Returns the name under which the Docker Engine may have the image.
+fn local_name(wanted: &Wanted, one: &Described) -> Option<String> {
+    let local = wanted.images.iter().find(|image| image.services.contains(&one.service)).map(WantedImage::local_name);
+    one.name.clone().or(local)
+}
+
 fn of_engine(found: ImageInspect) -> Option<Description> {
     let mut ports = found.config.and_then(|config| config.exposed_ports).unwrap_or_default();
     ports.sort();
     let digest =
         found.repo_digests.and_then(|digests| digests.first().and_then(|one| one.split_once('@')).map(|(_, digest)| digest.to_owned()));
-    Some(Description { ports, architecture: found.architecture?, digest })
+    Some(Description { ports, architecture: found.architecture?, digest, seeded: Vec::new() })
 }
 
 /// Returns the tag in the name of an image.

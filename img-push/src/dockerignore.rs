@@ -14,6 +14,8 @@ pub struct Ignore {
 struct Pattern {
     glob: GlobMatcher,
     ignores: bool,
+    /// Whether its last part begins with a dot, as in `!**/.env`.
+    is_of_hidden: bool,
 }
 
 impl Ignore {
@@ -34,7 +36,8 @@ impl Ignore {
                 continue;
             }
             let glob = GlobBuilder::new(&pattern).literal_separator(true).backslash_escape(true).build()?.compile_matcher();
-            patterns.push(Pattern { glob, ignores });
+            let is_of_hidden = pattern.rsplit('/').next().is_some_and(|last| last.starts_with('.'));
+            patterns.push(Pattern { glob, ignores, is_of_hidden });
         }
         Ok(Self { excepts: patterns.iter().any(|pattern| !pattern.ignores), patterns })
     }
@@ -44,6 +47,11 @@ impl Ignore {
         let above: Vec<&str> = path.match_indices('/').map(|(end, _)| &path[..end]).chain([path]).collect();
         let matching = |pattern: &&Pattern| above.iter().any(|path| pattern.glob.is_match(path));
         self.patterns.iter().rev().find(matching).is_some_and(|pattern| pattern.ignores)
+    }
+
+    /// Returns whether a pattern such as `!.env` includes this hidden file or folder. A pattern of a folder around it, or of all files, does not.
+    pub fn includes_hidden(&self, path: &str) -> bool {
+        !self.ignores(path) && self.patterns.iter().any(|pattern| !pattern.ignores && pattern.is_of_hidden && pattern.glob.is_match(path))
     }
 
     /// Returns whether nothing below this folder can be in the context, so that it need not be read.
@@ -93,6 +101,16 @@ mod tests {
             ("src/main.rs", false),
         ] {
             assert_eq!(ignore.ignores(path), ignored, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_hidden_file_is_included_by_its_name_only() {
+        let ignore = Ignore::parse("*\n!src\n!lib/**\n!.env\n!**/.env.local\n").unwrap();
+        for (path, included) in
+            [(".env", true), ("src/.env", false), ("lib/.env", false), ("src/.env.local", true), (".env.local", true), (".git", false)]
+        {
+            assert_eq!(ignore.includes_hidden(path), included, "{path}");
         }
     }
 

@@ -8,8 +8,11 @@ use bollard::Docker;
 use bollard::grpc::build::{ImageBuildFrontendOptionsBuilder, ImageBuildLoadInput, ImageBuildPlatform};
 use bollard::grpc::driver::Build as _;
 use bollard::grpc::driver::moby::Moby;
-use bollard::models::{BuildInfo, BuildInfoAux};
-use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion, CreateImageOptionsBuilder, TagImageOptionsBuilder};
+use bollard::models::{BuildInfo, BuildInfoAux, ContainerCreateBody};
+use bollard::query_parameters::{
+    BuildImageOptionsBuilder, BuilderVersion, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, TagImageOptionsBuilder,
+};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use shared::{Error, Result, Run};
@@ -22,6 +25,9 @@ use crate::layer::{ARCHIVE, Layer};
 
 /// A connection to the Docker Engine.
 pub struct Engine(pub Docker);
+
+/// Bytes of an archive in which the first file of a folder is expected, after the folders in it.
+const BEGINNING: usize = 64 * 1024;
 
 /// How many of the last lines of a failed build are shown.
 const LAST_LINES: usize = 20;
@@ -109,6 +115,41 @@ impl Engine {
                 format!("could not tag {source} as {repository}:{tag} for services.{}: {error}. Run the same command again", image.service),
             )
         })
+    }
+
+    /// Returns those of these folders in which the image has files. What the Docker Engine does not answer is taken for an empty folder.
+    pub async fn with_files(&self, image: &str, folders: &[String]) -> Vec<String> {
+        if folders.is_empty() {
+            return Vec::new();
+        }
+        // Files are read from a container, which is never started. It needs a command, and an image may have none.
+        let config =
+            ContainerCreateBody { image: Some(image.to_owned()), cmd: Some(vec!["-".to_owned()]), ..ContainerCreateBody::default() };
+        let Ok(container) = self.0.create_container(None, config).await else { return Vec::new() };
+        let mut with = Vec::new();
+        for folder in folders {
+            if self.has_files(&container.id, folder).await {
+                with.push(folder.clone());
+            }
+        }
+        // Volumes that the image declares are deleted with it.
+        let _ = self.0.remove_container(&container.id, Some(RemoveContainerOptionsBuilder::new().v(true).build())).await;
+        with
+    }
+
+    /// Reads the beginning of the folder's archive.
+    async fn has_files(&self, container: &str, folder: &str) -> bool {
+        let options = DownloadFromContainerOptionsBuilder::new().path(&format!("{folder}/.")).build();
+        let mut stream = std::pin::pin!(self.0.download_from_container(container, Some(options)));
+        let mut beginning = Vec::new();
+        while let Some(Ok(bytes)) = stream.next().await {
+            beginning.extend_from_slice(&bytes);
+            if beginning.len() > BEGINNING {
+                break;
+            }
+        }
+        let mut archive = tar::Archive::new(beginning.as_slice());
+        archive.entries().is_ok_and(|entries| entries.flatten().any(|entry| !entry.header().entry_type().is_dir()))
     }
 
     async fn build(&self, run: &Run, image: &WantedImage, build: &Build) -> Result<()> {

@@ -1,7 +1,10 @@
 //! The images that must be in ECR: for each service what to build or copy, into which repository and under which tag.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use shared::doc::known_image::known;
+use shared::doc::mount::{Mount, mounts};
 use shared::doc::{At, Selection, is_job, platform};
 use shared::name::fingerprint;
 use shared::{Document, Error, Result};
@@ -51,6 +54,8 @@ pub struct Described {
     pub is_silent: bool,
     /// Whether it is that of a job, which runs again when the tag names another image. Its registry has the digest.
     pub is_job: bool,
+    /// Where the service mounts volumes, without the folders in which a known image keeps its data: these are empty.
+    pub volumes: Vec<String>,
 }
 
 /// Where an image comes from.
@@ -185,11 +190,17 @@ impl WantedImage {
 fn note_files(doc: &Document, images: &[WantedImage]) {
     let with: Vec<String> =
         images.iter().filter(|image| image.layer.is_some()).map(|image| format!("services.{}", image.service)).collect();
+    let left_out: BTreeSet<&str> =
+        images.iter().filter_map(|image| image.layer.as_ref()).flat_map(|layer| &layer.left_out).map(String::as_str).collect();
+    let without = match left_out.into_iter().collect::<Vec<_>>() {
+        none if none.is_empty() => String::new(),
+        names => format!(". Not copied is {}, unless .dockerignore includes it, as with !{}", names.join(", "), names[0]),
+    };
     if !with.is_empty() {
         doc.warn(
             "files-copied",
             format!(
-                "{}: configs and mounted files are copied into the image. Deploy again after you change them; what a container writes there is lost when its task ends",
+                "{}: configs and mounted files are copied into the image. Deploy again after you change them; what a container writes there is lost when its task ends{without}",
                 with.join(", ")
             ),
         );
@@ -215,8 +226,11 @@ impl Described {
         let says = has(at, "ports") || has(at, "expose") || at.key("x-svc").is_some_and(|at| has(&at, "expose"));
         // Nothing calls a job.
         let is_silent = !says && !is_job && name.as_deref().and_then(known).is_none();
+        let data = name.as_deref().and_then(known).map(|known| known.data).unwrap_or_default();
+        let has_files = |mount: &Mount<'_>| mount.volume().is_some() && !data.contains(&mount.target.as_str());
+        let volumes = mounts(at)?.into_iter().filter(has_files).map(|mount| mount.target).collect();
         let name = name.filter(|_| pushed.is_none());
-        Ok(Some(Self { service: service.to_owned(), name, platform, is_silent, is_job }))
+        Ok(Some(Self { service: service.to_owned(), name, platform, is_silent, is_job, volumes }))
     }
 }
 

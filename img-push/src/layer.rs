@@ -1,7 +1,7 @@
 //! The layer with the configs and the files of the project that a service mounts. ECS can't mount a single file, and a folder mounted over another
 //! hides what is in it. So the content becomes part of the image, which works for every image, also for one without a shell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -23,6 +23,8 @@ pub struct Layer {
     entries: BTreeMap<String, Entry>,
     /// The targets, as the service names them.
     pub targets: Vec<String>,
+    /// The names of files and folders that are not copied, because they seldom belong into an image.
+    pub left_out: BTreeSet<String>,
     /// Hash and bytes of the archive.
     digest: String,
     size: u64,
@@ -64,6 +66,15 @@ impl Layer {
         // A mount below another one comes after it.
         binds.sort_by_key(|mount| mount.target.len());
         for mount in binds {
+            if let MountSource::File(path) = &mount.source
+                && is_private(path)
+            {
+                doc.warn_at(
+                    "env-file-copied",
+                    &mount.place,
+                    format!("{} is copied into the image, where all who may pull the image can read it. For passwords use `secrets`, for variables `env_file`", path.display()),
+                );
+            }
             if layer.add_mount(mount, &all, &secrets)? {
                 doc.warn_at(
                     "secret-not-copied",
@@ -103,8 +114,8 @@ impl Layer {
         }
     }
 
-    /// Adds what is in a folder, without what its `.dockerignore` excludes, what another mount hides, and the files of secrets, which must not be in an
-    /// image. Returns whether there was such a file.
+    /// Adds what is in a folder, without what its `.dockerignore` excludes, what another mount hides, what is private, and the files of secrets, which
+    /// must not be in an image. Returns whether there was such a file.
     fn add_folder(&mut self, mount: &Mount<'_>, root: &Path, all: &[Mount<'_>], secrets: &[PathBuf]) -> Result<bool> {
         let mut left_out = false;
         let unreadable = |path: &Path, error: &dyn fmt::Display| {
@@ -119,16 +130,23 @@ impl Layer {
         let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
         let hidden = |path: &str| all.iter().any(|other| other.target != mount.target && is_below(path, &other.target));
         let walk = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter();
-        let walk = walk.filter_entry(|entry| {
+        let mut walk = walk.filter_entry(|entry| {
             let name = name(entry.path());
             let skipped = entry.file_type().is_dir() && ignore.skips_all_below(&name);
             !skipped && !hidden(&format!("{}/{name}", mount.target))
         });
         self.add(&mount.target, Entry::of_root(Content::Folder, std::fs::metadata(root).map_or(0o755, |found| found.permissions().mode())));
-        for entry in walk {
+        while let Some(entry) = walk.next() {
             let entry = entry.map_err(|error| unreadable(error.path().unwrap_or(root), &error))?;
             let name = name(entry.path());
             if ignore.ignores(&name) {
+                continue;
+            }
+            if is_private(entry.path()) && !ignore.includes_hidden(&name) {
+                self.left_out.insert(entry.file_name().to_string_lossy().into_owned());
+                if entry.file_type().is_dir() {
+                    walk.skip_current_dir();
+                }
                 continue;
             }
             if entry.path().canonicalize().is_ok_and(|path| secrets.contains(&path)) {
@@ -262,6 +280,18 @@ impl Entry {
     }
 }
 
+/// Files of variables that are examples, without passwords.
+const EXAMPLES: &[&str] = &["example", "sample", "template", "dist", "default"];
+
+/// Returns whether this is the history of a repository, or a file of variables as Compose and many frameworks read it, which often has passwords.
+fn is_private(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Not `.envoy.yaml`.
+    let is_env =
+        |name: &str| name.strip_prefix(".env").is_some_and(|rest| rest.chars().next().is_none_or(|c| !c.is_alphanumeric() || rest == "rc"));
+    name == ".git" || is_env(&name) && !EXAMPLES.iter().any(|example| name.contains(example))
+}
+
 /// Returns the files that the secrets of the app name.
 fn secret_files(doc: &Document) -> Vec<PathBuf> {
     let secrets = doc.root().key("secrets").and_then(|all| all.entries().ok()).unwrap_or_default();
@@ -347,6 +377,40 @@ mod tests {
         let all = listed(&Layer::read(&doc, &web).unwrap().unwrap());
         assert!(all.iter().any(|line| line.contains("app/app.js")), "{all:?}");
         assert!(!all.iter().any(|line| line.contains("token") || line.contains("hunter2")), "{all:?}");
+    }
+
+    /// A file of variables often has passwords, and the history of a repository may have had some.
+    #[test]
+    fn private_files_are_in_the_image_only_if_dockerignore_names_them() {
+        let folder = Folder::new("private");
+        std::fs::create_dir_all(folder.0.join("src/.git")).unwrap();
+        for file in [".env", ".env.local", ".env.example", ".git/config", "node_modules/.env", ".envoy.yaml"] {
+            std::fs::write(folder.0.join("src").join(file), "hunter2").unwrap();
+        }
+        let of = |ignore: &str| {
+            std::fs::write(folder.0.join("src/.dockerignore"), ignore).unwrap();
+            layer(&json!({}), &json!({"volumes": [folder.bind("src", "/app")]})).unwrap().unwrap()
+        };
+        let has = |layer: &Layer, file: &str| layer.entries.contains_key(&format!("app/{file}"));
+        let plain = of("");
+        assert_eq!(plain.left_out.iter().map(String::as_str).collect::<Vec<_>>(), [".env", ".env.local", ".git"]);
+        assert!(has(&plain, "app.js") && has(&plain, ".env.example") && has(&plain, ".envoy.yaml"));
+        assert!(![".env", ".env.local", ".git", ".git/config", "node_modules/.env"].iter().any(|file| has(&plain, file)));
+        let included = of("*\n!node_modules\n!.env\n");
+        assert!(has(&included, ".env") && has(&included, "node_modules/a.js"));
+        assert!(!has(&included, "node_modules/.env") && !has(&included, ".env.local"));
+    }
+
+    #[test]
+    fn a_file_of_variables_that_the_document_names_is_copied_with_a_warning() {
+        let folder = Folder::new("env-file");
+        std::fs::write(folder.0.join(".env"), "A=b").unwrap();
+        let doc = json!({"name": "shop", "services": {"web": {"volumes": [folder.bind(".env", "/app/.env")]}}});
+        let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+        let web = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
+        assert_eq!(Layer::read(&doc, &web).unwrap().unwrap().targets, ["/app/.env"]);
+        let warnings: Vec<_> = doc.warnings();
+        assert!(warnings.iter().any(|(code, _)| *code == "env-file-copied"), "{warnings:?}");
     }
 
     /// The archive in words: path, mode, owner, and content or link.

@@ -21,6 +21,8 @@ pub struct Description {
     pub ports: Vec<String>,
     pub architecture: String,
     pub digest: Option<String>,
+    /// The paths of volumes at which it has files.
+    pub seeded: Vec<String>,
 }
 
 /// The credentials for a registry.
@@ -80,7 +82,7 @@ fn of_config(config: &str, digest: String) -> Option<Description> {
     let ports = config["config"]["ExposedPorts"].as_object();
     let mut ports: Vec<String> = ports.map(|ports| ports.keys().cloned().collect()).unwrap_or_default();
     ports.sort();
-    Some(Description { ports, architecture: config["architecture"].as_str()?.to_owned(), digest: Some(digest) })
+    Some(Description { ports, architecture: config["architecture"].as_str()?.to_owned(), digest: Some(digest), seeded: Vec::new() })
 }
 
 /// Returns Docker's configuration file; `null` when there is none.

@@ -24,7 +24,7 @@ use aws::kept::Kept;
 use aws::{access_point, parameter};
 use aws::{
     by_hand, container_definition, endpoint, found_service, kept_ports, load_balancer, log_group, role, schedule, target_group, task,
-    task_definition, traffic_shift,
+    task_definition, traffic_shift, volume_change,
 };
 use model::Wanted;
 use settings::{Flags, ServiceFlags, SvcFlags, SvcSettings};
@@ -170,6 +170,9 @@ impl Stage for SvcDeploy {
 
     async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (found, endpoints) = Found::read(run, wanted).await?;
+        if let Some(wanted) = wanted {
+            volume_change::check(doc, &run.app, wanted, &found.task_definitions, &found.access_points)?;
+        }
         let (services, schedules) = untouched(doc, wanted)?;
         let jobs = wanted.map(|wanted| wanted.services.iter().filter(|one| one.job.is_some()).map(|one| one.name.clone()).collect());
         let kept = Kept { files_image: wanted.map(|wanted| wanted.files_image.clone()).unwrap_or_default(), ..Kept::default() };

@@ -38,6 +38,8 @@ pub struct Wanted {
     pub retention: i32,
     /// The image of the container that writes secrets into files.
     pub files_image: String,
+    /// Whether another volume may replace one that has data.
+    pub change_volumes: bool,
     /// In the order in which they are deployed.
     pub services: Vec<Service>,
 }
@@ -202,6 +204,8 @@ pub struct Container {
     pub parameters: Vec<Parameter>,
     pub linux: Linux,
     pub mounts: Vec<Mount>,
+    /// The paths at which the image has a copy of the project's files, instead of a mount.
+    pub copied: Vec<String>,
     pub depends_on: Vec<Dependency>,
 }
 

@@ -88,6 +88,10 @@ shared::settings! {
         ///
         /// It needs a shell with printf, mkdir, chown and chmod, for example any busybox. Without a route to the internet, use a copy in ECR.
         files_image: String = FILES_IMAGE.to_owned(), arg(long, value_name = "IMAGE");
+        /// Let another volume replace one that has data
+        ///
+        /// Without it, svc-deploy refuses to mount something else where the deployed tasks have their data. The data itself is kept.
+        change_volumes: bool = false, arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true");
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Image {
     /// Where in the image configs and files of the project are
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// Where services mount volumes over files of the image, as far as the Docker Engine has the image
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeded: Vec<String>,
     /// Ports that the image opens, as in `5432/tcp`
     #[serde(default)]
     pub exposed_ports: Vec<String>,

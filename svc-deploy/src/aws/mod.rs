@@ -44,6 +44,7 @@ mod task_log;
 mod task_request;
 pub mod traffic_shift;
 mod volume;
+pub mod volume_change;
 
 #[cfg(test)]
 mod samples;

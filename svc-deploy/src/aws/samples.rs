@@ -93,6 +93,7 @@ pub fn wanted(services: Vec<Service>) -> Wanted {
         execution_role: None,
         retention: 30,
         files_image: "busybox".to_owned(),
+        change_volumes: false,
         services,
     }
 }

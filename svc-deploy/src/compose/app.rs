@@ -43,8 +43,21 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
         ));
     }
     publishing::explain(doc, &publishing, settings.internal);
-    let SvcSettings { certificate, ssl_policy, internal, access_logs, alb, execution_role, files_image, .. } = settings;
-    Ok(Wanted { net, cluster, certificate, ssl_policy, internal, access_logs, alb, execution_role, retention, files_image, services })
+    let SvcSettings { certificate, ssl_policy, internal, access_logs, alb, execution_role, files_image, change_volumes, .. } = settings;
+    Ok(Wanted {
+        net,
+        cluster,
+        certificate,
+        ssl_policy,
+        internal,
+        access_logs,
+        alb,
+        execution_role,
+        retention,
+        files_image,
+        change_volumes,
+        services,
+    })
 }
 
 /// ECS accepts the name of a role, too, but answers with its ARN, so each run would find a difference and register a new revision.

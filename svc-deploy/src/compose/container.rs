@@ -45,10 +45,12 @@ pub fn read(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, target: 
         ports: doc.keep(mapped(doc, at)).unwrap_or_default(),
         ..Container::default()
     };
-    let files = img.and_then(|img| img.get(name)).map(|image| image.files.as_slice());
-    let in_image = InImage { files, needed: target.selected };
+    let image = img.and_then(|img| img.get(name));
+    let (files, seeded) = (image.map(|image| image.files.as_slice()), image.map(|image| image.seeded.as_slice()).unwrap_or_default());
+    let in_image = InImage { files, seeded, needed: target.selected };
     let storage = doc.keep(volume::read(doc, name, at, in_image, target.disk)).unwrap_or_default();
     container.mounts = storage.mounts;
+    container.copied = storage.copied;
     container.linux.tmpfs = storage.tmpfs;
     container.linux.capabilities_added = capabilities.added;
     container.linux.capabilities_dropped = capabilities.dropped;

@@ -17,6 +17,8 @@ pub struct Storage {
     pub mounts: Vec<Mount>,
     pub volumes: Vec<Volume>,
     pub tmpfs: Vec<Tmpfs>,
+    /// The targets of binds whose content is in the image.
+    pub copied: Vec<String>,
 }
 
 /// `x-efs` of a top-level volume.
@@ -44,6 +46,8 @@ pub struct Disk {
 pub struct InImage<'a> {
     /// Where it has configs and files of the project; `None` when the document has no image for the service.
     pub files: Option<&'a [String]>,
+    /// Where volumes are mounted over files of the image.
+    pub seeded: &'a [String],
     /// Whether the container is deployed, so that all must be there.
     pub needed: bool,
 }
@@ -60,6 +64,7 @@ pub fn read(doc: &Document, name: &str, service: &At<'_>, image: InImage<'_>, di
             }
         }
         if image.files.is_some_and(|files| files.contains(&mount.target)) {
+            all.copied.push(mount.target.clone());
             continue;
         }
         let volume = match &mount.source {
@@ -70,6 +75,7 @@ pub fn read(doc: &Document, name: &str, service: &At<'_>, image: InImage<'_>, di
             }
             MountSource::File(_) | MountSource::Folder(_) => {
                 check_in_image(place, &mount.target, image)?;
+                all.copied.push(mount.target.clone());
                 continue;
             }
             // The image has its own files there, and a volume would hide them.
@@ -83,6 +89,7 @@ pub fn read(doc: &Document, name: &str, service: &At<'_>, image: InImage<'_>, di
         };
         if let VolumeSource::AccessPoint(_) = &volume.source {
             managed::warn(doc, name, service, mount);
+            warn_of_hidden_files(doc, mount, &volume.name, image);
         }
         all.mounts.push(Mount { volume: volume.name.clone(), path: mount.target.clone(), read_only: mount.read_only });
         if !all.volumes.contains(&volume) {
@@ -107,6 +114,17 @@ fn check_in_image(place: &At<'_>, target: &str, image: InImage<'_>) -> Result<()
         _ if !image.needed => Ok(()),
         Some(_) => Err(place.wrong("file-not-in-image", format!("the image does not have {target}. Run img-push for this service"))),
         None => Err(Error::Missing { section: "img", maker: "img-push" }),
+    }
+}
+
+/// Docker copies what an image has at the path of a new volume into the volume. EFS does not.
+fn warn_of_hidden_files(doc: &Document, mount: &shared::doc::mount::Mount<'_>, volume: &str, image: InImage<'_>) {
+    if image.seeded.contains(&mount.target) {
+        let what = format!(
+            "the image has files at {}, but the volume {volume} on EFS is empty at first and hides them. Copy them into the volume when the container starts, or mount it at an empty folder",
+            mount.target
+        );
+        doc.warn_at("volume-hides-files", &mount.place, what);
     }
 }
 
@@ -277,7 +295,7 @@ mod tests {
             "services": {"web": {"user": "1000", "volumes": list, "x-svc": {"host_volumes": host_volumes}}}});
         let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
         let web = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
-        let image = InImage { files: Some(&[]), needed: true };
+        let image = InImage { files: Some(&[]), seeded: &[], needed: true };
         read(&doc, "web", &web, image, Disk { fargate, host_volumes }).map(|all| all.volumes).map_err(|error| error.to_string())
     }
 
@@ -302,6 +320,20 @@ mod tests {
             }
         }
         assert!(volumes(true, false, &json!(["nfs:/data"])).unwrap_err().contains("volumes.nfs.driver_opts: a volume is on EFS"));
+    }
+
+    #[test]
+    fn a_volume_on_efs_over_files_of_the_image_is_a_warning() {
+        let doc = json!({"volumes": {"static": {}, "task": {"x-efs": false}}, "services": {
+            "web": {"volumes": ["static:/static", "task:/task", "data:/data"]}}});
+        let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+        let web = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
+        let seeded = ["/static", "/task"].map(str::to_owned);
+        let image = InImage { files: Some(&[]), seeded: &seeded, needed: true };
+        read(&doc, "web", &web, image, Disk { fargate: true, host_volumes: false }).unwrap();
+        let warnings: Vec<String> =
+            doc.warnings().into_iter().filter(|(code, _)| *code == "volume-hides-files").map(|(_, text)| text).collect();
+        assert!(warnings.len() == 1 && warnings[0].starts_with("services.web.volumes[0]: the image has files at /static"), "{warnings:?}");
     }
 
     #[test]

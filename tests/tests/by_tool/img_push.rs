@@ -45,6 +45,31 @@ fn a_build_uses_a_secret_and_the_image_does_not_contain_it() {
     assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
 }
 
+/// A new volume of EFS is empty, unlike one of Docker. Only img-push sees what the image has there.
+#[test]
+fn files_of_an_image_below_a_volume_are_found() {
+    let (relay, app) = (Relay::new(), "seeding");
+    // `/declared` is a volume of the image, `/link` leads elsewhere, and `/empty` has no files.
+    let dockerfile = "FROM busybox\nRUN mkdir -p /static/css /declared /empty/sub && echo 1 > /static/css/a && echo 1 > /declared/a && ln -s /static /link\nVOLUME /declared\n";
+    let volumes = ["static:/static", "declared:/declared", "link:/link", "empty:/empty", "new:/no-such", "/static/css"];
+    let doc = json!({"name": app, "services": {
+        "web": {"build": {"context": "./worker", "dockerfile_inline": dockerfile}, "volumes": volumes},
+        "plain": {"image": "busybox", "volumes": ["bin:/bin", "home:/home"]}}});
+    let plan = run(&relay.endpoint, "img-push", &["--plan"], &doc.to_string());
+    assert_eq!((plan.code, &plan.doc()["img"]["plain"]["seeded"]), (3, &json!(null)), "a plan creates no container");
+    let containers = || Command::new("docker").args(["ps", "-aq", "--filter", "status=created"]).output().unwrap().stdout;
+    let before = containers().len();
+    let up = run(&relay.endpoint, "img-push", &[], &doc.to_string()).ok();
+    assert_eq!(up.doc()["img"]["web"]["seeded"], json!(["/static", "/declared", "/link"]));
+    assert_eq!(up.doc()["img"]["plain"]["seeded"], json!(["/bin"]));
+    assert!(containers().len() <= before, "the containers are deleted");
+    let _ = relay.calls();
+    let again = run(&relay.endpoint, "img-push", &[], &up.stdout).ok();
+    assert_eq!((relay.mutations(), again.doc()), (Vec::new(), up.doc()));
+    let _ = run(&relay.endpoint, "img-push", &["--down"], &up.stdout).ok();
+    assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
+}
+
 /// `--mirror` copies an image from another registry into ECR, once.
 #[test]
 fn an_image_of_another_registry_is_mirrored() {
