@@ -30,7 +30,15 @@ import local_health  # noqa: E402
 import local_volumes  # noqa: E402
 import local_service_connect as service_connect  # noqa: E402
 
-MOTO = AsyncioWSGIMiddleware(DomainDispatcherApplication(create_backend_app))
+MOTO_WSGI = DomainDispatcherApplication(create_backend_app)
+
+
+def with_a_body(environ, start_response):
+    """Answers as moto. hypercorn never sends an answer without a body, such as a 204."""
+    return list(MOTO_WSGI(environ, start_response)) or [b""]
+
+
+MOTO = AsyncioWSGIMiddleware(with_a_body)
 
 
 class Call:
@@ -507,7 +515,7 @@ def moto_app():
     from moto.ec2.models.vpcs import VPCBackend
     from moto.ecs.models import EC2ContainerServiceBackend
     from moto.efs.exceptions import EFSError
-    from moto.efs.models import EFSBackend, MountTarget
+    from moto.efs.models import EFSBackend
     from moto.efs.responses import EFSResponse
     from moto.logs.models import LogsBackend
 
@@ -600,9 +608,6 @@ def moto_app():
         return "{}", {"Content-Type": "application/json"}
 
     EFSResponse.delete_file_system_policy = delete_file_system_policy
-
-    # moto releases the address of a mount target twice, and fails.
-    MountTarget.clean_up = lambda self: self._file_system.remove_mount_target(self._subnet)
 
     # moto wants a memory limit in each container on EC2. ECS takes a reservation alone, as moto's check for all launch types.
     check = EC2ContainerServiceBackend._validate_container_defs
