@@ -5,6 +5,7 @@ long as the file system. ministack also ignores the entry point, the user and th
 of a container.
 """
 
+import json
 import re
 from functools import partial
 
@@ -85,6 +86,23 @@ def depth(definition, name, seen=()):
     return max((1 + depth(definition, other, (*seen, name)) for other in others), default=0)
 
 
+def check_policy(efs, file_system, configuration):
+    """Refuses what the policy of the file system does not allow, as EFS does.
+
+    Without IAM the client is nobody, so only a statement for everybody admits it. Roles may have
+    policies of their own, which are not read here.
+    """
+    text = (efs._file_systems.get(file_system) or {}).get("FileSystemPolicy")
+    statements = json.loads(text)["Statement"] if text else []
+    by_iam = (configuration.get("authorizationConfig") or {}).get("iam") == "ENABLED"
+    encrypted = configuration.get("transitEncryption") == "ENABLED"
+    for_all = [one for one in statements if one["Principal"] in ("*", {"AWS": "*"})]
+    admitted = by_iam or any(one["Effect"] == "Allow" and "elasticfilesystem:ClientMount" in one["Action"] for one in for_all)
+    denied = not encrypted and any(one["Effect"] == "Deny" and "aws:SecureTransport" in str(one.get("Condition")) for one in for_all)
+    if text and (denied or not admitted):
+        raise RuntimeError(f"mount.nfs4: access denied by server while mounting {file_system}")
+
+
 def docker_volume(ecs, efs, volume, task_id):
     """Returns the Docker volume of a task's volume, and whether Docker copies the image's files."""
     client = ecs._get_docker()
@@ -96,6 +114,7 @@ def docker_volume(ecs, efs, volume, task_id):
         client.volumes.create(name, labels={"local-task": task_id})
         return name, True
     file_system, root = configuration["fileSystemId"], configuration.get("rootDirectory") or "/"
+    check_policy(efs, file_system, configuration)
     point = efs._access_points.get((configuration.get("authorizationConfig") or {}).get("accessPointId", ""), {})
     root = (point.get("RootDirectory") or {}).get("Path", root)
     name = f"local-{file_system}{re.sub('[^A-Za-z0-9_.-]', '-', root)}"

@@ -194,7 +194,7 @@ fn note_files(doc: &Document, images: &[WantedImage]) {
         images.iter().filter_map(|image| image.layer.as_ref()).flat_map(|layer| &layer.left_out).map(String::as_str).collect();
     let without = match left_out.into_iter().collect::<Vec<_>>() {
         none if none.is_empty() => String::new(),
-        names => format!(". Not copied is {}, unless .dockerignore includes it, as with !{}", names.join(", "), names[0]),
+        names => format!(". Not copied: {}. A pattern such as !{} in .dockerignore includes it", names.join(", "), names[0]),
     };
     if !with.is_empty() {
         doc.warn(

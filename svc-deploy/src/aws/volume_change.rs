@@ -34,9 +34,9 @@ fn replaced(wanted: &Wanted, service: &Service, found: &Value, points: &access_p
             let (Some(volume), Some(path)) = (volume, mount["containerPath"].as_str()) else { continue };
             let now =
                 service.volumes.iter().find(|one| container.mounts.iter().any(|mount| mount.path == path && mount.volume == one.name));
-            let Some(text) = text(container, path, now) else { continue };
+            let Some(text) = text(wanted, container, path, now) else { continue };
             if !now.is_some_and(|now| is_same(wanted, volume, now, points)) {
-                errors.push(error(container, path, volume["name"].as_str().unwrap_or_default(), &text));
+                errors.push(error(container, path, volume, &text));
             }
         }
     }
@@ -44,10 +44,12 @@ fn replaced(wanted: &Wanted, service: &Service, found: &Value, points: &access_p
 }
 
 /// Says what is at a path now, or `None` when nothing is.
-fn text(container: &Container, path: &str, now: Option<&Volume>) -> Option<String> {
+fn text(wanted: &Wanted, container: &Container, path: &str, now: Option<&Volume>) -> Option<String> {
     match now.map(|volume| (&volume.name, &volume.source)) {
-        Some((name, VolumeSource::AccessPoint(_))) => Some(format!("the volume {name} on the app's file system")),
-        Some((name, VolumeSource::Efs(efs))) => Some(format!("the volume {name} on the file system {}", efs.file_system_id)),
+        Some((name, VolumeSource::AccessPoint(_))) => {
+            Some(format!("the volume {name} on {}", wanted.cluster.file_system_id.as_deref().unwrap_or("a new file system")))
+        }
+        Some((name, VolumeSource::Efs(efs))) => Some(format!("the volume {name} on {}", efs.file_system_id)),
         Some((_, VolumeSource::Host(path))) => Some(format!("the folder {path} of the instance")),
         Some((name, VolumeSource::Docker)) => Some(format!("the volume {name} on the disk of the instance")),
         Some((_, VolumeSource::Task)) => Some("a volume of the task, which is empty at its start".to_owned()),
@@ -57,12 +59,14 @@ fn text(container: &Container, path: &str, now: Option<&Volume>) -> Option<Strin
     }
 }
 
-fn error(container: &Container, path: &str, before: &str, now: &str) -> Error {
+fn error(container: &Container, path: &str, before: &Value, now: &str) -> Error {
+    let file_system = before["efsVolumeConfiguration"]["fileSystemId"].as_str().unwrap_or("the disk of the instance");
+    let before = before["name"].as_str().unwrap_or_default();
     Error::document(
         "volume-replaced",
         format!("services.{}.volumes", container.name),
         format!(
-            "the deployed revision mounts the volume {before} at {path}, but the document now has {now} there, without that data. To keep the data, add {before} to the top-level `volumes` and mount {before}:{path}. To replace the volume, run this command once with --change-volumes"
+            "the deployed revision mounts the volume {before} on {file_system} at {path}, but the document now has {now} there, without that data. To keep the data, add {before} to the top-level `volumes` and mount {before}:{path}. To replace the volume, run this command once with --change-volumes"
         ),
     )
 }
@@ -155,15 +159,16 @@ mod tests {
         let mut memory = samples::service("web");
         memory.containers[0].linux.tmpfs = vec![Tmpfs { path: "/data".to_owned(), size: 64, options: Vec::new() }];
         for (service, now) in [
-            (service("bind-srv-data", point("bind-srv-data")), "the volume bind-srv-data on the app's file system"),
+            (service("bind-srv-data", point("bind-srv-data")), "the volume bind-srv-data on fs-1"),
             (service("task-1", VolumeSource::Task), "a volume of the task"),
             (service("bind-data", VolumeSource::Docker), "the volume bind-data on the disk of the instance"),
             (copied, "a copy of the project's files in the image"),
             (memory, "a file system in memory"),
         ] {
             let errors = found(&own(), &service);
-            let said =
-                format!("services.web.volumes: the deployed revision mounts the volume bind-data at /data, but the document now has {now}");
+            let said = format!(
+                "services.web.volumes: the deployed revision mounts the volume bind-data on fs-1 at /data, but the document now has {now}"
+            );
             assert!(errors.len() == 1 && errors[0].contains(&said), "{now}: {errors:?}");
         }
         let elsewhere = revision(&json!({"fileSystemId": "fs-9", "authorizationConfig": {"accessPointId": "fsap-1"}}));

@@ -336,6 +336,19 @@ mod tests {
         assert!(warnings.len() == 1 && warnings[0].starts_with("services.web.volumes[0]: the image has files at /static"), "{warnings:?}");
     }
 
+    /// Also when the folder of the bind is not on this machine.
+    #[test]
+    fn what_the_image_has_is_no_volume() {
+        let doc = json!({"services": {"web": {"volumes": ["./no-such:/data", "./other:/other"]}}});
+        let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+        let web = doc.root().key("services").and_then(|all| all.key("web")).unwrap();
+        let files = ["/data".to_owned()];
+        let image = InImage { files: Some(&files), seeded: &[], needed: true };
+        let all = read(&doc, "web", &web, image, Disk { fargate: true, host_volumes: false }).unwrap();
+        let mounts: Vec<&str> = all.mounts.iter().map(|mount| mount.path.as_str()).collect();
+        assert_eq!((all.copied.as_slice(), mounts.as_slice()), (files.as_slice(), ["/other"].as_slice()));
+    }
+
     #[test]
     fn an_anonymous_volume_is_the_tasks() {
         let two = volumes(true, false, &json!(["/cache", "/other"])).unwrap();

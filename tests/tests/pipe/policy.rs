@@ -40,7 +40,6 @@ const IN_THE_CALLERS_NAME: &[(&str, &[&str])] = &[
             "ec2:DescribeNetworkInterfaceAttribute",
             "ec2:DescribeNetworkInterfaces",
             "ec2:DescribeSecurityGroups",
-            "ec2:DescribeSubnets",
             "ec2:ModifyNetworkInterfaceAttribute",
         ],
     ),

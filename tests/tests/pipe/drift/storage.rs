@@ -115,7 +115,7 @@ fn volume_replaced_in_the_document() {
             for args in [&["--no-wait"][..], &["--plan"]] {
                 let refused = run(&app.relay.endpoint, "svc-deploy", args, &doc.to_string());
                 assert_eq!((refused.code, refused.stdout.as_str()), (65, ""), "{mount} {args:?}: {}", refused.stderr);
-                let said = "error[volume-replaced]: the document is wrong at services.db.volumes: the deployed revision mounts the volume data at /data";
+                let said = "error[volume-replaced]: the document is wrong at services.db.volumes: the deployed revision mounts the volume data on fs-";
                 assert!(refused.stderr.contains(said), "{mount} {args:?}: {}", refused.stderr);
             }
             let allowed = run(&app.relay.endpoint, "svc-deploy", &["--plan", "--change-volumes"], &doc.to_string());
