@@ -248,6 +248,16 @@ async def task_by_token(app, call):
     return 400, [(b"content-type", b"application/x-amz-json-1.1")], json.dumps(said).encode()
 
 
+async def image_or_error(app, call):
+    """Returns ImageNotFoundException as AWS does. ministack answers with an empty list."""
+    status, headers, body = await ask(app, call)
+    request = json.loads(call.body)
+    if status != 200 or not request.get("imageIds") or json.loads(body).get("imageDetails"):
+        return status, headers, body
+    said = {"__type": "ImageNotFoundException", "message": f"The image requested does not exist in the repository {request['repositoryName']}"}
+    return 400, [(b"content-type", b"application/x-amz-json-1.1")], json.dumps(said).encode()
+
+
 TAGS = {}  # of scalable targets, by ARN
 
 
@@ -311,6 +321,7 @@ MINISTACK_LACKS = {
     # ministack's groups protect no instance, so there is no protection to remove.
     ("autoscaling", "SetInstanceProtection"): nothing_to_do,
     ("ecs", "RunTask"): task_by_token,
+    ("ecr", "DescribeImages"): image_or_error,
 }
 MOTO_LACKS = {
     **service_connect.with_cloud_map(from_moto),

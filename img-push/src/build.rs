@@ -1,6 +1,6 @@
 //! A service's `build`: how it is written, and its hash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bollard::grpc::build::SecretSource;
@@ -48,21 +48,16 @@ impl Build {
         })
     }
 
-    /// Returns a short text that stays the same as long as all that goes into the image does. Secrets do not go into the image, and the
-    /// sources of the cache do not change it.
+    /// Returns a short text that stays the same as long as all that goes into the image does, and the records that it leaves out. Secrets do not
+    /// go into the image, and the sources of the cache do not change it.
     ///
     /// # Errors
     /// Fails when a file of the context is not readable.
-    pub fn hash(&self, platform: Option<&str>) -> Result<String> {
+    pub fn hash(&self, platform: Option<&str>) -> Result<(String, BTreeSet<String>)> {
         let mut hash = Sha256::new();
         hash.update(format!("{:?}{:?}{:?}{platform:?}", self.args, self.labels, self.target));
-        self.context.hash(&mut hash)?;
-        Ok(name::digest(hash))
-    }
-
-    /// Returns whether BuildKit asks this process for secrets or for the SSH agent during the build.
-    pub fn needs_session(&self) -> bool {
-        self.ssh || !self.secrets.is_empty()
+        let left_out = self.context.hash(&mut hash)?;
+        Ok((name::digest(hash), left_out))
     }
 }
 
@@ -83,9 +78,6 @@ fn check_keys(doc: &Document, build: &At<'_>) -> Result<()> {
                 ));
             }
         }
-    }
-    if let (Some(cache), true) = (build.key("cache_from"), build.key("secrets").is_some() || build.key("ssh").is_some()) {
-        doc.warn("build-cache-ignored", format!("{} has no effect on a build with secrets or ssh", cache.path()));
     }
     Ok(())
 }
@@ -184,7 +176,7 @@ mod tests {
     }
 
     fn hash(build: &Value) -> String {
-        read(build).unwrap().hash(None).unwrap()
+        read(build).unwrap().hash(None).unwrap().0
     }
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -223,7 +215,7 @@ mod tests {
         ] {
             assert_ne!(with(key, value), first, "{key}");
         }
-        assert_ne!(read(&json!(folder.path())).unwrap().hash(Some("linux/arm64")).unwrap(), first);
+        assert_ne!(read(&json!(folder.path())).unwrap().hash(Some("linux/arm64")).unwrap().0, first);
         std::fs::write(folder.0.join("token"), "hunter3").unwrap();
         assert_eq!(hash(&json!(folder.path())), first, ".dockerignore excludes the file");
         std::fs::write(folder.0.join("app.txt"), "2").unwrap();
@@ -281,9 +273,8 @@ mod tests {
             (json!("root"), "root", &variable),
         ] {
             let build = read_with(&secrets, &json!({"context": folder.path(), "secrets": [written]})).unwrap();
-            assert!(build.needs_session());
             assert_eq!(build.secrets, BTreeMap::from([(id.to_owned(), source.clone())]), "{written}");
-            assert_eq!(build.hash(None).unwrap(), hash(&json!(folder.path())), "a secret is not in the tag");
+            assert_eq!(build.hash(None).unwrap().0, hash(&json!(folder.path())), "a secret is not in the tag");
         }
     }
 

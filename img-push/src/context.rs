@@ -1,25 +1,19 @@
 //! The build context: the folder that is sent to the Docker Engine, without what `.dockerignore` excludes.
 
-use std::fmt;
-use std::io::{self, Write};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use futures_util::{Stream, stream};
 use sha2::{Digest, Sha256};
 use shared::doc::At;
 use shared::{Error, Result};
-use tokio::sync::mpsc;
-use walkdir::{DirEntry, WalkDir};
 
+use crate::dockerfile::{Taken, takes};
 use crate::dockerignore::Ignore;
-
-/// The name under which the Dockerfile is sent. No file of the context has this name, so the Dockerfile may be inline, outside the context
-/// or excluded.
-pub const DOCKERFILE: &str = ".ecs-pipe.Dockerfile";
-
-/// Size of the pieces in bytes. Few of them are in memory at a time, so that a large context needs little of it.
-const PIECE: usize = 256 * 1024;
+use crate::file_sync::{Files, Sent};
+use crate::record::record_of;
+use crate::tree::{Found, Kind, Unreadable, walk};
 
 #[derive(Debug, Default, Clone)]
 pub struct Context {
@@ -64,90 +58,76 @@ impl Context {
         Ok(Self { root, dockerfile: text, ignore })
     }
 
-    /// Hashes everything that reaches the Docker Engine: paths, modes and contents, but not times and owners.
+    /// Hashes everything that reaches the Docker Engine: the Dockerfile, and paths, modes and contents of the files, but not their times and
+    /// owners. Records are left out, unless the Dockerfile names them. Returns those that the Dockerfile takes with their folders.
     ///
     /// # Errors
     /// Fails when a file is not readable.
-    pub fn hash(&self, hash: &mut Sha256) -> Result<()> {
-        let mut tar = Archive::new(HashWriter(hash));
-        tar.add_all(self).and_then(|()| tar.finish()).map_err(|error| self.unreadable(&error))
+    pub fn hash(&self, hash: &mut Sha256) -> Result<BTreeSet<String>> {
+        let mut left_out = BTreeSet::new();
+        hash.update(format!("{} {}", self.dockerfile.len(), self.dockerfile));
+        for found in self.files().map_err(|error| self.unreadable(&error))? {
+            match record_of(&found).map(|record| (record, takes(&self.dockerfile, record))) {
+                Some((record, Taken::WithFolder)) => drop(left_out.insert(record.to_owned())),
+                Some((_, Taken::No)) => {}
+                None | Some((_, Taken::ByName)) => {
+                    hash_one(&found, hash).map_err(|error| self.unreadable(&Unreadable { file: found.name.clone(), error }))?;
+                }
+            }
+        }
+        Ok(left_out)
     }
 
-    /// Returns the error about a file that is not readable.
-    pub fn unreadable(&self, error: &io::Error) -> Error {
-        let known = error.get_ref().and_then(|inner| inner.downcast_ref::<InFile>());
-        let (file, error) = known.map_or(("a file", error), |InFile { file, error }| (file, error));
+    /// Returns what BuildKit reads.
+    ///
+    /// # Errors
+    /// Fails when a folder is not readable.
+    pub fn to_send(&self) -> Result<Files> {
+        let context = self.files().map_err(|error| self.unreadable(&error))?;
+        Ok(Files { context: context.iter().map(Sent::of).collect(), dockerfile: self.dockerfile.clone() })
+    }
+
+    fn files(&self) -> Result<Vec<Found>, Unreadable> {
+        walk(&self.root, &self.ignore, &|_| false)
+    }
+
+    fn unreadable(&self, found: &Unreadable) -> Error {
         Error::failed(
             "build-context-unreadable",
             format!(
-                "could not read {file} in the build context {}: {error}. Make this file readable, or exclude it in .dockerignore, and run the same command again",
+                "{found} in the build context {}. Make this file readable, or exclude it in .dockerignore, and run the same command again",
                 self.root.display()
             ),
         )
     }
+}
 
-    /// Returns the context as the Docker Engine takes it: a tar archive, which is made while it is sent.
-    pub fn pieces(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-        let this = self.clone();
-        written(move |out| {
-            let mut tar = Archive::new(out);
-            tar.add_all(&this).and_then(|()| tar.finish())
-        })
-    }
+/// Size of the pieces in which files are read, in bytes.
+const PIECE: usize = 256 * 1024;
 
-    /// Returns everything in the context, in an order that is always the same.
-    fn entries(&self) -> impl Iterator<Item = io::Result<(String, DirEntry)>> {
-        let walk = WalkDir::new(&self.root).min_depth(1).sort_by_file_name().into_iter();
-        let keep = walk.filter_entry(|entry| !(entry.file_type().is_dir() && self.ignore.skips_all_below(&self.name(entry.path()))));
-        keep.filter_map(|entry| {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    let file = self.name(error.path().unwrap_or(&self.root));
-                    let error = error.into_io_error().unwrap_or_else(|| io::ErrorKind::Other.into());
-                    return Some(Err(in_file(file, error)));
+fn hash_one(found: &Found, hash: &mut Sha256) -> io::Result<()> {
+    // Which of these bits a checkout of Git has is up to the umask.
+    let mode = found.mode & !0o022;
+    hash.update(format!("\n{} {} {mode:o} ", found.name.len(), found.name));
+    match &found.kind {
+        Kind::Folder => hash.update("folder"),
+        Kind::Pipe => hash.update("pipe"),
+        Kind::Link(to) => hash.update(format!("link {}", to.to_string_lossy())),
+        Kind::File => {
+            let (mut file, mut piece, mut size) = (File::open(&found.path)?, vec![0; PIECE], 0);
+            loop {
+                match file.read(&mut piece)? {
+                    0 => break,
+                    length => {
+                        hash.update(&piece[..length]);
+                        size += length;
+                    }
                 }
-            };
-            let name = self.name(entry.path());
-            (!self.ignore.ignores(&name)).then_some(Ok((name, entry)))
-        })
-    }
-
-    fn name(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
-    }
-}
-
-/// Returns what `write` writes, while it is written.
-pub fn written(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(4);
-    tokio::task::spawn_blocking(move || {
-        let mut out = io::BufWriter::with_capacity(PIECE, Pieces(sender.clone()));
-        if let Err(error) = write(&mut out).and_then(|()| out.flush()) {
-            // A build that ends early drops the receiver. That also ends the archive with an error, which nobody needs.
-            let _ = sender.blocking_send(Err(error));
+            }
+            hash.update(format!("file {size}"));
         }
-    });
-    stream::poll_fn(move |task| receiver.poll_recv(task))
-}
-
-/// An error with the file of the context in which it occurred.
-#[derive(Debug)]
-struct InFile {
-    file: String,
-    error: io::Error,
-}
-
-impl fmt::Display for InFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "could not read {}: {}", self.file, self.error)
     }
-}
-
-impl std::error::Error for InFile {}
-
-fn in_file(file: String, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), InFile { file, error })
+    Ok(())
 }
 
 /// Reads `<Dockerfile>.dockerignore`, or else `.dockerignore`. Without either the text is empty.
@@ -162,82 +142,4 @@ fn ignore_file(root: &Path, dockerfile: &Path) -> io::Result<String> {
         }
     }
     Ok(String::new())
-}
-
-/// A tar archive that is the same for the same files.
-struct Archive<W: Write>(tar::Builder<W>);
-
-impl<W: Write> Archive<W> {
-    fn new(out: W) -> Self {
-        let mut tar = tar::Builder::new(out);
-        tar.mode(tar::HeaderMode::Deterministic);
-        tar.follow_symlinks(false);
-        // Where a file has holes depends on the file system, not on the content.
-        tar.sparse(false);
-        Self(tar)
-    }
-
-    fn add_all(&mut self, context: &Context) -> io::Result<()> {
-        for entry in context.entries() {
-            let (name, entry) = entry?;
-            self.0.append_path_with_name(entry.path(), &name).map_err(|error| in_file(name, error))?;
-        }
-        let mut header = tar::Header::new_gnu();
-        header.set_size(context.dockerfile.len() as u64);
-        header.set_mode(0o644);
-        self.0.append_data(&mut header, DOCKERFILE, context.dockerfile.as_bytes())
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.0.finish()?;
-        self.0.get_mut().flush()
-    }
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Pieces(mpsc::Sender<io::Result<Bytes>>);
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixListener;
-
-    use sha2::{Digest, Sha256};
-
-    use super::{Context, Ignore};
-
-    #[test]
-    fn an_unreadable_file_is_named() {
-        let root = std::env::temp_dir().join(format!("img-push-unreadable-{}", std::process::id()));
-        std::fs::create_dir_all(root.join("run")).unwrap();
-        // A socket is not readable for anybody, not even for root.
-        let _socket = UnixListener::bind(root.join("run/app.sock")).unwrap();
-        let context = Context { root: root.clone(), dockerfile: String::new(), ignore: Ignore::default() };
-        let said = context.hash(&mut Sha256::new()).unwrap_err().to_string();
-        std::fs::remove_dir_all(&root).unwrap();
-        assert!(said.starts_with(&format!("could not read run/app.sock in the build context {}: ", root.display())), "{said}");
-        assert!(said.contains("Make this file readable, or exclude it in .dockerignore"), "{said}");
-    }
 }

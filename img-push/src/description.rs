@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use bollard::auth::DockerCredentials;
 use bollard::models::ImageInspect;
 use futures_util::future::join_all;
+use futures_util::join;
 use shared::doc::Image;
 use shared::{Result, Run};
 use tokio::time::timeout;
 
 use crate::ImgPush;
-use crate::engine::Engine;
+use crate::connection::Engine;
+use crate::docker_config::registry_of;
 use crate::image::{Described, Wanted, WantedImage};
-use crate::registry::{self, Description, Login};
+use crate::registry::{self, Description};
 
 /// The Docker Engine answers in milliseconds, unless it is not there.
 const ENGINE_TIME: Duration = Duration::from_secs(3);
@@ -22,18 +25,19 @@ impl ImgPush {
     /// # Errors
     /// Returns what ECR refused.
     pub async fn descriptions_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let engine = timeout(ENGINE_TIME, Engine::connect()).await.ok().and_then(Result::ok);
-        let login = self.ecr_login(wanted, engine.as_ref()).await?;
-        let all = join_all(
-            wanted.described.iter().map(async |one| (one, self.describe(run, wanted, engine.as_ref(), login.as_ref(), one).await)),
-        )
-        .await;
+        let engine = timeout(ENGINE_TIME, Engine::connect(self.credentials.docker())).await.ok().and_then(Result::ok);
+        let all = wanted.described.iter().map(async |one| {
+            let (description, digest) = join!(self.describe(run, wanted, engine.as_ref(), one), self.digest(one));
+            (one, description, digest)
+        });
+        let all = join_all(all).await;
         let mut unknown = Vec::new();
-        for (one, description) in all {
+        for (one, description, digest) in all {
+            let description = description?;
             if description.is_none() && one.is_silent && one.name.is_some() {
                 unknown.push(one.service.as_str());
             }
-            self.record_description(one, description);
+            self.record_description(one, description, digest);
         }
         if !unknown.is_empty() {
             run.warn(
@@ -47,41 +51,21 @@ impl ImgPush {
         Ok(())
     }
 
-    /// Returns the credentials for ECR, if there is an image that only ECR has.
-    async fn ecr_login(&self, wanted: &Wanted, engine: Option<&Engine>) -> Result<Option<Login>> {
-        for one in wanted.described.iter().filter(|one| one.is_silent && one.name.is_none()) {
-            if self.uri(&one.service).is_some() && self.by_engine(wanted, engine, one).await.is_none() {
-                return self.login().await.map(|login| Some(Login { user: login.username, password: login.password }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The Docker Engine may have an older image of a tag, so the digest of a job's image is that of the registry, or of an earlier run.
-    async fn describe(
-        &self,
-        run: &Run,
-        wanted: &Wanted,
-        engine: Option<&Engine>,
-        login: Option<&Login>,
-        one: &Described,
-    ) -> Option<Description> {
-        let found = self.read(run, wanted, engine, login, one).await;
-        let Some(name) = one.name.as_ref().filter(|_| one.is_job) else { return found };
+    /// Returns what the registry has, or had in an earlier run, under the name of an image that ECR does not have. The Docker Engine may have an older
+    /// one.
+    async fn digest(&self, one: &Described) -> Option<String> {
+        let name = one.name.as_deref().filter(|name| !name.contains('@'))?;
         let before =
-            || self.before.get(&one.service).filter(|image| image.uri.as_ref() == Some(name)).and_then(|image| image.digest.clone());
-        let digest = registry::digest(name).await.or_else(before);
-        Some(Description { digest, ..found.unwrap_or_default() })
+            || self.before.get(&one.service).filter(|image| image.uri.as_deref() == Some(name)).and_then(|image| image.digest.clone());
+        registry::digest(name, self.login_of(name).await).await.or_else(before)
     }
 
-    async fn read(
-        &self,
-        run: &Run,
-        wanted: &Wanted,
-        engine: Option<&Engine>,
-        login: Option<&Login>,
-        one: &Described,
-    ) -> Option<Description> {
+    /// Returns the credentials to read what an image is. A run goes on without that, so it does when no credentials can be had.
+    async fn login_of(&self, image: &str) -> Option<DockerCredentials> {
+        self.credentials.of(registry_of(image)).await.ok().flatten()
+    }
+
+    async fn describe(&self, run: &Run, wanted: &Wanted, engine: Option<&Engine>, one: &Described) -> Result<Option<Description>> {
         let is_it = |image: &&Image| image.uri.is_some() && image.uri == self.uri(&one.service).or(one.name.clone());
         let before = self.before.get(&one.service).filter(is_it);
         if let Some(mut found) = self.by_engine(wanted, engine, one).await {
@@ -90,29 +74,30 @@ impl ImgPush {
                 (Some(engine), Some(name)) if !run.is_planning() => engine.with_files(&name, &one.volumes).await,
                 _ => before.map(|before| before.seeded.clone()).unwrap_or_default(),
             };
-            return Some(found);
+            return Ok(Some(found));
         }
         if let Some(before) = before {
-            let (ports, architecture) = (before.exposed_ports.clone(), before.architecture.clone()?);
-            return Some(Description { ports, architecture, digest: before.digest.clone(), seeded: before.seeded.clone() });
+            let (ports, digest, seeded) = (before.exposed_ports.clone(), before.digest.clone(), before.seeded.clone());
+            return Ok(before.architecture.clone().map(|architecture| Description { ports, architecture, digest, seeded }));
         }
         if !one.is_silent {
-            return None;
+            return Ok(None);
         }
-        match &one.name {
-            Some(name) => registry::describe(name, one.platform, None).await,
-            None => {
-                let uri = self.uri(&one.service)?;
-                let (_, path) = uri.split_once('/')?;
-                let host = wanted.settings.registry.as_deref();
-                registry::describe(&host.map_or(uri.clone(), |host| format!("{host}/{path}")), one.platform, login).await
+        let (name, login) = match (&one.name, self.uri(&one.service)) {
+            (Some(name), _) => (name.clone(), self.login_of(name).await),
+            (None, Some(uri)) => {
+                let path = uri.split_once('/').map(|(_, path)| path).unwrap_or_default();
+                let name = wanted.settings.registry.as_ref().map_or(uri.clone(), |host| format!("{host}/{path}"));
+                (name, Some(self.credentials.of_ecr(None).await?))
             }
-        }
+            (None, None) => return Ok(None),
+        };
+        Ok(registry::describe(&name, one.platform, login).await)
     }
 
     async fn by_engine(&self, wanted: &Wanted, engine: Option<&Engine>, one: &Described) -> Option<Description> {
         let name = local_name(wanted, one)?;
-        let found = engine?.0.inspect_image(&name).await.ok()?;
+        let found = engine?.docker.inspect_image(&name).await.ok()?;
         let is_for = |platform: &&str| platform.split_once('/').map(|(_, architecture)| architecture) == found.architecture.as_deref();
         if one.platform.as_ref().is_some_and(|platform| !is_for(platform)) {
             return None;
@@ -125,7 +110,7 @@ impl ImgPush {
         self.img.borrow().get(service).filter(|image| image.repository_arn.is_some()).and_then(|image| image.uri.clone())
     }
 
-    fn record_description(&self, one: &Described, description: Option<Description>) {
+    fn record_description(&self, one: &Described, description: Option<Description>, newest: Option<String>) {
         let mut img = self.img.borrow_mut();
         let image = img.entry(one.service.clone()).or_default();
         if let Some(name) = &one.name {
@@ -136,7 +121,7 @@ impl ImgPush {
         image.architecture = Some(architecture).filter(|architecture| !architecture.is_empty());
         // ECR's own digest is part of the URI.
         let pushed = image.uri.as_deref().and_then(|uri| uri.split_once('@')).map(|(_, digest)| digest.to_owned());
-        image.digest = pushed.or(digest);
+        image.digest = pushed.or(newest).or(digest);
     }
 }
 

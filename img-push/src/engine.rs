@@ -1,36 +1,37 @@
 //! The Docker Engine: builds, pulls and tags images.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
-use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bollard::Docker;
-use bollard::grpc::build::{ImageBuildFrontendOptionsBuilder, ImageBuildLoadInput, ImageBuildPlatform};
-use bollard::grpc::driver::Build as _;
-use bollard::grpc::driver::moby::Moby;
-use bollard::models::{BuildInfo, BuildInfoAux, ContainerCreateBody};
+use bollard::models::{BuildInfo, BuildInfoAux, ContainerCreateBody, ImageInspect};
 use bollard::query_parameters::{
-    BuildImageOptionsBuilder, BuilderVersion, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    RemoveContainerOptionsBuilder, TagImageOptionsBuilder,
+    BuildImageOptionsBuilder, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+    TagImageOptionsBuilder,
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::StreamExt;
+use serde_json::json;
 use shared::{Error, Result, Run};
 
 use crate::ImgPush;
 use crate::build::Build;
-use crate::context::{DOCKERFILE, written};
+use crate::connection::{Engine, SESSION_CONTEXT, is_end};
+use crate::credentials::Credentials;
+use crate::docker_config::registry_of;
+use crate::file_sync::{DOCKERFILE, FileServer, Files, Sent};
 use crate::image::{Origin, WantedImage};
 use crate::layer::{ARCHIVE, Layer};
-
-/// A connection to the Docker Engine.
-pub struct Engine(pub Docker);
+use crate::session::Session;
 
 /// Bytes of an archive in which the first file of a folder is expected, after the folders in it.
 const BEGINNING: usize = 64 * 1024;
 
 /// How many of the last lines of a failed build are shown.
 const LAST_LINES: usize = 20;
+
+/// How many builds this run has started, for the name of the next session.
+static BUILDS: AtomicUsize = AtomicUsize::new(0);
 
 impl ImgPush {
     /// Builds or pulls the image, unless ECR has it.
@@ -44,13 +45,19 @@ impl ImgPush {
             return Ok(());
         }
         let make = async {
-            let engine = Engine::connect().await?;
+            let engine = Engine::connect(self.credentials.docker()).await?;
             match &image.origin {
-                Origin::Built(build) => engine.build(run, image, build).await?,
-                Origin::Copied(source) => engine.pull(run, image, source).await?,
+                Origin::Built(build) => {
+                    let _beside_others = self.builds.read().await;
+                    engine.build(run, image, build, &self.credentials).await?;
+                }
+                Origin::Copied(source) => engine.pull(run, image, source, &self.credentials).await?,
             }
             if let Some(layer) = &image.layer {
-                engine.add_layer(run, image, layer).await?;
+                // Its base is an image that only the Docker Engine has. With the containerd image store, BuildKit looks for it in a registry
+                // when another build reads the same content under another name at that moment.
+                let _alone = self.builds.write().await;
+                engine.add_layer(run, image, layer, &self.credentials).await?;
             }
             Ok(name.clone())
         };
@@ -59,45 +66,36 @@ impl ImgPush {
 }
 
 impl Engine {
-    /// Connects to the Docker Engine of `DOCKER_HOST`, or to the local one.
-    ///
-    /// # Errors
-    /// Returns [`Error::Unavailable`] when it does not answer.
-    pub async fn connect() -> Result<Self> {
-        let unreachable = |error: bollard::errors::Error| {
-            let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
-            Error::unavailable(
-                "no-docker-engine",
-                format!(
-                    "could not reach the Docker Engine at {host}: {error}. Start the Docker Engine, or set DOCKER_HOST to its address. Then run the same command again"
-                ),
-            )
-        };
-        let docker = Docker::connect_with_defaults().map_err(unreachable)?;
-        docker.ping().await.map_err(unreachable)?;
-        Ok(Self(docker))
+    /// Returns the platform of an image that the Docker Engine has, as its API writes it.
+    pub async fn platform_of(&self, image: &str) -> Option<String> {
+        let found: ImageInspect = self.docker.inspect_image(image).await.ok()?;
+        let mut platform = json!({"os": found.os?, "architecture": found.architecture?});
+        if let Some(variant) = found.variant.filter(|variant| !variant.is_empty()) {
+            platform["variant"] = variant.into();
+        }
+        Some(platform.to_string())
     }
 
     /// Uses an image that the Docker Engine has, as Compose does, if it is for the platform. Pulls it otherwise.
-    async fn pull(&self, run: &Run, image: &WantedImage, source: &str) -> Result<()> {
-        let local = self.0.inspect_image(source).await.ok().and_then(|found| Some(format!("{}/{}", found.os?, found.architecture?)));
+    async fn pull(&self, run: &Run, image: &WantedImage, source: &str, credentials: &Credentials) -> Result<()> {
+        let local = self.docker.inspect_image(source).await.ok().and_then(|found| Some(format!("{}/{}", found.os?, found.architecture?)));
         if local.is_none() || image.platform.is_some() && local.as_deref() != image.platform {
+            let login = credentials.of(registry_of(source)).await?;
             // Without a tag the Docker Engine would pull all of them.
             let tagged = source.contains('@') || source.rsplit('/').next().is_some_and(|last| last.contains(':'));
             let options = CreateImageOptionsBuilder::new().from_image(source).tag(if tagged { "" } else { "latest" });
             let options = image.platform.iter().fold(options, |options, platform| options.platform(platform));
-            let mut stream = std::pin::pin!(self.0.create_image(Some(options.build()), None, None));
+            let mut stream = std::pin::pin!(self.docker.create_image(Some(options.build()), None, login));
             while let Some(said) = stream.next().await {
                 run.check()?;
-                said.map_err(|error| {
-                    Error::failed(
-                        "pull-failed",
-                        format!(
-                            "could not pull {source} for services.{}: {error}. Correct the name, or pull it with `docker pull {source}`, and run the same command again",
-                            image.service
-                        ),
-                    )
-                })?;
+                let Some(error) = said.err().filter(|error| !is_end(error)) else { continue };
+                return Err(Error::failed(
+                    "pull-failed",
+                    format!(
+                        "could not pull {source} for services.{}: {error}. Correct the name, or log in to its registry with `docker login`, and run the same command again",
+                        image.service
+                    ),
+                ));
             }
         }
         self.tag(source, &image.repository, image.base_tag(), image).await
@@ -109,7 +107,7 @@ impl Engine {
     /// Returns what the Docker Engine refused.
     pub async fn tag(&self, source: &str, repository: &str, tag: &str, image: &WantedImage) -> Result<()> {
         let names = TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
-        self.0.tag_image(source, Some(names)).await.map_err(|error| {
+        self.docker.tag_image(source, Some(names)).await.map_err(|error| {
             Error::failed(
                 "image-not-tagged",
                 format!("could not tag {source} as {repository}:{tag} for services.{}: {error}. Run the same command again", image.service),
@@ -125,7 +123,7 @@ impl Engine {
         // Files are read from a container, which is never started. It needs a command, and an image may have none.
         let config =
             ContainerCreateBody { image: Some(image.to_owned()), cmd: Some(vec!["-".to_owned()]), ..ContainerCreateBody::default() };
-        let Ok(container) = self.0.create_container(None, config).await else { return Vec::new() };
+        let Ok(container) = self.docker.create_container(None, config).await else { return Vec::new() };
         let mut with = Vec::new();
         for folder in folders {
             if self.has_files(&container.id, folder).await {
@@ -133,14 +131,14 @@ impl Engine {
             }
         }
         // Volumes that the image declares are deleted with it.
-        let _ = self.0.remove_container(&container.id, Some(RemoveContainerOptionsBuilder::new().v(true).build())).await;
+        let _ = self.docker.remove_container(&container.id, Some(RemoveContainerOptionsBuilder::new().v(true).build())).await;
         with
     }
 
     /// Reads the beginning of the folder's archive.
     async fn has_files(&self, container: &str, folder: &str) -> bool {
         let options = DownloadFromContainerOptionsBuilder::new().path(&format!("{folder}/.")).build();
-        let mut stream = std::pin::pin!(self.0.download_from_container(container, Some(options)));
+        let mut stream = std::pin::pin!(self.docker.download_from_container(container, Some(options)));
         let mut beginning = Vec::new();
         while let Some(Ok(bytes)) = stream.next().await {
             beginning.extend_from_slice(&bytes);
@@ -152,60 +150,61 @@ impl Engine {
         archive.entries().is_ok_and(|entries| entries.flatten().any(|entry| !entry.header().entry_type().is_dir()))
     }
 
-    async fn build(&self, run: &Run, image: &WantedImage, build: &Build) -> Result<()> {
-        let (why, log) = if build.needs_session() {
-            (self.build_with_session(image, build).await?, Vec::new())
-        } else {
-            self.build_with_log(run, image, build).await?
+    async fn build(&self, run: &Run, image: &WantedImage, build: &Build, credentials: &Credentials) -> Result<()> {
+        let session = Session {
+            files: FileServer(Arc::new(build.context.to_send()?)),
+            credentials: credentials.clone(),
+            secrets: build.secrets.clone(),
+            ssh: build.ssh,
         };
-        let Some(why) = why else { return Ok(()) };
-        let said = last_lines(why, &log);
+        let map = |pairs: &BTreeMap<String, String>| pairs.clone().into_iter().collect::<HashMap<_, _>>();
+        let mut options = BuildImageOptionsBuilder::new();
+        options = options.buildargs(&map(&build.args)).labels(&map(&build.labels)).cachefrom(&build.cache_from);
+        options = build.target.iter().fold(options, |options, target| options.target(target));
+        let Some(why) = self.build_in(run, (image, &image.base_name()), session, options).await? else { return Ok(()) };
         Err(Error::failed(
             "build-failed",
             format!(
-                "could not build the image of services.{} from {}: {said}\nFix the build and run the same command again. Nothing was pushed for this service",
+                "could not build the image of services.{} from {}: {why}\nFix the build and run the same command again. Nothing was pushed for this service",
                 image.service,
-                build.context.root.display()
+                build.context.root.display(),
             ),
         ))
-    }
-
-    /// Builds an image. Returns why the build failed, if it did, and what it printed.
-    async fn build_with_log(&self, run: &Run, image: &WantedImage, build: &Build) -> Result<(Option<String>, Vec<String>)> {
-        let map = |pairs: &BTreeMap<String, String>| pairs.clone().into_iter().collect::<HashMap<_, _>>();
-        let mut options = options(&image.base_name());
-        options = options.buildargs(&map(&build.args)).labels(&map(&build.labels)).cachefrom(&build.cache_from);
-        options = build.target.iter().fold(options, |options, target| options.target(target));
-        options = image.platform.iter().fold(options, |options, platform| options.platform(platform));
-        self.follow(run, options, build.context.pieces()).await
     }
 
     /// Builds the image with the service's files on the image without them.
-    async fn add_layer(&self, run: &Run, image: &WantedImage, layer: &Layer) -> Result<()> {
+    async fn add_layer(&self, run: &Run, image: &WantedImage, layer: &Layer, credentials: &Credentials) -> Result<()> {
         let dockerfile = format!("FROM {}\nADD {ARCHIVE} /\n", image.base_name());
-        let options = image.platform.iter().fold(options(&image.local_name()), |options, platform| options.platform(platform));
-        let layer = layer.clone();
-        let pieces = written(move |out| layer.write_context((DOCKERFILE, &dockerfile), out));
-        let (why, log) = self.follow(run, options, pieces).await?;
-        let Some(why) = why else { return Ok(()) };
+        let files = Files { context: vec![Sent::of_layer(layer)], dockerfile };
+        let (files, credentials) = (FileServer(Arc::new(files)), credentials.clone());
+        let session = Session { files, credentials, secrets: BTreeMap::new(), ssh: false };
+        let options = BuildImageOptionsBuilder::new();
+        let Some(why) = self.build_in(run, (image, &image.local_name()), session, options).await? else { return Ok(()) };
         Err(Error::failed(
             "files-not-added",
             format!(
-                "could not add the configs and files of services.{} to its image: {}\nFix the cause and run the same command again. Nothing was pushed for this service",
+                "could not add the configs and files of services.{} to its image: {why}\nFix the cause and run the same command again. Nothing was pushed for this service",
                 image.service,
-                last_lines(why, &log)
             ),
         ))
     }
 
-    /// Sends a build context and reads what the build prints. Returns why the build failed, if it did, and what it printed.
-    async fn follow(
+    /// Builds an image of this name with what the session answers. Returns why the build failed, if it did, and the last lines that it printed.
+    async fn build_in(
         &self,
         run: &Run,
+        (image, name): (&WantedImage, &str),
+        session: Session,
         options: BuildImageOptionsBuilder,
-        pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-    ) -> Result<(Option<String>, Vec<String>)> {
-        let mut stream = std::pin::pin!(self.0.build_image(options.build(), None, Some(bollard::body_try_stream(pieces))));
+    ) -> Result<Option<String>> {
+        let build = BUILDS.fetch_add(1, Ordering::Relaxed);
+        let id = format!("ecs-pipe-{}-{build}-{}", std::process::id(), image.tag);
+        session.open(&self.host, &id).await.map_err(|error| self.unreachable(&error))?;
+        // bollard would open a session of its own for a build with BuildKit. `Engine::connect` sets the version of this one.
+        let options = options.t(name).dockerfile(DOCKERFILE).session(&id).remote(SESSION_CONTEXT);
+        let options = image.platform.iter().fold(options, |options, platform| options.platform(platform));
+        let body = bollard::body_full(Bytes::new());
+        let mut stream = std::pin::pin!(self.docker.build_image(options.build(), None, Some(body)));
         let mut log = Vec::new();
         while let Some(said) = stream.next().await {
             run.check()?;
@@ -214,37 +213,16 @@ impl Engine {
                     log.extend(lines(&info));
                     info.error_detail.and_then(|detail| detail.message)
                 }
+                Err(error) if is_end(&error) => break,
                 Err(error) => Some(error.to_string()),
             };
-            if failed.is_some() {
-                return Ok((failed, log));
+            if let Some(why) = failed {
+                return Ok(Some(last_lines(why, &log)));
             }
         }
-        Ok((None, log))
+        let made = self.docker.inspect_image(name).await;
+        Ok(made.err().map(|_| last_lines("the Docker Engine ended the build without an image".to_owned(), &log)))
     }
-
-    /// Builds an image with secrets or SSH, which only BuildKit's own protocol carries. It takes the context in one piece and does not
-    /// return what the steps print.
-    async fn build_with_session(&self, image: &WantedImage, build: &Build) -> Result<Option<String>> {
-        let pieces: Vec<Bytes> = build.context.pieces().try_collect().await.map_err(|error| build.context.unreadable(&error))?;
-        let mut options = ImageBuildFrontendOptionsBuilder::new().dockerfile(Path::new(DOCKERFILE)).enable_ssh(build.ssh);
-        options = build.args.iter().fold(options, |options, (key, value)| options.buildarg(key, value));
-        options = build.labels.iter().fold(options, |options, (key, value)| options.label(key, value));
-        options = build.secrets.iter().fold(options, |options, (id, source)| options.set_secret(id, source));
-        options = build.target.iter().fold(options, |options, target| options.target(target));
-        if let Some((os, architecture)) = image.platform.and_then(|platform| platform.split_once('/')) {
-            options = options.platforms(&ImageBuildPlatform { architecture: architecture.to_owned(), os: os.to_owned(), variant: None });
-        }
-        let context = ImageBuildLoadInput::Upload(pieces.concat().into());
-        let done = Moby::new(&self.0).docker_build(&image.base_name(), options.build(), context, None, None).await;
-        Ok(done.err().map(|error| error.to_string()))
-    }
-}
-
-/// Returns the options of a build with BuildKit that has this name.
-fn options(name: &str) -> BuildImageOptionsBuilder {
-    let session = format!("ecs-pipe-{}-{}", std::process::id(), name.replace(['/', ':'], "-"));
-    BuildImageOptionsBuilder::new().dockerfile(DOCKERFILE).t(name).version(BuilderVersion::BuilderBuildKit).session(&session)
 }
 
 /// Returns why a build failed with the last lines that it printed.

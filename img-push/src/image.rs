@@ -6,7 +6,7 @@ use serde_json::json;
 use shared::doc::known_image::known;
 use shared::doc::mount::{Mount, mounts};
 use shared::doc::{At, Selection, is_job, platform};
-use shared::name::fingerprint;
+use shared::name::{self, fingerprint};
 use shared::{Document, Error, Result};
 
 use crate::build::Build;
@@ -30,7 +30,7 @@ pub struct WantedImage {
     pub service: String,
     /// All services that use it and that this run works on.
     pub services: Vec<String>,
-    /// `<app>/<service>` in lower case.
+    /// `<app>/<service>`, or a name like it that ECR takes.
     pub repository: String,
     pub tag: String,
     /// As Docker writes it, for example `linux/arm64`.
@@ -52,8 +52,6 @@ pub struct Described {
     pub platform: Option<&'static str>,
     /// Whether only the image itself says which ports it opens. Only then a registry is asked, because Docker Hub counts each answer as a pull.
     pub is_silent: bool,
-    /// Whether it is that of a job, which runs again when the tag names another image. Its registry has the digest.
-    pub is_job: bool,
     /// Where the service mounts volumes, without the folders in which a known image keeps its data: these are empty.
     pub volumes: Vec<String>,
 }
@@ -82,7 +80,6 @@ impl Wanted {
         });
         let images = doc.all(groups.into_iter().map(|group| WantedImage::read(doc, group, &settings)))?;
         let images: Vec<WantedImage> = images.into_iter().flatten().collect();
-        check_repositories(&images)?;
         note_files(doc, &images);
         let cluster = doc.view("cluster")?;
         let selected = services.iter().filter(|(service, _)| flags.selection.takes(service));
@@ -149,7 +146,11 @@ impl WantedImage {
         };
         let base_tag = match (&settings.tag, &origin) {
             (Some(tag), _) => fingerprint(&format!("{tag} without files")),
-            (None, Origin::Built(build)) => build.hash(platform)?,
+            (None, Origin::Built(build)) => {
+                let (hash, left_out) = build.hash(platform)?;
+                warn_of_records(doc, source, &left_out);
+                hash
+            }
             (None, Origin::Copied(image)) => fingerprint(&format!("{image}{platform:?}")),
         };
         let tag = match (&settings.tag, &layer) {
@@ -157,15 +158,17 @@ impl WantedImage {
             (None, Some(layer)) => fingerprint(&format!("{base_tag}{}", layer.hash())),
             (None, None) => base_tag.clone(),
         };
-        let repository = format!("{}/{}", doc.name()?, service.to_lowercase());
-        if !is_repository(&repository) {
-            return Err(at.wrong(
+        let app = doc.name()?;
+        if !name::is_repository(app) {
+            return Err(Error::document(
                 "repository-name",
+                "name",
                 format!(
-                    "the name of its repository must have letters and digits with single hyphens or underscores between them; found {repository:?}. Rename the service or the app"
+                    "must have letters and digits with single hyphens between them, because it is part of the names of the ECR repositories; found {app:?}. Rename the app"
                 ),
             ));
         }
+        let repository = name::repository(app, service);
         let services = users.into_iter().map(str::to_owned).collect();
         Ok(Some(Self { service: service.to_owned(), services, repository, tag, platform, origin, layer, base_tag }))
     }
@@ -183,6 +186,20 @@ impl WantedImage {
     /// Returns the name of the image before configs and files are added.
     pub fn base_name(&self) -> String {
         format!("{}:{}", self.repository, self.base_tag())
+    }
+}
+
+fn warn_of_records(doc: &Document, service: &At<'_>, records: &BTreeSet<String>) {
+    let all: Vec<&str> = records.iter().map(String::as_str).collect();
+    if !all.is_empty() {
+        doc.warn(
+            "records-in-context",
+            format!(
+                "{}.build: the image has {}, but a change of these files alone does not build it again. Exclude them in .dockerignore, or name them in a COPY instruction",
+                service.path(),
+                all.join(", ")
+            ),
+        );
     }
 }
 
@@ -230,28 +247,8 @@ impl Described {
         let has_files = |mount: &Mount<'_>| mount.volume().is_some() && !data.contains(&mount.target.as_str());
         let volumes = mounts(at)?.into_iter().filter(has_files).map(|mount| mount.target).collect();
         let name = name.filter(|_| pushed.is_none());
-        Ok(Some(Self { service: service.to_owned(), name, platform, is_silent, is_job, volumes }))
+        Ok(Some(Self { service: service.to_owned(), name, platform, is_silent, volumes }))
     }
-}
-
-/// Compose tells `web` and `Web` apart, but ECR accepts only lower case.
-fn check_repositories(images: &[WantedImage]) -> Result<()> {
-    for (n, image) in images.iter().enumerate() {
-        if let Some(other) = images[..n].iter().find(|other| other.repository == image.repository) {
-            return Err(Error::document(
-                "repository-of-two-services",
-                format!("services.{}", image.service),
-                format!("its repository {} is also the repository of services.{}. Rename one of the two", image.repository, other.service),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// <https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html>
-fn is_repository(name: &str) -> bool {
-    let is_separator = |c: char| matches!(c, '.' | '_' | '-' | '/');
-    name.split(is_separator).all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -276,25 +273,10 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_name_is_checked_as_ecr_does() {
-        for (name, fits) in [
-            ("shop/web", true),
-            ("my-shop/api_v2", true),
-            ("shop/we__b", false),
-            ("my--shop/web", false),
-            ("shop/web-", false),
-            ("shop/Web", false),
-            ("shop/", false),
-        ] {
-            assert_eq!(is_repository(name), fits, "{name}");
-        }
-    }
-
-    #[test]
     fn an_image_without_a_build_is_copied_only_with_mirror() {
         let services = json!({"web": {"image": "nginx:1.27"}, "Api": {"image": "api"}, "none": {}});
         assert_eq!(names(&read(&services, ImgFlags::default(), &[]).unwrap()), [""; 0]);
-        assert_eq!(names(&read(&services, mirror(Some("v1")), &[]).unwrap()), ["shop/web:v1", "shop/api:v1"]);
+        assert_eq!(names(&read(&services, mirror(Some("v1")), &[]).unwrap()), ["shop/web:v1", "shop/api-ce111709:v1"]);
         let one = read(&services, mirror(Some("v1")), &["web"]).unwrap();
         assert_eq!((names(&one), one.unselected), (vec!["shop/web:v1".to_owned()], vec!["Api".to_owned(), "none".to_owned()]));
     }
@@ -358,15 +340,28 @@ mod tests {
 
     #[test]
     fn a_wrong_service_is_reported_with_its_path() {
+        let found = read(&json!({"web": {"image": 1}}), mirror(None), &[]).err().unwrap_or_default();
+        assert!(found.contains("services.web.image: must be a string; found 1"), "{found}");
+    }
+
+    #[test]
+    fn an_app_whose_name_ecr_does_not_take_is_refused_before_anything_is_made() {
+        let doc = Document::parse(
+            br#"{"name": "my--shop", "services": {"web": {"build": {"context": "/", "dockerfile_inline": "FROM busybox"}}}}"#,
+        );
+        let flags = Flags { img: mirror(Some("v1")), selection: Selection::default() };
+        let found = Wanted::read(&doc.unwrap(), &flags).err().unwrap().to_string();
+        assert!(found.contains("name: must have letters and digits with single hyphens"), "{found}");
+    }
+
+    #[test]
+    fn services_whose_names_differ_by_case_alone_have_two_repositories() {
         let image = json!({"image": "nginx"});
-        for (services, said) in [
-            (json!({"we__b": image}), "services.we__b: the name of its repository must have"),
-            (json!({"web": image, "Web": image}), "services.Web: its repository shop/web is also the repository of services.web"),
-            (json!({"web": {"image": 1}}), "services.web.image: must be a string; found 1"),
-        ] {
-            let found = read(&services, mirror(None), &[]).err().unwrap_or_default();
-            assert!(found.contains(said), "{services}: {found}");
-        }
+        let services = json!({"dumbvendor": image, "dumbVendor": image, "my--svc": image, "web_": image});
+        let mut all: Vec<String> = read(&services, mirror(None), &[]).unwrap().images.into_iter().map(|image| image.repository).collect();
+        assert!(all.iter().all(|name| name::is_repository(name)), "{all:?}");
+        all.dedup();
+        assert_eq!(all.len(), 4, "{all:?}");
     }
 
     #[test]
@@ -383,7 +378,7 @@ mod tests {
             let described = Described::read(("web", false), &doc.root(), None, None).unwrap().unwrap();
             assert_eq!(described.is_silent, is_silent, "{service}");
             let job = Described::read(("web", true), &doc.root(), None, None).unwrap().unwrap();
-            assert!(job.is_job && !job.is_silent, "nothing calls a job");
+            assert!(!job.is_silent, "nothing calls a job");
         }
         let doc = Document::parse(b"{}").unwrap();
         assert!(Described::read(("web", false), &doc.root(), None, None).unwrap().is_none());

@@ -12,9 +12,10 @@ use sha2::{Digest, Sha256};
 use shared::doc::mount::{Mount, MountSource, mounts};
 use shared::doc::{At, Document, file};
 use shared::{Result, name};
-use walkdir::WalkDir;
 
 use crate::dockerignore::Ignore;
+use crate::record::is_document;
+use crate::tree::{Kind, walk};
 
 /// What is added to an image.
 #[derive(Clone, Default)]
@@ -114,8 +115,8 @@ impl Layer {
         }
     }
 
-    /// Adds what is in a folder, without what its `.dockerignore` excludes, what another mount hides, what is private, and the files of secrets, which
-    /// must not be in an image. Returns whether there was such a file.
+    /// Adds what is in a folder, without what its `.dockerignore` excludes, what another mount hides, what is private, documents of this project, and the
+    /// files of secrets, which must not be in an image. Returns whether there was such a file.
     fn add_folder(&mut self, mount: &Mount<'_>, root: &Path, all: &[Mount<'_>], secrets: &[PathBuf]) -> Result<bool> {
         let mut left_out = false;
         let unreadable = |path: &Path, error: &dyn fmt::Display| {
@@ -127,40 +128,29 @@ impl Layer {
             other => other.map_err(|error| unreadable(&root.join(".dockerignore"), &error))?,
         };
         let ignore = Ignore::parse(&text).map_err(|error| unreadable(&root.join(".dockerignore"), &error))?;
-        let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
-        let hidden = |path: &str| all.iter().any(|other| other.target != mount.target && is_below(path, &other.target));
-        let walk = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter();
-        let mut walk = walk.filter_entry(|entry| {
-            let name = name(entry.path());
-            let skipped = entry.file_type().is_dir() && ignore.skips_all_below(&name);
-            !skipped && !hidden(&format!("{}/{name}", mount.target))
-        });
+        let hidden = |name: &str| {
+            all.iter().any(|other| other.target != mount.target && is_below(&format!("{}/{name}", mount.target), &other.target))
+        };
+        let found = walk(root, &ignore, &hidden).map_err(|found| unreadable(&root.join(&found.file), &found.error))?;
         self.add(&mount.target, Entry::of_root(Content::Folder, std::fs::metadata(root).map_or(0o755, |found| found.permissions().mode())));
-        while let Some(entry) = walk.next() {
-            let entry = entry.map_err(|error| unreadable(error.path().unwrap_or(root), &error))?;
-            let name = name(entry.path());
-            if ignore.ignores(&name) {
+        for one in found {
+            if let Some(private) = private(&one.name, &ignore) {
+                self.left_out.insert(private.to_owned());
                 continue;
             }
-            if is_private(entry.path()) && !ignore.includes_hidden(&name) {
-                self.left_out.insert(entry.file_name().to_string_lossy().into_owned());
-                if entry.file_type().is_dir() {
-                    walk.skip_current_dir();
-                }
-                continue;
-            }
-            if entry.path().canonicalize().is_ok_and(|path| secrets.contains(&path)) {
+            if one.path.canonicalize().is_ok_and(|path| secrets.contains(&path)) {
                 left_out = true;
                 continue;
             }
-            let found = entry.metadata().map_err(|error| unreadable(entry.path(), &error))?;
-            let content = match found.file_type() {
-                kind if kind.is_dir() => Content::Folder,
-                kind if kind.is_symlink() => Content::Link(entry.path().read_link().map_err(|error| unreadable(entry.path(), &error))?),
-                kind if kind.is_file() => Content::File(entry.path().to_owned()),
-                _ => return Err(unreadable(entry.path(), &"it is neither a file nor a folder")),
+            let content = match &one.kind {
+                // A container has no use for them, and each commit or deployment would make a new image.
+                _ if is_document(&one) => continue,
+                Kind::Folder => Content::Folder,
+                Kind::Link(to) => Content::Link(to.clone()),
+                Kind::File => Content::File(one.path.clone()),
+                Kind::Pipe => continue,
             };
-            self.add(&format!("{}/{name}", mount.target), Entry::of_root(content, found.permissions().mode()));
+            self.add(&format!("{}/{}", mount.target, one.name), Entry::of_root(content, one.mode));
         }
         Ok(left_out)
     }
@@ -196,8 +186,16 @@ impl Layer {
         Ok(())
     }
 
-    /// Writes the archive of the layer, which is the same for the same content.
-    fn write(&self, out: impl Write) -> io::Result<()> {
+    /// Returns the length of the archive in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Writes the archive of the layer, which `ADD` unpacks with its modes and owners. It is the same for the same content.
+    ///
+    /// # Errors
+    /// Fails when a file is not readable any more.
+    pub fn write(&self, out: impl Write) -> io::Result<()> {
         let mut tar = tar::Builder::new(out);
         for (path, entry) in &self.entries {
             let mut header = tar::Header::new_gnu();
@@ -222,29 +220,6 @@ impl Layer {
                 }
             }
         }
-        tar.finish()
-    }
-
-    /// Writes the build context: the Dockerfile, and the archive, which `ADD` unpacks with its modes and owners.
-    ///
-    /// # Errors
-    /// Fails when a file is not readable any more.
-    pub fn write_context(&self, dockerfile: (&str, &str), out: &mut dyn Write) -> io::Result<()> {
-        let mut tar = tar::Builder::new(out);
-        let (name, text) = dockerfile;
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, name, text.as_bytes())?;
-        let mut header = tar::Header::new_gnu();
-        header.set_path(ARCHIVE)?;
-        header.set_size(self.size);
-        header.set_mode(0o644);
-        header.set_cksum();
-        let out = tar.get_mut();
-        out.write_all(header.as_bytes())?;
-        self.write(&mut *out)?;
-        // The archive is a whole number of blocks, so nothing is between it and the end.
         tar.finish()
     }
 }
@@ -290,6 +265,13 @@ fn is_private(path: &Path) -> bool {
     let is_env =
         |name: &str| name.strip_prefix(".env").is_some_and(|rest| rest.chars().next().is_none_or(|c| !c.is_alphanumeric() || rest == "rc"));
     name == ".git" || is_env(&name) && !EXAMPLES.iter().any(|example| name.contains(example))
+}
+
+/// Returns the name of the private file or folder that a path is, or is in, unless `.dockerignore` names it.
+fn private<'a>(path: &'a str, ignore: &Ignore) -> Option<&'a str> {
+    let above = path.match_indices('/').map(|(end, _)| &path[..end]).chain([path]);
+    let mut private = above.filter(|path| is_private(Path::new(path)) && !ignore.includes_hidden(path));
+    private.next().map(|path| path.rsplit('/').next().unwrap_or(path))
 }
 
 /// Returns the files that the secrets of the app name.
@@ -483,22 +465,25 @@ mod tests {
         more.into_iter().for_each(|(key, value)| to[key] = value);
     }
 
+    /// BuildKit needs the size before the content.
     #[test]
-    fn the_context_holds_the_whole_archive() {
-        let service = json!({"configs": ["site"]});
-        let layer = layer(&json!({"site": {"content": "x".repeat(1000)}}), &service).unwrap().unwrap();
-        let (mut context, mut archive) = (Vec::new(), Vec::new());
-        layer.write_context(("Dockerfile", "FROM x\n"), &mut context).unwrap();
+    fn the_size_is_that_of_the_archive() {
+        let layer = layer(&json!({"site": {"content": "x".repeat(1000)}}), &json!({"configs": ["site"]})).unwrap().unwrap();
+        let mut archive = Vec::new();
         layer.write(&mut archive).unwrap();
-        let mut found = BTreeMap::new();
-        for entry in tar::Archive::new(context.as_slice()).entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).unwrap();
-            found.insert(entry.path().unwrap().display().to_string(), bytes);
-        }
-        assert_eq!(found["Dockerfile"], b"FROM x\n");
-        assert!(found["layer.tar"] == archive, "the archive is whole");
+        assert_eq!(layer.size(), archive.len() as u64);
+    }
+
+    #[test]
+    fn git_and_documents_are_not_in_the_image() {
+        let folder = Folder::new("records");
+        std::fs::create_dir_all(folder.0.join("src/.git")).unwrap();
+        std::fs::write(folder.0.join("src/.git/HEAD"), "ref").unwrap();
+        std::fs::write(folder.0.join("src/live.json"), r#"{"name": "shop", "aws": {"account": "1", "region": "a"}}"#).unwrap();
+        let layer = layer(&json!({}), &json!({"volumes": [folder.bind("src", "/code")]})).unwrap().unwrap();
+        let all = listed(&layer);
+        assert!(all.iter().any(|line| line.contains("code/app.js")), "{all:?}");
+        assert!(!all.iter().any(|line| line.contains(".git/") || line.contains("live.json")), "{all:?}");
     }
 
     #[test]

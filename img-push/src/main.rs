@@ -1,30 +1,40 @@
 //! Builds the images of an app and pushes them to ECR.
 
 mod build;
+mod connection;
 mod context;
+mod credentials;
 mod description;
+mod docker_config;
+mod dockerfile;
 mod dockerignore;
 mod engine;
+mod file_sync;
 mod image;
 mod layer;
+mod pieces;
 mod policy;
 mod push;
+mod record;
 mod registry;
 mod repository;
+mod session;
 mod settings;
+mod tree;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use bollard::auth::DockerCredentials;
 use serde::Serialize;
 use shared::doc::{Image, Img};
 use shared::policy::Grant;
 use shared::settings::Parts;
 use shared::step::each;
 use shared::{Document, Result, Run, Stage};
+use tokio::sync::RwLock;
 
+use credentials::Credentials;
 use image::{Wanted, WantedImage};
 use settings::{Flags, ImgFlags};
 
@@ -41,8 +51,9 @@ struct ImgPush {
     before: Img,
     /// The `<registry>/<repository>` of each service whose repository exists.
     uris: RefCell<BTreeMap<String, String>>,
-    /// The credentials for pushes, once ECR has returned them.
-    login: RefCell<Option<DockerCredentials>>,
+    credentials: Credentials,
+    /// Held by builds that may run beside others, or by one that may not.
+    builds: RwLock<()>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,12 +96,13 @@ impl Stage for ImgPush {
 
     async fn find(run: &Run, doc: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let ecr = shared::client!(aws_sdk_ecr, run);
+        let credentials = Credentials::new(ecr.clone());
         let found = repository::find(&ecr, run, wanted).await?;
         // The section keeps the images of services that this run does not work on.
         let before: Img = doc.view("img")?.unwrap_or_default();
         let mut img = before.clone();
         img.retain(|service, _| wanted.is_some_and(|wanted| wanted.unselected.contains(service)));
-        Ok(Self { ecr, found, img: RefCell::new(img), before, uris: RefCell::default(), login: RefCell::default() })
+        Ok(Self { ecr, found, img: RefCell::new(img), before, uris: RefCell::default(), credentials, builds: RwLock::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {

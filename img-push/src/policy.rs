@@ -23,7 +23,7 @@ pub const GRANTS: &[Grant] = &[
     // ECR uses the key of a repository (`x-img.kms_key`) with the permissions of the caller.
     // https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html
     Grant { sid: "Key", actions: &["kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"], on: &["arn:*:kms:*:*:key/*"] },
-    // The Docker Engine calls these when it pushes.
+    // The Docker Engine calls these when it pushes. An image that only ECR has is read like a pull.
     // https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
     Grant {
         sid: "Push",
@@ -31,6 +31,7 @@ pub const GRANTS: &[Grant] = &[
             "ecr:BatchCheckLayerAvailability",
             "ecr:BatchGetImage",
             "ecr:CompleteLayerUpload",
+            "ecr:GetDownloadUrlForLayer",
             "ecr:InitiateLayerUpload",
             "ecr:PutImage",
             "ecr:UploadLayerPart",

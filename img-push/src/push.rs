@@ -1,7 +1,6 @@
 //! Pushes: log in to ECR, tag the image for its repository, push it, and record the digest that ECR gives it.
 
-use aws_sdk_ecr::types::{AuthorizationData, ImageDetail, ImageIdentifier};
-use bollard::auth::DockerCredentials;
+use aws_sdk_ecr::types::{ImageDetail, ImageIdentifier};
 use bollard::query_parameters::PushImageOptionsBuilder;
 use futures_util::StreamExt;
 use shared::doc::Image;
@@ -11,7 +10,7 @@ use shared::wait::while_not_yet;
 use shared::{Error, Result, Run, Tried};
 
 use crate::ImgPush;
-use crate::engine::Engine;
+use crate::connection::{Engine, is_end};
 use crate::image::{Wanted, WantedImage};
 
 impl ImgPush {
@@ -21,30 +20,9 @@ impl ImgPush {
     /// Returns what ECR refused.
     pub async fn login_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         if !run.is_planning() && wanted.images.iter().any(|image| self.is_missing(image)) {
-            *self.login.borrow_mut() = Some(self.login().await?);
+            self.credentials.of_ecr(None).await?;
         }
         Ok(())
-    }
-
-    /// Returns a token for all repositories of the account, valid for twelve hours.
-    /// <https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html>
-    pub async fn login(&self) -> Result<DockerCredentials> {
-        let said = self.ecr.get_authorization_token().send().await.tried("get an authorization token from ECR")?;
-        let data = said.authorization_data().first();
-        let token = given(data.and_then(AuthorizationData::authorization_token), "the authorization token")?;
-        let text = aws_smithy_types::base64::decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let Some((user, password)) = text.as_deref().and_then(|text| text.split_once(':')) else {
-            return Err(Error::failed(
-                "ecr-token-form",
-                "could not log in to ECR: the authorization token does not have the form user:password. Run the same command again",
-            ));
-        };
-        Ok(DockerCredentials {
-            username: Some(user.to_owned()),
-            password: Some(password.to_owned()),
-            serveraddress: data.and_then(AuthorizationData::proxy_endpoint).map(str::to_owned),
-            ..DockerCredentials::default()
-        })
     }
 
     /// Records the images that ECR has, and pushes the others.
@@ -60,7 +38,7 @@ impl ImgPush {
         if missing.is_empty() {
             return Ok(());
         }
-        let engine = Engine::connect().await?;
+        let engine = Engine::connect(self.credentials.docker()).await?;
         each(missing, async |image| {
             let digest = run.carry("push of", &image.local_name(), self.push(run, wanted, image, &engine)).await?;
             self.record(image, &self.entry(run, image, Some(digest))?);
@@ -85,32 +63,32 @@ impl ImgPush {
     /// Pushes one image and returns its digest.
     async fn push(&self, run: &Run, wanted: &Wanted, image: &WantedImage, engine: &Engine) -> Result<String> {
         let uri = made(self.uris.borrow().get(&image.service).map(String::as_str), "the URI of the repository")?;
-        let login = made(self.login.borrow().as_ref(), "the authorization token of ECR")?;
+        let login = self.credentials.of_ecr(None).await?;
         let target = match &wanted.settings.registry {
             Some(host) => format!("{host}/{}", image.repository),
             None => uri,
         };
         engine.tag(&image.local_name(), &target, &image.tag, image).await?;
         run.note(&format!("pushing {target}:{}", image.tag));
-        let options = PushImageOptionsBuilder::new().tag(&image.tag).build();
-        let mut stream = std::pin::pin!(engine.0.push_image(&target, Some(options), Some(login)));
-        let mut digest = None;
+        // The containerd image store has images for several platforms under one name, not all of them with their layers.
+        let platform = engine.platform_of(&image.local_name()).await;
+        let options = PushImageOptionsBuilder::new().tag(&image.tag);
+        let options = platform.iter().fold(options, |options, platform| options.platform(platform));
+        let mut stream = std::pin::pin!(engine.docker.push_image(&target, Some(options.build()), Some(login)));
         while let Some(said) = stream.next().await {
             run.check()?;
             match said {
-                Ok(said) => digest = said.status.as_deref().and_then(digest_of).or(digest),
+                Ok(_) => {}
+                Err(error) if is_end(&error) => {}
                 // Another run has pushed it meanwhile.
-                Err(error) if error.to_string().contains("cannot be overwritten") => return self.listed_digest(run, image).await,
+                Err(error) if error.to_string().contains("cannot be overwritten") => break,
                 Err(error) => return Err(not_pushed(image, &target, &error)),
             }
         }
-        match digest {
-            Some(digest) => Ok(digest),
-            None => self.listed_digest(run, image).await,
-        }
+        self.listed_digest(run, image).await
     }
 
-    /// Returns the digest as ECR lists it, when the Docker Engine did not print it.
+    /// Returns the digest that ECR has under the tag. The Docker Engine may end a push without an error and without the tag.
     async fn listed_digest(&self, run: &Run, image: &WantedImage) -> Result<String> {
         // ECR lists an image a moment after it was pushed.
         let said = while_not_yet(run, "ECR to list the pushed image", Error::is_gone, async || {
@@ -118,8 +96,17 @@ impl ImgPush {
             let call = self.ecr.describe_images().repository_name(&image.repository).image_ids(id);
             call.send().await.tried(format!("read the image {}", image.local_name()))
         })
-        .await?;
-        given(said.image_details().first().and_then(ImageDetail::image_digest), "the digest of the image")
+        .await;
+        match said {
+            Err(error) if error.is_gone() => Err(Error::failed(
+                "push-without-tag",
+                format!(
+                    "could not find the image {} in ECR: the Docker Engine reported its push without an error, but ECR has no image with this tag. Update the Docker Engine, or disable its containerd image store, and run the same command again",
+                    image.local_name()
+                ),
+            )),
+            said => given(said?.image_details().first().and_then(ImageDetail::image_digest), "the digest of the image"),
+        }
     }
 }
 
@@ -134,27 +121,4 @@ fn not_pushed(image: &WantedImage, target: &str, error: &bollard::errors::Error)
         );
     }
     Error::failed("push-failed", format!("{what}. The Docker Engine has the image. Run the same command again to push it"))
-}
-
-/// Reads the digest in the last line that the Docker Engine prints of a push: `<tag>: digest: sha256:… size: 1234`.
-fn digest_of(status: &str) -> Option<String> {
-    let (_, said) = status.split_once("digest: ")?;
-    said.split_whitespace().next().filter(|digest| digest.starts_with("sha256:")).map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::digest_of;
-
-    #[test]
-    fn the_last_line_of_a_push_has_the_digest() {
-        for (status, digest) in [
-            ("f78b: digest: sha256:73202 size: 734", Some("sha256:73202")),
-            ("f78b: digest: md5:73202 size: 734", None),
-            ("f78b: digest: ", None),
-            ("Pushed", None),
-        ] {
-            assert_eq!(digest_of(status).as_deref(), digest, "{status}");
-        }
-    }
 }

@@ -1,9 +1,9 @@
 //! Registries of images: what an image says of itself, without a pull of its layers.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use bollard::auth::DockerCredentials;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::manifest::ImageIndexEntry;
 use oci_client::secrets::RegistryAuth;
@@ -25,30 +25,19 @@ pub struct Description {
     pub seeded: Vec<String>,
 }
 
-/// The credentials for a registry.
-pub struct Login {
-    pub user: Option<String>,
-    pub password: Option<String>,
-}
-
-/// Returns the digest of an image, as its tag names it: that of all platforms, where it has several. Docker Hub does not count this as a pull.
-pub async fn digest(image: &str) -> Option<String> {
+/// Reads the configuration of an image from its registry. Returns `None` when the registry does not answer, or refuses.
+pub async fn describe(image: &str, platform: Option<&'static str>, login: Option<DockerCredentials>) -> Option<Description> {
     let reference: Reference = image.parse().ok()?;
-    let auth = of_docker(&docker_config(), reference.registry());
-    timeout(TIME, client(&reference, None).fetch_manifest_digest(&reference, &auth)).await.ok()?.ok()
-}
-
-/// Reads the configuration of an image from its registry, with these credentials or those of Docker. Returns `None` when the registry does not
-/// answer, or refuses.
-pub async fn describe(image: &str, platform: Option<&'static str>, login: Option<&Login>) -> Option<Description> {
-    let reference: Reference = image.parse().ok()?;
-    let auth = match login {
-        Some(Login { user: Some(user), password: Some(password) }) => RegistryAuth::Basic(user.clone(), password.clone()),
-        _ => of_docker(&docker_config(), reference.registry()),
-    };
     let client = client(&reference, platform);
-    let (_, digest, config) = timeout(TIME, client.pull_manifest_and_config(&reference, &auth)).await.ok()?.ok()?;
+    let (_, digest, config) = timeout(TIME, client.pull_manifest_and_config(&reference, &auth(login))).await.ok()?.ok()?;
     of_config(&config, digest)
+}
+
+/// Returns the digest of what the name of an image means now: that of all platforms, where it has several. It reads no manifest, so Docker Hub does
+/// not count it as a pull. Returns `None` when the registry does not answer, or refuses.
+pub async fn digest(image: &str, login: Option<DockerCredentials>) -> Option<String> {
+    let reference: Reference = image.parse().ok()?;
+    timeout(TIME, client(&reference, None).fetch_manifest_digest(&reference, &auth(login))).await.ok()?.ok()
 }
 
 fn client(reference: &Reference, platform: Option<&'static str>) -> Client {
@@ -59,6 +48,13 @@ fn client(reference: &Reference, platform: Option<&'static str>) -> Client {
         read_timeout: Some(TIME),
         ..ClientConfig::default()
     })
+}
+
+fn auth(login: Option<DockerCredentials>) -> RegistryAuth {
+    match login {
+        Some(DockerCredentials { username: Some(user), password: Some(password), .. }) => RegistryAuth::Basic(user, password),
+        _ => RegistryAuth::Anonymous,
+    }
 }
 
 /// As Docker, speaks HTTP with registries on this machine.
@@ -85,28 +81,6 @@ fn of_config(config: &str, digest: String) -> Option<Description> {
     Some(Description { ports, architecture: config["architecture"].as_str()?.to_owned(), digest: Some(digest), seeded: Vec::new() })
 }
 
-/// Returns Docker's configuration file; `null` when there is none.
-fn docker_config() -> Value {
-    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let folder = folder.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    let text = folder.and_then(|folder| std::fs::read(folder.join("config.json")).ok()).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-/// Returns the credentials that Docker keeps in its file. Those of credential helpers are not read, because most public images need none.
-fn of_docker(config: &Value, registry: &str) -> RegistryAuth {
-    let names = match registry {
-        "docker.io" => vec!["https://index.docker.io/v1/", "docker.io"],
-        other => vec![other],
-    };
-    let of = |name: &str| {
-        let bytes = aws_smithy_types::base64::decode(config["auths"][name]["auth"].as_str()?).ok()?;
-        let (user, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
-        Some(RegistryAuth::Basic(user.to_owned(), password.to_owned()))
-    };
-    names.into_iter().find_map(of).unwrap_or(RegistryAuth::Anonymous)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -119,22 +93,6 @@ mod tests {
         let found = of_config(&config.to_string(), "sha256:1".to_owned()).unwrap();
         assert_eq!((found.ports, found.architecture), (vec!["1234/udp".to_owned(), "5432/tcp".to_owned()], "arm64".to_owned()));
         assert_eq!(of_config("{}", String::new()), None);
-    }
-
-    #[test]
-    fn the_credentials_of_docker_are_those_of_the_registry() {
-        let config =
-            json!({"auths": {"https://index.docker.io/v1/": {"auth": "dTpw"}, "ghcr.io": {"auth": "eDp5Onk="}, "bad.io": {"auth": "?"}}});
-        let basic = |user: &str, password: &str| RegistryAuth::Basic(user.to_owned(), password.to_owned());
-        for (registry, expected) in [
-            ("docker.io", basic("u", "p")),
-            ("ghcr.io", basic("x", "y:y")),
-            ("bad.io", RegistryAuth::Anonymous),
-            ("quay.io", RegistryAuth::Anonymous),
-        ] {
-            assert_eq!(of_docker(&config, registry), expected, "{registry}");
-        }
-        assert_eq!(of_docker(&Value::Null, "docker.io"), RegistryAuth::Anonymous);
     }
 
     #[test]

@@ -52,6 +52,34 @@ pub fn fit(parts: &[&str], limit: usize) -> String {
     format!("{}{ending}", head.trim_end_matches('-'))
 }
 
+/// Returns the name of the ECR repository of a service. A service whose name ECR does not take gets one that ends in a hash, so that `web` and
+/// `Web` have two repositories. The name does not depend on the other services of the document.
+#[must_use]
+pub fn repository(app: &str, service: &str) -> String {
+    if is_repository(service) && service.len() <= LONGEST_REPOSITORY {
+        return format!("{app}/{service}");
+    }
+    let lower = service.to_ascii_lowercase();
+    let words: Vec<&str> = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let cut: String = words.join("-").chars().take(LONGEST_REPOSITORY).collect();
+    let hash = &fingerprint(service)[..8];
+    match cut.trim_end_matches('-') {
+        "" => format!("{app}/{hash}"),
+        cut => format!("{app}/{cut}-{hash}"),
+    }
+}
+
+/// ECR takes 256 characters; this leaves space for the app and the hash.
+const LONGEST_REPOSITORY: usize = 200;
+
+/// Returns whether ECR takes this name, or part of a name.
+/// <https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html>
+#[must_use]
+pub fn is_repository(name: &str) -> bool {
+    let is_separator = |c: char| matches!(c, '.' | '_' | '-' | '/');
+    name.split(is_separator).all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()))
+}
+
 /// Returns a short text that stays the same as long as `text` does: 16 hexadecimal digits of its SHA-256.
 #[must_use]
 pub fn fingerprint(text: &str) -> String {
@@ -79,6 +107,34 @@ mod tests {
             let said = check_app(bad, "name").err().map(|error| error.to_string()).unwrap_or_default();
             assert!(said.contains(good), "{said}");
         }
+    }
+
+    #[test]
+    fn a_repository_name_is_checked_as_ecr_does() {
+        for (name, fits) in [
+            ("shop/web", true),
+            ("my-shop/api_v2", true),
+            ("shop/we__b", false),
+            ("my--shop/web", false),
+            ("shop/web-", false),
+            ("shop/Web", false),
+            ("shop/", false),
+        ] {
+            assert_eq!(is_repository(name), fits, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_service_has_a_repository_of_its_own_that_ecr_takes() {
+        let services = ["web", "Web", "WEB", "my-svc", "my--svc", "my__svc", "a__b", "web_", "_", "-", "dumbVendor", "dumbvendor", "v1.2"];
+        let long = ["x".repeat(300), "x".repeat(301)];
+        let names: Vec<String> = services.into_iter().chain(long.iter().map(String::as_str)).map(|one| repository("shop", one)).collect();
+        for (n, name) in names.iter().enumerate() {
+            assert!(is_repository(name) && name.len() <= 256, "{name}");
+            assert!(!names[..n].contains(name), "{name}");
+        }
+        assert_eq!((&*names[0], &*names[3], &*names[12]), ("shop/web", "shop/my-svc", "shop/v1.2"), "a name that ECR takes is kept");
+        assert!(names[1].starts_with("shop/web-") && names[10].starts_with("shop/dumbvendor-"), "{names:?}");
     }
 
     #[test]

@@ -7,11 +7,13 @@ pub mod call;
 pub mod caller;
 pub mod clients;
 pub mod fault;
+pub mod registry;
 pub mod relay;
 pub mod tool;
 
 pub use call::Call;
 pub use clients::Clients;
 pub use fault::{Faults, Moment, Nonsense};
+pub use registry::Registry;
 pub use relay::Relay;
 pub use tool::{Output, Pipe, run, script};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use shared::doc::Caller;
+use shared::name::repository as repository_name;
 
 use super::arn::arn;
 use super::{log_group, secret};
@@ -41,7 +42,7 @@ fn repository(app: &str, caller: &Caller, container: &Container) -> Option<Strin
     let resource = match &container.image {
         Some(image) => repository_of(image)?,
         // It is built, but not by this run: the image is unknown, but not its repository.
-        None => format!("{}:{}:repository/{app}/{}", caller.region, caller.account, container.name.to_lowercase()),
+        None => format!("{}:{}:repository/{}", caller.region, caller.account, repository_name(app, &container.name)),
     };
     Some(format!("arn:{}:ecr:{resource}", caller.partition))
 }
@@ -119,7 +120,7 @@ mod tests {
             ),
             (Some("1.dkr.ecr.cn-north-1.amazonaws.com.cn/base:2"), json!(["arn:aws:ecr:cn-north-1:1:repository/base"])),
             // Built, but unknown.
-            (None, json!(["arn:aws:ecr:us-east-1:123456789012:repository/shop/web"])),
+            (None, json!([format!("arn:aws:ecr:us-east-1:123456789012:repository/{}", repository_name("shop", "Web"))])),
             (Some("nginx:1.27"), Value::Null),
             (Some("ghcr.io/a/b:1"), Value::Null),
             (Some("public.ecr.aws/nginx/nginx:1.27"), Value::Null),

@@ -3,6 +3,10 @@
 //! Kills, faults and changes by hand are in `pipe::kills`, `pipe::faults` and
 //! `pipe::drift::img_push`.
 
+mod context;
+mod engine;
+mod registries;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;

@@ -88,7 +88,7 @@ fn a_bad_value_is_refused_with_its_path() {
         ),
         ("svc-deploy", web(json!({"ports": ["80/udp"]})).to_string(), 65, "services.web.ports[0]"),
         ("svc-deploy", two(json!({"path": ["/*", "/a"]}), json!({})).to_string(), 65, "would both have port 80"),
-        ("img-push", json!({"name": "bad", "services": {"we__b": {"build": "./web"}}}).to_string(), 65, "services.we__b"),
+        ("img-push", json!({"name": "bad--app", "services": {"web": {"build": "./web"}}}).to_string(), 65, "at name: must have"),
         ("svc-deploy", live(&json!({"a b": {"image": "x"}})).to_string(), 65, "services.a b"),
         (
             "svc-deploy",
