@@ -27,6 +27,7 @@ from hypercorn.middleware import AsyncioWSGIMiddleware  # noqa: E402
 from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: E402
 
 import local_health  # noqa: E402
+import local_services  # noqa: E402
 import local_volumes  # noqa: E402
 import local_service_connect as service_connect  # noqa: E402
 
@@ -371,7 +372,7 @@ def ministack_app():
     from moto.applicationautoscaling.exceptions import AWSValidationException
     from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
     from ministack.app import app
-    from ministack.services import alb, cloudwatch, ec2, ecs, efs, ssm
+    from ministack.services import alb, cloudwatch, cloudwatch_logs, ec2, ecs, efs, ssm
 
     # ministack reports a new service's first deployment as complete before it begins. On AWS it is
     # in progress.
@@ -427,14 +428,19 @@ def ministack_app():
 
     ecs._run_docker_container = run_from_here
 
+    # Rules and services as strict as those of AWS.
+    local_services.in_ministack(ecs, alb)
+    MINISTACK_LACKS.update(local_services.keys_of_log_groups(cloudwatch_logs))
+
     # ministack's EFS has no files, and its tasks have no order of containers.
     local_volumes.in_ministack(ecs, efs, ssm)
 
     # ministack registers all tasks of a service in its newest target group. On AWS a task keeps the
-    # target group with which it was started.
+    # target group with which its deployment was started.
     def sync_targets(cluster, service):
         balancers = service.setdefault("_balancers_of", {})
-        balancers[service["taskDefinition"]] = service.get("loadBalancers") or []
+        if primary := ecs._primary_deployment(service):
+            balancers.setdefault(primary["id"], service.get("loadBalancers") or [])
         tasks = [
             task
             for task in list(ecs._tasks.values())
@@ -443,7 +449,7 @@ def ministack_app():
         running = [task for task in tasks if task.get("lastStatus") == "RUNNING" and service.get("status") == "ACTIVE"]
         wanted = {balancer["targetGroupArn"]: [] for all in balancers.values() for balancer in all}
         for task in running:
-            for balancer in balancers.get(task["taskDefinitionArn"], []):
+            for balancer in balancers.get(task.get("_deployment_id"), []):
                 wanted[balancer["targetGroupArn"]].append((ecs._task_ip(task), balancer.get("containerPort", 80)))
         before = service.setdefault("_published_targets", {})
         for group, targets in wanted.items():

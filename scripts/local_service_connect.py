@@ -15,6 +15,8 @@ import socket
 import socketserver
 import threading
 
+import local_services
+
 ACCOUNT = "000000000000"
 DEPLOYMENTS = {}  # what is known of a deployment by its id: the configuration, and the addresses of names
 CURRENT = {}  # the same of the newest deployment, by cluster and service
@@ -281,7 +283,7 @@ def in_ministack(ask, ecs):
         connect = request.get("serviceConnectConfiguration", before)
         if connect and connect.get("enabled") and (said := check(region, owner, connect, port_names(request, service))):
             return said
-        deploys = connect != before or request.get("forceNewDeployment") or request.get("taskDefinition") not in (None, service.get("taskDefinition"))
+        deploys = connect != before or request.get("forceNewDeployment") or request.get("taskDefinition") not in (None, service.get("taskDefinition")) or local_services.starts_deployment(service, request)
         if deploys:
             # A changed configuration starts a deployment.
             if call.operation == "UpdateService":

@@ -165,12 +165,14 @@ impl Stage for SvcDeploy {
     fn wanted(doc: &Document, flags: &Flags) -> Result<Wanted> {
         let wanted = compose::read(doc, flags)?;
         container_definition::check_size(&wanted)?;
+        container_definition::check_health(&wanted)?;
         Ok(wanted)
     }
 
     async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (found, endpoints) = Found::read(run, wanted).await?;
         if let Some(wanted) = wanted {
+            found_service::check_network(run, wanted, &found.services)?;
             volume_change::check(doc, &run.app, wanted, &found.task_definitions, &found.access_points)?;
         }
         let (services, schedules) = untouched(doc, wanted)?;
@@ -222,7 +224,8 @@ impl Stage for SvcDeploy {
     async fn ready(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let wanted = self.completed.as_ref().unwrap_or(wanted);
         let (deployments, balancer) = futures_util::join!(self.deployments_ready(run, wanted.deployed()), self.balancer_ready(run));
-        deployments.and(balancer)
+        deployments.and(balancer)?;
+        self.narrow_roles(run, wanted.selected()).await
     }
 
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
@@ -308,14 +311,15 @@ fn untouched(doc: &Document, wanted: Option<&Wanted>) -> Result<(BTreeMap<String
     services.retain(|name, _| is_untouched(name));
     jobs.retain(|name, _| is_untouched(name));
     let mut schedules = BTreeMap::new();
-    for (name, JobRecord { task_definition_arn, task_role_arn, log_group, schedule_arn }) in jobs {
+    for (name, JobRecord { task_definition_arn, execution_role_arn, task_role_arn, log_group, schedule_arn }) in jobs {
         schedules.insert(name.clone(), schedule_arn);
-        services.insert(name, ServiceRecord { task_definition_arn, task_role_arn, log_group, ..ServiceRecord::default() });
+        services
+            .insert(name, ServiceRecord { task_definition_arn, execution_role_arn, task_role_arn, log_group, ..ServiceRecord::default() });
     }
     Ok((services, schedules))
 }
 
 fn job_record(record: ServiceRecord, schedule_arn: Option<String>) -> JobRecord {
-    let ServiceRecord { task_definition_arn, task_role_arn, log_group, .. } = record;
-    JobRecord { task_definition_arn, task_role_arn, log_group, schedule_arn }
+    let ServiceRecord { task_definition_arn, execution_role_arn, task_role_arn, log_group, .. } = record;
+    JobRecord { task_definition_arn, execution_role_arn, task_role_arn, log_group, schedule_arn }
 }

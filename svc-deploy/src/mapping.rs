@@ -227,7 +227,7 @@ fn everything(launch_type: &str) -> Wanted {
     let data = json!({"x-efs": {"file_system_id": "fs-1", "access_point_id": "fsap-1", "iam": true}});
     let secrets = json!({"token": {"external": true, "name": "shop/token"}, "parameter": {"external": true, "name": "/shop/setting"}});
     let services = json!({"web": web, "api": http2, "worker": worker, "log": sidecar});
-    wanted(launch_type, &json!({"services": services, "volumes": {"data": data}, "secrets": secrets})).unwrap()
+    wanted(launch_type, &json!({"x-svc": {"certificate": "arn:aws:acm:eu-central-1:123456789012:certificate/1"}, "services": services, "volumes": {"data": data}, "secrets": secrets})).unwrap()
 }
 
 /// The requests for one service, as ECS gets them.
@@ -260,9 +260,11 @@ fn requests_on_ec2_and_fargate() {
             // Numbers of any precision are no numbers to insta's own JSON.
             insta::assert_snapshot!(format!("{launch_type}_{}", service.name), format!("{:#}", requests(&app, service)));
         }
-        insta::assert_json_snapshot!(
-            format!("{launch_type}_execution_policy"),
-            execution_policy::execution_policy("shop", &caller(), &app)
-        );
+        let policy = |service: &Service| {
+            let request = task_definition_request::request("shop", &caller(), service, &task_definition_request::Roles::default());
+            (service.name.clone(), execution_policy::execution_policy("shop", &caller(), &request, &[]))
+        };
+        let policies: std::collections::BTreeMap<_, _> = app.services.iter().map(policy).collect();
+        insta::assert_json_snapshot!(format!("{launch_type}_execution_policies"), policies);
     }
 }

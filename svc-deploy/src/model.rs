@@ -14,7 +14,7 @@ use shared::doc::{Cluster, Net};
 
 pub use connect::{AppProtocol, Connect, Endpoint};
 pub use job::{BY_HAND, IMAGE_LABEL, Job, KEEPER, KEEPER_MEMORY, KEEPER_SCRIPT, SHELL, Schedule};
-pub use published::{Codes, Published, RULE_VALUES, TargetGroupShape};
+pub use published::{Codes, Published, RULE_PRIORITIES, RULE_VALUES, RULE_WILDCARDS, TargetGroupShape, needs_https, wildcards};
 pub use secret::{Parameter, Secret, SecretFile, SecretValue};
 pub use storage::{AccessPoint, Efs, Mount, Tmpfs, Volume, VolumeSource};
 
@@ -32,10 +32,14 @@ pub struct Wanted {
     pub access_logs: Option<String>,
     /// ARN of the load balancer that is used instead of one of our own.
     pub alb: Option<String>,
+    /// The first number of the app's rules on that load balancer.
+    pub priority: Option<i32>,
     /// ARN of the task execution role that is used instead of one of our own.
     pub execution_role: Option<String>,
     /// Days for which log lines are kept.
     pub retention: i32,
+    /// ARN of the key that encrypts them, instead of one of CloudWatch Logs.
+    pub log_kms_key: Option<String>,
     /// The image of the container that writes secrets into files.
     pub files_image: String,
     /// Whether another volume may replace one that has data.
@@ -130,13 +134,6 @@ impl Service {
     /// Returns the endpoint of a tcp port.
     pub fn endpoint(&self, port: i32) -> Option<&Endpoint> {
         self.connect.iter().flat_map(|connect| &connect.endpoints).find(|endpoint| endpoint.port == port)
-    }
-
-    /// Returns where the secrets of its containers come from.
-    pub fn secrets(&self) -> BTreeSet<&str> {
-        let variables = self.containers.iter().flat_map(|container| &container.secrets).map(|secret| secret.source.as_str());
-        let files = self.containers.iter().flat_map(|container| &container.secret_files).map(|file| file.source.as_str());
-        variables.chain(files).collect()
     }
 
     /// Returns its volumes on the app's file system.
@@ -329,6 +326,8 @@ pub struct Patch {
     pub task: Option<Value>,
     /// Of the service's own container definition.
     pub container: Option<Value>,
+    /// Of the definitions of the task's containers, by name.
+    pub containers: BTreeMap<String, Value>,
     /// Of `CreateService` and `UpdateService`.
     pub service: Option<Value>,
 }

@@ -50,6 +50,7 @@ pub const GRANTS: &[Grant] = &[
             "ecs:ListTasks",
             "ecs:StopTask",
             "ecs:TagResource",
+            "ecs:UntagResource",
             "ecs:UpdateService",
         ],
         on: &[
@@ -152,8 +153,10 @@ pub const GRANTS: &[Grant] = &[
     Grant {
         sid: "Logs",
         actions: &[
+            "logs:AssociateKmsKey",
             "logs:CreateLogGroup",
             "logs:DeleteLogGroup",
+            "logs:DisassociateKmsKey",
             "logs:GetLogEvents",
             "logs:ListTagsForResource",
             "logs:PutRetentionPolicy",

@@ -3,6 +3,8 @@
 mod form;
 mod schedule;
 
+use std::collections::BTreeMap;
+
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,12 +80,21 @@ shared::settings! {
         /// svc-deploy adds rules to its listener, changes nothing else of it, and never deletes it. Each published service then needs a path or
         /// a host.
         alb: String, arg(long, value_name = "ARN");
+        /// First priority of the app's rules on that load balancer
+        ///
+        /// Rules with lower numbers come first. Without it, the rules come after those of others.
+        priority: i32 [1..=50_000], arg(long, value_name = "NUMBER"), serde(deserialize_with = "form::whole"),
+            schemars(extend("x-default" = "above the highest priority of others"));
         /// Existing task execution role to use instead of a new one
         execution_role: String, arg(long, value_name = "ARN");
         /// Days to keep log lines
         ///
         /// One of the numbers that CloudWatch Logs accepts, for example 7, 30 or 365.
         retention: i32 = 30, arg(long, value_name = "DAYS");
+        /// KMS key that encrypts the log groups
+        ///
+        /// The ARN of a key whose policy lets CloudWatch Logs use it. Without it, CloudWatch Logs encrypts with a key of its own.
+        log_kms_key: String, arg(long, value_name = "ARN");
         /// Image of the small containers that svc-deploy adds to tasks
         ///
         /// It needs a shell with printf, mkdir, chown and chmod, for example any busybox. Without a route to the internet, use a copy in ECR.
@@ -246,6 +257,8 @@ pub struct PatchSetting {
     pub task: Option<Map<String, Value>>,
     /// Of the service's own container definition
     pub container: Option<Map<String, Value>>,
+    /// Of the definitions of its containers, by name, also of sidecars
+    pub containers: Option<BTreeMap<String, Map<String, Value>>>,
     /// Of `CreateService` and `UpdateService`
     pub service: Option<Map<String, Value>>,
     /// Of `CreateTargetGroup`, with `Attributes`

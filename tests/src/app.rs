@@ -82,6 +82,15 @@ pub fn fetch_at(balancer: &str, port: u16, path: &str) -> String {
     get(path, Some(&format!("{balancer}.alb.localhost:{port}")))
 }
 
+/// Returns the response of a load balancer to a request for this host.
+///
+/// # Panics
+/// As [`fetch`].
+#[must_use]
+pub fn fetch_as(balancer: &str, host: &str, path: &str) -> String {
+    get(&format!("/_alb/{balancer}{path}"), Some(host))
+}
+
 fn get(path: &str, host: Option<&str>) -> String {
     let address = std::env::var("AWS_ENDPOINT_URL").unwrap_or_else(|error| unreachable!("{error}")).replace("http://", "");
     let mut stream = TcpStream::connect(&address).unwrap_or_else(|error| unreachable!("{error}"));

@@ -146,6 +146,85 @@ pub async fn settle(iam: &Client, run: &Run, name: &str, found: Option<&Found>, 
     .await
 }
 
+/// Gives the role what it lacks of these policies, and keeps what it has until [`narrow`]: what runs now may need that.
+///
+/// # Errors
+/// Returns what IAM refused.
+pub async fn widen(iam: &Client, run: &Run, name: &str, found: Option<&Found>, wanted: &Policies) -> Result<()> {
+    // The plan of a new role is the role itself.
+    if found.is_none() && run.is_planning() {
+        return Ok(());
+    }
+    let none = BTreeSet::new();
+    let (attached, inline) = found.map_or((&none, &none), |found| (&found.attached, &found.inline));
+    let was = found.and_then(|found| found.policy.as_ref());
+    let extra: Vec<&String> = inline.iter().filter(|inline| wanted.inline.as_ref().is_none_or(|(own, _)| own != inline)).collect();
+    let own = wanted.inline.iter().fold(Diff::new(), |diff, (policy, document)| diff.policy(policy, was, document));
+    let diff = own.set("attached policies", attached, &wanted.attached).set("inline policies", &extra, [""; 0]);
+    run.change("role", name, &diff, async {
+        if let Some((policy, document)) = &wanted.inline {
+            let document = both(was, document);
+            if was != Some(&document) {
+                put(iam, run, name, policy, &document).await?;
+            }
+        }
+        for arn in wanted.attached.difference(attached) {
+            attach(iam, run, name, arn).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Takes from the role what [`widen`] kept.
+///
+/// # Errors
+/// Returns what IAM refused.
+pub async fn narrow(iam: &Client, run: &Run, name: &str, found: Option<&Found>, wanted: &Policies) -> Result<()> {
+    let Some(found) = found else { return Ok(()) };
+    let was = found.policy.as_ref();
+    let own = wanted.inline.as_ref().filter(|(_, document)| both(was, document) != *document);
+    let attached: Vec<&String> = found.attached.difference(&wanted.attached).collect();
+    let inline: Vec<&String> = found.inline.iter().filter(|inline| wanted.inline.as_ref().is_none_or(|(own, _)| own != inline)).collect();
+    if own.is_none() && attached.is_empty() && inline.is_empty() {
+        return Ok(());
+    }
+    run.carry("role", name, async {
+        if let Some((policy, document)) = own {
+            put(iam, run, name, policy, document).await?;
+        }
+        for arn in attached {
+            detach(iam, name, arn).await?;
+        }
+        for inline in inline {
+            delete_inline(iam, name, inline).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Returns a policy that allows what the new one does, and what the old one did. IDs of statements are unique in a policy, so old ones have none.
+fn both(old: Option<&Value>, new: &Value) -> Value {
+    let statements = |policy: &Value| match policy.get("Statement") {
+        Some(Value::Array(all)) => all.clone(),
+        Some(one) => vec![one.clone()],
+        None => Vec::new(),
+    };
+    let (mut all, mut document) = (statements(new), new.clone());
+    for mut statement in old.map(statements).unwrap_or_default() {
+        if all.contains(&statement) {
+            continue;
+        }
+        statement.as_object_mut().into_iter().for_each(|fields| drop(fields.remove("Sid")));
+        if !all.contains(&statement) {
+            all.push(statement);
+        }
+    }
+    document["Statement"] = all.into();
+    document
+}
+
 async fn put(iam: &Client, run: &Run, name: &str, policy: &str, document: &Value) -> Result<()> {
     // A new role is not visible at once.
     while_not_yet(run, "the role to be visible", Error::is_gone, async || {
@@ -198,4 +277,22 @@ pub async fn remove(iam: &Client, run: &Run, found: Option<&Found>) -> Result<()
         .await
     };
     run.delete("role", name, delete).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::both;
+
+    #[test]
+    fn what_runs_keeps_its_permissions_until_the_end() {
+        let policy = |statements| json!({"Version": "2012-10-17", "Statement": statements});
+        let (log, old, new) = (json!({"Sid": "Log"}), json!({"Sid": "Pull", "Resource": "old"}), json!({"Sid": "Pull", "Resource": "new"}));
+        let (before, after) = (policy(json!([log, old])), policy(json!([log, new])));
+        let wide = both(Some(&before), &after);
+        assert_eq!(wide, policy(json!([log, new, {"Resource": "old"}])), "IDs are unique");
+        assert_eq!(both(Some(&wide), &after), wide, "a run after a stop");
+        assert_eq!((both(None, &after), both(Some(&after), &after)), (after.clone(), after));
+    }
 }

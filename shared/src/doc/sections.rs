@@ -130,6 +130,7 @@ pub struct Svc {
     pub load_balancer_arn: Option<String>,
     pub load_balancer_name: Option<String>,
     pub listener_arns: Vec<Option<String>>,
+    /// Role of `x-svc.execution_role`; without it each service has its own
     pub execution_role_arn: Option<String>,
     pub services: BTreeMap<String, ServiceRecord>,
     /// The jobs, which are no ECS services: they run to their end
@@ -142,6 +143,8 @@ pub struct ServiceRecord {
     pub arn: Option<String>,
     pub name: String,
     pub task_definition_arn: Option<String>,
+    /// Role with which ECS starts its tasks
+    pub execution_role_arn: Option<String>,
     pub task_role_arn: Option<String>,
     /// Whether the load balancer forwards to it
     pub published: bool,
@@ -161,6 +164,8 @@ pub struct ServiceRecord {
 #[serde(default)]
 pub struct JobRecord {
     pub task_definition_arn: Option<String>,
+    /// Role with which ECS starts its tasks
+    pub execution_role_arn: Option<String>,
     pub task_role_arn: Option<String>,
     pub log_group: String,
     /// EventBridge schedule that runs the job; `null` for a job that runs only when it is deployed

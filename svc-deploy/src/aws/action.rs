@@ -26,6 +26,11 @@ pub fn forward_beside(old: &str, new: Option<&str>) -> Action {
     Action::builder().r#type(ActionTypeEnum::Forward).forward_config(config).build()
 }
 
+/// Returns whether the action is one of [`forward_beside`].
+pub fn is_beside(action: &Action) -> bool {
+    groups(action).len() > 1
+}
+
 /// Returns the action that answers a request which no rule matches.
 pub fn not_found() -> Action {
     let answer = FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").message_body("Not found").build();

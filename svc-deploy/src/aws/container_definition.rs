@@ -11,13 +11,9 @@ use super::kept::Kept;
 use super::{log_group, secret, secret_file};
 use crate::model::{AppProtocol, Container, Endpoint, HealthCheck, Linux, NetworkMode, Port, Protocol, Service, Wanted};
 
-/// Returns `containerDefinitions` of `RegisterTaskDefinition`. `x-svc.patch.container` is merged into the service's own container, which is the
-/// first, before the default log driver is set.
+/// Returns `containerDefinitions` of `RegisterTaskDefinition`.
 pub fn definitions(app: &str, caller: &Caller, service: &Service, kept: &Kept) -> Vec<Value> {
-    let mut definitions: Vec<Value> = service.containers.iter().map(|container| definition(container, service)).collect();
-    if let (Some(patch), Some(own)) = (&service.patch.container, definitions.first_mut()) {
-        json_patch::merge(own, patch);
-    }
+    let mut definitions = patched(service);
     secret_file::add(service, &mut definitions, kept);
     for (i, definition) in definitions.iter_mut().enumerate() {
         // The container that writes secrets comes last, and has no options of its own.
@@ -30,6 +26,42 @@ pub fn definitions(app: &str, caller: &Caller, service: &Service, kept: &Kept) -
     definitions
 }
 
+/// Returns the definitions with their patches, before the default log driver is set. `x-svc.patch.container` is merged into the service's own
+/// container, which is the first.
+fn patched(service: &Service) -> Vec<Value> {
+    let mut definitions: Vec<Value> = service.containers.iter().map(|container| definition(container, service)).collect();
+    for (container, definition) in service.containers.iter().zip(&mut definitions) {
+        if let Some(patch) = service.patch.containers.get(&container.name) {
+            json_patch::merge(definition, patch);
+        }
+    }
+    if let (Some(patch), Some(own)) = (&service.patch.container, definitions.first_mut()) {
+        json_patch::merge(own, patch);
+    }
+    definitions
+}
+
+/// Refuses a container that waits for the health of one without a health check, as patches may say. ECS refuses it later.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html>
+pub fn check_health(wanted: &Wanted) -> Result<()> {
+    for service in &wanted.services {
+        let definitions = patched(service);
+        let is_checked = |name: &Value| definitions.iter().any(|one| one["name"] == *name && one["healthCheck"]["command"].is_array());
+        let dependencies = definitions.iter().flat_map(|one| one["dependsOn"].as_array().into_iter().flatten());
+        if let Some(one) = dependencies.filter(|one| one["condition"] == "HEALTHY").find(|one| !is_checked(&one["containerName"])) {
+            return Err(Error::document(
+                "patch-healthy-without-check",
+                format!("services.{}.x-svc.patch", service.name),
+                format!(
+                    "a container waits until {0} is healthy, but {0} has no health check. Add a healthcheck to it, or remove the condition HEALTHY",
+                    one["containerName"].as_str().unwrap_or("another one")
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Bytes of the largest task definition that ECS accepts.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html>
 const LARGEST: usize = 64 * 1024;
@@ -37,8 +69,7 @@ const LARGEST: usize = 64 * 1024;
 /// Refuses containers that are too large for one task definition.
 pub fn check_size(wanted: &Wanted) -> Result<()> {
     for service in &wanted.services {
-        let definitions = service.containers.iter().map(|container| definition(container, service));
-        let size: usize = definitions.map(|definition| definition.to_string().len()).sum();
+        let size: usize = patched(service).iter().map(|definition| definition.to_string().len()).sum();
         if size > LARGEST {
             return Err(Error::document(
                 "task-definition-size",
@@ -290,13 +321,27 @@ mod tests {
     fn the_patch_is_merged_into_the_own_container_before_the_default_log_driver() {
         let mut service = samples::service("web");
         service.containers.push(samples::container("sidecar"));
+        service.patch.containers = [("sidecar".to_owned(), json!({"user": "log", "memory": null}))].into();
         service.patch.container =
             Some(json!({"logConfiguration": {"logDriver": "none"}, "secrets": [{"name": "A", "valueFrom": "/a"}], "cpu": null}));
         let definitions = definitions("shop", &samples::caller(), &service, &Kept::default());
         assert_eq!(definitions[0]["logConfiguration"], json!({"logDriver": "none"}));
         assert_eq!(definitions[0]["secrets"][0]["valueFrom"], "arn:aws:ssm:us-east-1:123456789012:parameter/a");
         assert_eq!(definitions[0].get("cpu"), None);
-        assert_eq!(definitions[1]["cpu"], 256);
+        assert_eq!((&definitions[1]["cpu"], &definitions[1]["user"], definitions[1].get("memory")), (&json!(256), &json!("log"), None));
         assert_eq!(definitions[1]["logConfiguration"]["options"]["awslogs-group"], "/ecs-pipe/shop/web");
+    }
+    #[test]
+    fn who_waits_for_health_needs_a_health_check() {
+        let mut service = samples::service("web");
+        service.containers.push(samples::container("sidecar"));
+        let waits = json!({"dependsOn": [{"containerName": "sidecar", "condition": "HEALTHY"}]});
+        let check = json!({"healthCheck": {"command": ["CMD", "true"]}});
+        service.patch.container = Some(waits);
+        let found = |service: Service| check_health(&samples::wanted(vec![service])).map_err(|error| error.code());
+        service.patch.containers = [("sidecar".to_owned(), check)].into();
+        let unchecked =
+            Service { patch: crate::model::Patch { containers: BTreeMap::new(), ..service.patch.clone() }, ..samples::service("web") };
+        assert_eq!((found(service), found(unchecked)), (Ok(()), Err("patch-healthy-without-check")));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, DesiredStatus, Service as EcsService, Task};
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
+use aws_smithy_types::DateTime;
 use shared::wait::later;
 use shared::{Error, Result, Run, Tried};
 
@@ -95,6 +96,12 @@ impl SvcDeploy {
             && self.found.services.get(&service.name).is_some_and(|found| is_complete(&found.service))
     }
 
+    /// Returns whether this run changed nothing and the wanted revision has the only deployment.
+    pub fn runs_alone(&self, service: &Service) -> bool {
+        let deployments = self.found.services.get(&service.name).map(|found| found.service.deployments()).unwrap_or_default();
+        !self.begun.borrow().contains_key(&service.name) && matches!(deployments, [only] if self.is_of_wanted_revision(service, only))
+    }
+
     /// Returns whether this deployment is of the wanted revision.
     fn is_of_wanted_revision(&self, service: &Service, deployment: &Deployment) -> bool {
         deployment.task_definition() == self.recorded(&service.name).task_definition_arn.as_deref()
@@ -110,6 +117,14 @@ impl SvcDeploy {
         self.is_of_wanted_revision(service, deployment) && awaited.is_none_or(|id| deployment.id() == Some(&id))
     }
 
+    /// Returns whether the newest deployment is an earlier one, which ECS has taken up again.
+    fn has_rolled_back(&self, service: &Service, primary: &Deployment) -> bool {
+        let (begun, deployed) = (self.begun.borrow(), self.deployed.borrow());
+        let Some(begun) = begun.get(&service.name).and_then(Option::as_deref) else { return false };
+        let found = self.found.services.get(&service.name).map(|found| found.service.deployments()).unwrap_or_default();
+        is_taken_up_again(found, begun, deployed.get(&service.name), primary)
+    }
+
     /// Compares the revision, too, because after a rollback the deployment of the previous revision is complete.
     fn outcome(&self, service: &Service, now: &EcsService) -> Outcome {
         let failed = |one: &&Deployment| one.rollout_state() == Some(&DeploymentRolloutState::Failed) && self.is_awaited(service, one);
@@ -119,6 +134,9 @@ impl SvcDeploy {
         match primary(now) {
             Some(primary) if !self.is_of_wanted_revision(service, primary) => {
                 Outcome::Failed("ECS rolled back to the previous revision".to_owned())
+            }
+            Some(primary) if self.has_rolled_back(service, primary) => {
+                Outcome::Failed("ECS rolled back to the previous deployment of the same revision".to_owned())
             }
             Some(primary)
                 if others_have_ended(now)
@@ -227,4 +245,32 @@ fn check_line(shape: &TargetGroupShape) -> String {
         "The load balancer requests {} from port {} of the container, and expects {codes}. Check that the container listens on this port, on all addresses, and set x-svc.health.path and codes; or a longer x-svc.grace, when it starts slowly",
         shape.health_check_path, shape.port
     )
+}
+
+/// Returns whether the newest deployment is one of those that existed before the deployment with the id `begun`, and was changed since. Answers may be
+/// older than that.
+fn is_taken_up_again(before: &[Deployment], begun: &str, since: Option<&DateTime>, newest: &Deployment) -> bool {
+    let existed = newest.id() != Some(begun) && before.iter().any(|one| one.id() == newest.id());
+    existed && newest.updated_at().zip(since).is_some_and(|(changed, since)| changed > since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollback_to_the_same_revision_is_found() {
+        let deployment = |id: &str, seconds| Deployment::builder().id(id).updated_at(DateTime::from_secs(seconds)).build();
+        let (before, since) = ([deployment("ecs-svc/1", 10)], DateTime::from_secs(20));
+        for (newest, expected) in [
+            (deployment("ecs-svc/2", 30), false),
+            (deployment("ecs-svc/1", 30), true),
+            // An old answer.
+            (deployment("ecs-svc/1", 10), false),
+            // Of another run.
+            (deployment("ecs-svc/3", 30), false),
+        ] {
+            assert_eq!(is_taken_up_again(&before, "ecs-svc/2", Some(&since), &newest), expected, "{:?}", newest.id());
+        }
+    }
 }

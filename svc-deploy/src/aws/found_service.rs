@@ -1,7 +1,7 @@
 //! The ECS services as they are.
 //! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Service.html>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, Service, ServiceField};
@@ -12,7 +12,8 @@ use shared::{Error, Result, Run, Tried};
 
 use super::arn::last_name;
 use super::call::Answer;
-use crate::model::{BY_HAND, Wanted};
+use super::task_read::{service_of, unstopped};
+use crate::model::{BY_HAND, NetworkMode, Wanted};
 
 /// By name; those that are deleted for good are left out.
 pub type Found = BTreeMap<String, FoundService>;
@@ -30,7 +31,7 @@ const SERVICES_A_CALL: usize = 10;
 
 /// Finds those that this run deploys, or with `--down` all of the cluster.
 pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
-    let Some(wanted) = wanted else { return by_name(ecs, run, listed(ecs, run).await?).await };
+    let Some(wanted) = wanted else { return all(ecs, run).await };
     let names = wanted.selected().map(|service| service.name.clone()).collect();
     let (found, listed) = futures_util::try_join!(by_name(ecs, run, names), listed(ecs, run))?;
     let is_wanted = |name: &str| wanted.services.iter().any(|service| service.name == name);
@@ -38,12 +39,46 @@ pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
         run.warn(
             "service-not-in-document",
             format!(
-                "the service {name} runs in the cluster {0} but is not in the document. It is kept, but without rules of the load balancer, and the execution role may no longer pull its image and write its log. Add it to the document, or delete it with `aws ecs delete-service --cluster {0} --service {name} --force`",
+                "the service {name} runs in the cluster {0} but is not in the document. It is kept with its roles, but without rules of the load balancer. Add it to the document, or delete it with `aws ecs delete-service --cluster {0} --service {name} --force`",
                 run.app
             ),
         );
     }
     Ok(found)
+}
+
+/// Finds all of the cluster whose tasks may still run. ECS lists no service that is draining, and one is inactive while its tasks still stop.
+async fn all(ecs: &Client, run: &Run) -> Result<Found> {
+    let (listed, tasks) = futures_util::try_join!(listed(ecs, run), unstopped(ecs, run, None))?;
+    let stopping: BTreeSet<&str> = tasks.iter().filter_map(service_of).collect();
+    let names: BTreeSet<&str> = listed.iter().map(|arn| last_name(arn)).chain(stopping.iter().copied()).collect();
+    let found = described(ecs, run, names.into_iter().map(str::to_owned).collect()).await?.into_iter();
+    let pairs = found.map(|found| (found.service.service_name().unwrap_or_default().to_owned(), found));
+    Ok(pairs.filter(|(name, found)| found.service.status() != Some("INACTIVE") || stopping.contains(name.as_str())).collect())
+}
+
+/// ECS can give a service a network configuration, but not take it away, so such an update would be refused when much has changed.
+///
+/// # Errors
+/// Names the service that would lose it.
+pub fn check_network(run: &Run, wanted: &Wanted, found: &Found) -> Result<()> {
+    let has_network = |name: &str| {
+        let service = found.get(name).map(|found| &found.service).filter(|service| service.status() == Some("ACTIVE"));
+        service.and_then(Service::network_configuration).is_some_and(|network| network.awsvpc_configuration().is_some())
+    };
+    match wanted.deployed().find(|service| service.network_mode != NetworkMode::Awsvpc && has_network(&service.name)) {
+        Some(service) => Err(Error::document(
+            "network-mode-fixed",
+            format!("services.{}.x-svc.network_mode", service.name),
+            format!(
+                "the service runs with awsvpc, and ECS can't change that to {1}. Set x-svc.network_mode: awsvpc, or delete the service with `aws ecs delete-service --cluster {2} --service {0} --force` and run the same command again",
+                service.name,
+                service.network_mode.value(),
+                run.app
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Returns the ARNs of the cluster's services.

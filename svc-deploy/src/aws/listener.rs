@@ -3,7 +3,7 @@
 //! <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Listener.html>
 
 use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::types::{Action, Certificate, Listener, ProtocolEnum, Rule, Tag};
+use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, Certificate, Listener, ProtocolEnum, Rule, Tag};
 use futures_util::future::try_join_all;
 use futures_util::try_join;
 use shared::error::{given, made};
@@ -14,7 +14,7 @@ use super::action;
 use super::tag;
 use super::traffic_shift::Place;
 use crate::SvcDeploy;
-use crate::model::{Published, Wanted};
+use crate::model::{Published, Wanted, needs_https};
 
 pub struct FoundListener {
     pub listener: Listener,
@@ -40,6 +40,16 @@ enum Fallback {
 }
 
 impl WantedListener {
+    fn name(&self, run: &Run) -> String {
+        format!("{}:{}", run.app, self.port)
+    }
+
+    /// Returns whether the found listener redirects to HTTPS and should not, or should and does not.
+    fn switches(&self, found: &FoundListener) -> bool {
+        let redirects = found.listener.default_actions().first().and_then(Action::r#type) == Some(&ActionTypeEnum::Redirect);
+        redirects != (self.fallback == Fallback::RedirectToHttps)
+    }
+
     fn tag_name(&self) -> String {
         format!("listener-{}", self.port)
     }
@@ -90,7 +100,8 @@ fn listeners(wanted: &Wanted) -> Vec<WantedListener> {
 impl SvcDeploy {
     pub async fn listeners_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         if wanted.published().next().is_none() {
-            return self.unpublish(run, wanted).await;
+            self.warn_of_unused(run, wanted);
+            return Ok(());
         }
         if wanted.alb.is_some() {
             return self.adopt_listener(wanted);
@@ -98,14 +109,39 @@ impl SvcDeploy {
         let listeners = listeners(wanted);
         let arns = each(&listeners, async |listener| self.listener_up(run, wanted, listener).await).await?;
         self.svc.borrow_mut().listener_arns = arns;
-        // 443 is left over when the certificate was removed, another port when its service was removed or has another one.
-        let is_left_over = |found: &&FoundListener| !listeners.iter().any(|listener| found.listener.port() == Some(listener.port));
-        self.delete_ours(run, self.found_listeners().iter().filter(is_left_over)).await
+        Ok(())
     }
 
-    /// Deletes the listeners. The load balancer is kept, because DNS names may point to it.
-    async fn unpublish(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let Some(found) = self.found.balancer.as_ref().filter(|found| found.ours && wanted.alb.is_none()) else { return Ok(()) };
+    /// Begins or ends the redirection of port 80. Until the other listener has its rules, port 80 does what it did.
+    pub async fn switch_listeners(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        if wanted.alb.is_some() || wanted.published().next().is_none() {
+            return Ok(());
+        }
+        each(listeners(wanted), async |listener| match self.found_listener(&listener) {
+            Some(found) if listener.switches(found) => {
+                warn_of_plain_http(run, wanted, &listener);
+                self.settle_listener(run, wanted, &listener, found).await.map(drop)
+            }
+            _ => Ok(()),
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Deletes the listeners that are left over, when others have their rules. The load balancer is kept, because DNS names may point to it.
+    pub async fn delete_listeners(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        if wanted.alb.is_some() {
+            return Ok(());
+        }
+        // 443 is left over when the certificate was removed, another port when its service was removed or has another one.
+        let listeners = if wanted.published().next().is_some() { listeners(wanted) } else { Vec::new() };
+        let is_left_over = |found: &&FoundListener| !listeners.iter().any(|listener| found.listener.port() == Some(listener.port));
+        let ours = self.found.balancer.as_ref().is_some_and(|found| found.ours);
+        self.delete_ours(run, self.found_listeners().iter().filter(|_| ours).filter(is_left_over)).await
+    }
+
+    fn warn_of_unused(&self, run: &Run, wanted: &Wanted) {
+        let Some(found) = self.found.balancer.as_ref().filter(|found| found.ours && wanted.alb.is_none()) else { return };
         run.warn(
             "load-balancer-unused",
             format!(
@@ -114,11 +150,14 @@ impl SvcDeploy {
                 found.balancer.load_balancer_arn().unwrap_or_default()
             ),
         );
-        self.delete_ours(run, &found.listeners).await
     }
 
     fn found_listeners(&self) -> &[FoundListener] {
         self.found.balancer.as_ref().map(|found| found.listeners.as_slice()).unwrap_or_default()
+    }
+
+    fn found_listener(&self, listener: &WantedListener) -> Option<&FoundListener> {
+        self.found_listeners().iter().find(|found| found.listener.port() == Some(listener.port))
     }
 
     /// Returns the found listener that has the rules: of an adopted load balancer the one for HTTPS, or else the one for HTTP.
@@ -148,43 +187,48 @@ impl SvcDeploy {
                 "this load balancer has no listener for HTTPS or HTTP to which rules can be added. Add a listener to it",
             ));
         };
+        let needs_https = |published: &Published| published.target_group.needs_https() && listener.protocol() != Some(&ProtocolEnum::Https);
+        if let Some((service, _)) = wanted.published().find(|(_, published)| needs_https(published)) {
+            return Err(needs_https_listener(&service.name));
+        }
         self.svc.borrow_mut().listener_arns = vec![listener.listener_arn().map(str::to_owned)];
         Ok(())
     }
 
     async fn listener_up(&self, run: &Run, wanted: &Wanted, listener: &WantedListener) -> Result<Option<String>> {
-        let name = format!("{}:{}", run.app, listener.port);
-        match self.found_listeners().iter().find(|found| found.listener.port() == Some(listener.port)) {
-            None => run.create("listener", &name, self.create_listener(run, wanted, listener, &name)).await,
+        let name = listener.name(run);
+        match self.found_listener(listener) {
+            None => {
+                warn_of_plain_http(run, wanted, listener);
+                run.create("listener", &name, self.create_listener(run, wanted, listener, &name)).await
+            }
             Some(found) if !run.is_ours(found.tags.iter().map(tag::pair)) => Err(run.unmanaged("listener", &name)),
-            Some(found) => self.settle_listener(run, wanted, listener, &name, found).await.map(Some),
+            Some(found) if listener.switches(found) => Ok(found.listener.listener_arn().map(str::to_owned)),
+            Some(found) => self.settle_listener(run, wanted, listener, found).await.map(Some),
         }
     }
 
     async fn create_listener(&self, run: &Run, wanted: &Wanted, listener: &WantedListener, name: &str) -> Result<String> {
         let balancer = made(self.svc.borrow().load_balancer_arn.as_deref(), "the ARN of the load balancer")?;
         let call = self.elb.create_listener().load_balancer_arn(balancer).port(listener.port).protocol(listener.protocol.clone());
-        let call = call.default_actions(self.default_action(wanted, name, listener, None));
+        let action = self.default_action(wanted, listener, None);
+        let call = call.default_actions(action.clone());
         let call = call.set_certificates(listener.certificates(wanted)).set_ssl_policy(listener.ssl_policy(wanted));
         let call = call.set_tags(Some(tag::new(run, &listener.tag_name())));
         let made = call.send().await.tried(format!("create the listener {name}"))?;
-        given(made.listeners().first().and_then(Listener::listener_arn), "the ARN of the new listener")
+        let arn = given(made.listeners().first().and_then(Listener::listener_arn), "the ARN of the new listener")?;
+        self.moves_of(listener, &action, name, &arn);
+        Ok(arn)
     }
 
-    async fn settle_listener(
-        &self,
-        run: &Run,
-        wanted: &Wanted,
-        listener: &WantedListener,
-        name: &str,
-        found: &FoundListener,
-    ) -> Result<String> {
+    async fn settle_listener(&self, run: &Run, wanted: &Wanted, listener: &WantedListener, found: &FoundListener) -> Result<String> {
         let FoundListener { listener: found, tags, .. } = found;
-        let arn = given(found.listener_arn(), "the ARN of the listener")?;
-        run.found("listener", name);
+        let (arn, name) = (given(found.listener_arn(), "the ARN of the listener")?, listener.name(run));
+        run.found("listener", &name);
         self.settle_elb_tags(run, "listener", &listener.tag_name(), &arn, tags).await?;
-        let action = self.default_action(wanted, name, listener, Some(found));
-        run.change("listener", name, &diff(wanted, listener, &action, found), async {
+        let action = self.default_action(wanted, listener, Some(found));
+        self.moves_of(listener, &action, &name, &arn);
+        run.change("listener", &name, &diff(wanted, listener, &action, found), async {
             let call = self.elb.modify_listener().listener_arn(&arn).port(listener.port).protocol(listener.protocol.clone());
             let call = call.default_actions(action.clone()).set_certificates(listener.certificates(wanted));
             let call = call.set_ssl_policy(listener.ssl_policy(wanted));
@@ -194,15 +238,18 @@ impl SvcDeploy {
         Ok(arn)
     }
 
-    fn default_action(&self, wanted: &Wanted, name: &str, listener: &WantedListener, found: Option<&Listener>) -> Action {
+    fn default_action(&self, wanted: &Wanted, listener: &WantedListener, found: Option<&Listener>) -> Action {
         match &listener.fallback {
             Fallback::Forward(service) if !self.can_forward(wanted, service) => action::not_found(),
-            Fallback::Forward(service) => {
-                let arn = found.and_then(Listener::listener_arn).unwrap_or_default().to_owned();
-                self.forwarding(wanted, service, name, found.and_then(|found| found.default_actions().first()), Place::Listener(arn))
-            }
+            Fallback::Forward(service) => self.forwarding(wanted, service, found.and_then(|found| found.default_actions().first())),
             Fallback::NotFound => action::not_found(),
             Fallback::RedirectToHttps => action::redirect_to_https(),
+        }
+    }
+
+    fn moves_of(&self, listener: &WantedListener, action: &Action, name: &str, arn: &str) {
+        if let Fallback::Forward(service) = &listener.fallback {
+            self.moving(action, service, name, Place::Listener(arn.to_owned()));
         }
     }
 
@@ -227,6 +274,20 @@ impl SvcDeploy {
         let delete = async { call.send().await.tried(format!("delete the listener {arn}")).map(drop) };
         run.delete("listener", &format!("{}:{port}", run.app), delete).await
     }
+}
+
+/// Says once, when port 80 begins to forward, that whoever is between the browser and the load balancer can read and change all that is sent.
+fn warn_of_plain_http(run: &Run, wanted: &Wanted, listener: &WantedListener) {
+    if listener.port == 80 && listener.fallback != Fallback::RedirectToHttps && !wanted.internal {
+        run.warn(
+            "plain-http",
+            "the load balancer is open to the internet and speaks HTTP without TLS, so passwords and cookies can be read on the way. Request a certificate in ACM for a host name of your own and set x-svc.certificate",
+        );
+    }
+}
+
+fn needs_https_listener(service: &str) -> Error {
+    needs_https(service, "a listener for HTTPS, which the load balancer of x-svc.alb does not have. Add one, or remove ProtocolVersion")
 }
 
 fn diff(wanted: &Wanted, listener: &WantedListener, action: &Action, found: &Listener) -> Diff {

@@ -11,6 +11,7 @@ use shared::wait::{later, until};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use super::deployment::SOONEST;
+use super::elb_default::{OF_LOAD_BALANCERS, with_defaults};
 use super::listener::{self, FoundListener};
 use super::tag;
 use crate::SvcDeploy;
@@ -171,7 +172,7 @@ impl SvcDeploy {
     async fn settle_attributes(&self, run: &Run, wanted: &Wanted, arn: &str) -> Result<()> {
         let found = self.found.balancer.as_ref().map(|found| found.attributes.as_slice()).unwrap_or_default();
         let was = |key: &str| found.iter().find(|one| one.key() == Some(key)).and_then(LoadBalancerAttribute::value);
-        let attributes = attributes(run, wanted);
+        let attributes = with_defaults(attributes(run, wanted), OF_LOAD_BALANCERS, was);
         let diff = attributes.iter().fold(Diff::new(), |diff, (key, value)| diff.field(key, was(key), Some(value.as_str())));
         run.change("load balancer", &run.app, &diff, async {
             let attributes = attributes.iter().map(|(key, value)| LoadBalancerAttribute::builder().key(*key).value(value).build());

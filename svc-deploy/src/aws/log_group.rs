@@ -71,7 +71,7 @@ impl SvcDeploy {
             match self.found.log_groups.get(&name) {
                 Some(found) if !run.is_ours(pairs(&found.tags)) => return Err(run.unmanaged("log group", &name)),
                 Some(_) => run.found("log group", &name),
-                None => drop(run.create("log group", &name, self.create_log_group(run, &service.name, &name)).await?),
+                None => drop(run.create("log group", &name, self.create_log_group(run, wanted, &service.name, &name)).await?),
             }
             Ok(())
         })
@@ -79,9 +79,9 @@ impl SvcDeploy {
         .map(drop)
     }
 
-    async fn create_log_group(&self, run: &Run, service: &str, name: &str) -> Result<String> {
+    async fn create_log_group(&self, run: &Run, wanted: &Wanted, service: &str, name: &str) -> Result<String> {
         let tags = run.tags(service).into_iter().collect();
-        let call = self.logs.create_log_group().log_group_name(name).set_tags(Some(tags));
+        let call = self.logs.create_log_group().log_group_name(name).set_kms_key_id(wanted.log_kms_key.clone()).set_tags(Some(tags));
         call.send().await.tried(format!("create the log group {name}"))?;
         Ok(name.to_owned())
     }
@@ -104,10 +104,25 @@ impl SvcDeploy {
             })
             .await?;
         }
+        if let Some(found) = found {
+            self.settle_key(run, wanted, &name, found.group.kms_key_id()).await?;
+        }
         let was = found.and_then(|found| found.group.retention_in_days());
         run.change("log group", &name, &Diff::new().field("retentionInDays", was, Some(wanted.retention)), async {
             let call = self.logs.put_retention_policy().log_group_name(&name).retention_in_days(wanted.retention);
             call.send().await.tried(format!("set the retention of the log group {name}")).map(drop)
+        })
+        .await
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html>
+    async fn settle_key(&self, run: &Run, wanted: &Wanted, name: &str, was: Option<&str>) -> Result<()> {
+        let doing = format!("set the key of the log group {name}");
+        run.change("log group", name, &Diff::new().field("kmsKeyId", was, wanted.log_kms_key.as_deref()), async {
+            match &wanted.log_kms_key {
+                Some(key) => self.logs.associate_kms_key().log_group_name(name).kms_key_id(key).send().await.tried(doing).map(drop),
+                None => self.logs.disassociate_kms_key().log_group_name(name).send().await.tried(doing).map(drop),
+            }
         })
         .await
     }

@@ -52,7 +52,10 @@ impl SvcDeploy {
             }
         }
         all?;
-        self.late_deployments(run, wanted).await
+        self.late_deployments(run, wanted).await?;
+        // Without a wait, permissions are removed where no other revision runs.
+        let done = wanted.deployed().filter(|service| !run.wait && !run.is_planning() && self.runs_alone(service));
+        self.narrow_roles(run, done).await
     }
 
     async fn turn<'a>(&self, run: &Run, wanted: &Wanted, service: &'a Service, part: Part) -> (&'a Service, Part, Result<()>) {

@@ -1,8 +1,8 @@
-//! The roles: the task execution role, with which ECS starts the app's tasks, for each service a task role, with which its code calls AWS, and
-//! for scheduled jobs one with which EventBridge Scheduler runs them.
+//! The roles: for each service a task execution role, with which ECS starts its tasks, and a task role, with which its code calls AWS, and for
+//! scheduled jobs one with which EventBridge Scheduler runs them.
 //! <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_iam::Client;
 use futures_util::future::try_join_all;
@@ -15,13 +15,14 @@ use shared::{Error, Result, Run};
 use super::access_point;
 use super::execution_policy::execution_policy;
 use super::scheduler_policy::scheduler_policy;
+use super::task_definition_request::{self, Roles};
 use crate::SvcDeploy;
 use crate::model::{Service, TaskRole, Wanted};
 
 /// By name.
 pub type Found = BTreeMap<String, iam_role::Found>;
 
-/// The name of the execution role's inline policy.
+/// The name of the execution roles' inline policy.
 const POLICY: &str = "start-tasks";
 /// The name of the inline policy of EventBridge Scheduler's role.
 const SCHEDULER_POLICY: &str = "run-jobs";
@@ -37,8 +38,8 @@ fn path(run: &Run) -> String {
 }
 
 /// The region is in the name, because names of roles belong to the account, not to a region.
-fn execution_name(run: &Run) -> String {
-    run.named(&format!("execution-{}", run.session.region()))
+fn execution_name(run: &Run, service: &str) -> String {
+    shared::name::fit(&[&run.app, service, "execution", run.session.region()], LONGEST)
 }
 
 fn scheduler_name(run: &Run) -> String {
@@ -59,7 +60,7 @@ fn task_name(run: &Run, service: &str) -> String {
     shared::name::fit(&[&run.app, service, "task", run.session.region()], LONGEST)
 }
 
-/// Finds those of the services, or with `--down` all under the app's path.
+/// Finds those of the services that this run deploys, or with `--down` all under the app's path.
 pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let names = match wanted {
         Some(wanted) => own(run, wanted),
@@ -69,7 +70,7 @@ pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
         let has_volumes = |service: &Service| task_name(run, &service.name) == name && service.access_points().next().is_some();
         let policy = match wanted {
             _ if name == scheduler_name(run) => Some(SCHEDULER_POLICY),
-            _ if name == execution_name(run) => Some(POLICY),
+            Some(wanted) if wanted.selected().any(|service| execution_name(run, &service.name) == name) => Some(POLICY),
             Some(wanted) if wanted.services.iter().any(has_volumes) => Some(access_point::POLICY),
             _ => None,
         };
@@ -81,10 +82,10 @@ pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
 
 /// Returns the names of the roles that svc-deploy creates.
 fn own(run: &Run, wanted: &Wanted) -> Vec<String> {
-    let execution = wanted.execution_role.is_none().then(|| execution_name(run));
-    let tasks = wanted.services.iter().filter(|service| matches!(service.task_role, TaskRole::Own(_)));
+    let executions = wanted.selected().filter(|_| wanted.execution_role.is_none()).map(|service| execution_name(run, &service.name));
+    let tasks = wanted.selected().filter(|service| matches!(service.task_role, TaskRole::Own(_)));
     let scheduler = scheduled(wanted).next().map(|_| scheduler_name(run));
-    execution.into_iter().chain(scheduler).chain(tasks.map(|service| task_name(run, &service.name))).collect()
+    executions.chain(scheduler).chain(tasks.map(|service| task_name(run, &service.name))).collect()
 }
 
 /// Returns the jobs that have a schedule.
@@ -108,15 +109,18 @@ fn trust(run: &Run, service: &str) -> Result<Value> {
 
 impl SvcDeploy {
     pub async fn roles_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let execution = async {
+        self.svc.borrow_mut().execution_role_arn.clone_from(&wanted.execution_role);
+        let executions = each(wanted.selected(), async |service| {
             let arn = match &wanted.execution_role {
                 Some(adopted) => Some(adopted.clone()),
-                None => self.role_up(run, &execution_name(run), TASKS, &format!("Starts the tasks of {}", run.app)).await?,
+                None => {
+                    self.role_up(run, &execution_name(run, &service.name), TASKS, &format!("Starts the tasks of {}", service.name)).await?
+                }
             };
-            self.svc.borrow_mut().execution_role_arn = arn;
+            self.record(&service.name, |record| record.execution_role_arn = arn);
             Ok(())
-        };
-        let tasks = each(&wanted.services, async |service| {
+        });
+        let tasks = each(wanted.selected(), async |service| {
             let arn = match &service.task_role {
                 TaskRole::Adopted(arn) => Some(arn.clone()),
                 TaskRole::Own(_) => {
@@ -129,8 +133,8 @@ impl SvcDeploy {
         let scheduler = each(scheduled(wanted).take(1), async |_| {
             self.role_up(run, &scheduler_name(run), SCHEDULER, &format!("Runs the scheduled jobs of {}", run.app)).await
         });
-        let (execution, tasks, scheduler): (Result<()>, _, _) = futures_util::join!(execution, tasks, scheduler);
-        execution.and(tasks.map(drop)).and(scheduler.map(drop))
+        let (executions, tasks, scheduler) = futures_util::join!(executions, tasks, scheduler);
+        executions.and(tasks).map(drop).and(scheduler.map(drop))
     }
 
     async fn role_up(&self, run: &Run, name: &str, service: &str, description: &str) -> Result<Option<String>> {
@@ -138,25 +142,50 @@ impl SvcDeploy {
         iam_role::up(&self.iam, run, &wanted, self.found.roles.get(name)).await
     }
 
+    /// Adds the permissions that the new revisions need. Those that only the old ones need are kept until [`Self::narrow_roles`].
     pub async fn settle_roles(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let execution = async {
-            if wanted.execution_role.is_some() {
-                return Ok(());
-            }
-            let policy = execution_policy(&run.app, &run.caller()?, wanted);
-            self.settle_role(run, &execution_name(run), &Policies { inline: Some((POLICY, policy)), ..Policies::default() }).await
-        };
-        let tasks = each(&wanted.services, async |service| match &service.task_role {
-            TaskRole::Adopted(_) => Ok(()),
-            TaskRole::Own(policies) => {
-                let volumes = access_point::policy(&run.caller()?, service, &self.kept.borrow());
-                let policies = Policies { attached: policies.clone(), inline: volumes.map(|policy| (access_point::POLICY, policy)) };
-                self.settle_role(run, &task_name(run, &service.name), &policies).await
-            }
+        let services = each(wanted.selected().flat_map(|service| self.policies(run, service)), async |policies| {
+            let (name, policies) = policies?;
+            iam_role::widen(&self.iam, run, &name, self.found.roles.get(&name), &policies).await
         });
-        let scheduler = self.settle_scheduler_role(run, wanted);
-        let (execution, tasks, scheduler): (Result<()>, _, _) = futures_util::join!(execution, tasks, scheduler);
-        execution.and(tasks.map(drop)).and(scheduler)
+        let (services, scheduler) = futures_util::join!(services, self.settle_scheduler_role(run, wanted));
+        services.map(drop).and(scheduler)
+    }
+
+    /// Removes the permissions that nothing needs when the new revisions of these services run alone.
+    pub async fn narrow_roles<'a>(&self, run: &Run, services: impl Iterator<Item = &'a Service>) -> Result<()> {
+        each(services.flat_map(|service| self.policies(run, service)), async |policies| {
+            let (name, policies) = policies?;
+            iam_role::narrow(&self.iam, run, &name, self.found.roles.get(&name), &policies).await
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Returns the service's own roles by name, with the policies that they should have.
+    fn policies(&self, run: &Run, service: &Service) -> Vec<Result<(String, Policies)>> {
+        let kept = self.kept.borrow();
+        let execution = || {
+            let (caller, roles) = (run.caller()?, Roles { kept: kept.clone(), ..Roles::default() });
+            let request = task_definition_request::request(&run.app, &caller, service, &roles);
+            // A run by hand of a service with names has a container of this image beside it.
+            let by_hand = service.connect.as_ref().map(|_| kept.files_image.as_str());
+            let policy = execution_policy(&run.app, &caller, &request, by_hand.as_slice());
+            let policies = Policies { inline: policy.map(|policy| (POLICY, policy)), ..Policies::default() };
+            Ok((execution_name(run, &service.name), policies))
+        };
+        let task = |attached: &BTreeSet<String>| {
+            let volumes = access_point::policy(&run.caller()?, service, &kept).map(|policy| (access_point::POLICY, policy));
+            Ok((task_name(run, &service.name), Policies { attached: attached.clone(), inline: volumes }))
+        };
+        let mut all = Vec::new();
+        if self.svc.borrow().execution_role_arn.is_none() {
+            all.push(execution());
+        }
+        if let TaskRole::Own(attached) = &service.task_role {
+            all.push(task(attached));
+        }
+        all
     }
 
     async fn settle_scheduler_role(&self, run: &Run, wanted: &Wanted) -> Result<()> {
@@ -164,20 +193,21 @@ impl SvcDeploy {
         if jobs.is_empty() {
             return Ok(());
         }
-        let execution = wanted.execution_role.clone().map_or_else(|| arn(run, &execution_name(run)), Ok);
+        let executions = jobs
+            .iter()
+            .filter(|_| wanted.execution_role.is_none())
+            .map(|service| arn(run, &execution_name(run, &service.name)))
+            .chain(wanted.execution_role.clone().map(Ok));
         let tasks = jobs.iter().map(|service| match &service.task_role {
             TaskRole::Adopted(arn) => Ok(arn.clone()),
             TaskRole::Own(_) => arn(run, &task_name(run, &service.name)),
         });
-        let roles: Vec<String> = std::iter::once(execution).chain(tasks).collect::<Result<_>>()?;
+        let roles: Vec<String> = executions.chain(tasks).collect::<Result<_>>()?;
         let names: Vec<&str> = jobs.iter().map(|service| service.name.as_str()).collect();
         let policy = scheduler_policy(&run.app, &run.caller()?, &names, &roles);
         let policies = Policies { inline: Some((SCHEDULER_POLICY, policy)), ..Policies::default() };
-        self.settle_role(run, &scheduler_name(run), &policies).await
-    }
-
-    async fn settle_role(&self, run: &Run, name: &str, policies: &Policies) -> Result<()> {
-        iam_role::settle(&self.iam, run, name, self.found.roles.get(name), policies).await
+        let name = scheduler_name(run);
+        iam_role::settle(&self.iam, run, &name, self.found.roles.get(&name), &policies).await
     }
 
     pub async fn roles_down(&self, run: &Run) -> Result<()> {

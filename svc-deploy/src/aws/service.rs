@@ -1,17 +1,20 @@
 //! The ECS services: how they are created, updated and deleted.
 
-use aws_sdk_ecs::types::{Service as EcsService, Tag};
+use aws_sdk_ecs::types::{SchedulingStrategy, Service as EcsService, Tag};
 use shared::error::{given, if_found};
 use shared::step::each;
 use shared::wait::{until, while_not_yet};
 use shared::{Error, Result, Run, Tried};
 
+use super::arn::last_name;
 use super::call;
 use super::ecs_tag;
 use super::endpoint::unseen_diff;
 use super::found_service::{FoundService, described, has_failed};
-use super::service_diff::{PATCH, diff, is_connected, is_patch_new, is_strategy_new, patch_fingerprint};
+use super::service_default::{is_patched, left};
+use super::service_diff::{PATCH, diff, is_connected, is_patch_new, is_strategy_new, not_undone, patch_fingerprint};
 use super::service_request::{self, Update};
+use super::task_read::{service_of, unstopped};
 use crate::SvcDeploy;
 use crate::model::{Service, Wanted};
 
@@ -59,20 +62,26 @@ impl SvcDeploy {
         }
         run.found("service", &service.name);
         let arn = given(found.service.service_arn(), "the ARN of the service")?;
-        self.settle_ecs_tags(run, "service", &arn, tags(run, service), found.service.tags()).await?;
+        let tags = tags(run, service);
+        self.remove_ecs_tags(run, &arn, &tags, found.service.tags()).await?;
+        self.settle_ecs_tags(run, "service", &arn, tags, found.service.tags()).await?;
         let unseen = self.unseen(run, wanted, service);
         let diff = diff(wanted, service, &self.recorded(&service.name), found).and(unseen_diff(&unseen));
-        let update = Update {
-            strategy: is_strategy_new(wanted, &found.service),
-            new_deployment: has_failed(&found.service) || !unseen.is_empty(),
-            disconnect: is_connected(&found.service),
-        };
-        run.change("service", &service.name, &diff, self.update_service(run, wanted, service, &found.service, update)).await?;
+        warn_of_kept(run, service, found);
+        run.change("service", &service.name, &diff, self.update_service(run, wanted, service, found, !unseen.is_empty())).await?;
         Ok(Some(arn))
     }
 
-    async fn update_service(&self, run: &Run, wanted: &Wanted, service: &Service, found: &EcsService, update: Update) -> Result<()> {
-        let request = service_request::update(&run.app, wanted, service, &self.recorded(&service.name), update)?;
+    async fn update_service(&self, run: &Run, wanted: &Wanted, service: &Service, found: &FoundService, unseen: bool) -> Result<()> {
+        let left = left(service, found, is_patch_new(service, &found.service));
+        let found = &found.service;
+        let update = Update {
+            strategy: is_strategy_new(wanted, found),
+            new_deployment: has_failed(found) || unseen || left.needs_new_tasks(),
+            disconnect: is_connected(found),
+        };
+        let mut request = service_request::update(&run.app, wanted, service, &self.recorded(&service.name), update)?;
+        left.add_to(&mut request);
         let said = while_not_yet(run, NEW_PARTS, not_yet, async || {
             let call = self.ecs.update_service().service(&service.name);
             let said = call.customize().mutate_request(call::with_body(&request)).send().await;
@@ -93,17 +102,24 @@ impl SvcDeploy {
         let ours = self.found.services.values().filter(|found| run.is_ours(found.service.tags().iter().map(ecs_tag::pair)));
         each(ours, async |found| {
             let name = given(found.service.service_name(), "the name of the service")?;
-            run.delete("service", &name, self.delete_service(run, &name, found.service.status() == Some("ACTIVE"))).await
+            run.delete("service", &name, self.delete_service(run, &name, &found.service)).await
         })
         .await
         .map(drop)
     }
 
-    pub async fn delete_service(&self, run: &Run, name: &str, is_active: bool) -> Result<()> {
-        if is_active {
+    /// Waits also until its tasks have stopped, because until then they have network interfaces and use roles and log groups.
+    async fn delete_service(&self, run: &Run, name: &str, found: &EcsService) -> Result<()> {
+        if found.status() == Some("ACTIVE") {
             self.dismiss_service(run, name).await?;
         }
-        self.service_gone(run, name).await
+        self.service_gone(run, name).await?;
+        let family = found.task_definition().map(|arn| last_name(arn).split(':').next().unwrap_or_default());
+        until(run, &format!("the last tasks of the service {name} to stop"), async || {
+            let left = unstopped(&self.ecs, run, family).await?;
+            Ok(left.iter().all(|task| service_of(task) != Some(name)).then_some(()))
+        })
+        .await
     }
 
     /// Deletes a service without a wait for the end of its tasks.
@@ -120,6 +136,26 @@ impl SvcDeploy {
             Ok(left.iter().all(|found| found.service.status() == Some("INACTIVE")).then_some(()))
         })
         .await
+    }
+}
+
+/// Says what ECS can't undo of an earlier patch.
+fn warn_of_kept(run: &Run, service: &Service, found: &FoundService) {
+    let mut kept = not_undone(service, &found.service);
+    let is_daemon = |service: &EcsService| service.scheduling_strategy() == Some(&SchedulingStrategy::Daemon);
+    if is_daemon(&found.service) && !is_patched(service, "schedulingStrategy") {
+        kept.push("schedulingStrategy");
+    }
+    if !kept.is_empty() {
+        run.warn(
+            "patch-not-undone",
+            format!(
+                "services.{0}.x-svc.patch.service no longer sets {1}, and the service keeps it. Set the value that it should have, or delete the service with `aws ecs delete-service --cluster {2} --service {0} --force` and run the same command again",
+                service.name,
+                kept.join(" and "),
+                run.app
+            ),
+        );
     }
 }
 
@@ -147,5 +183,5 @@ fn tags(run: &Run, service: &Service) -> Vec<(String, String)> {
     let mut tags = run.tags(&service.name);
     tags.retain(|(key, _)| !service.labels.iter().any(|(label, _)| label == key));
     tags.extend(service.labels.clone());
-    tags
+    ecs_tag::with_names(tags)
 }

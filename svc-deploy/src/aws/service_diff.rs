@@ -11,19 +11,22 @@ use shared::doc::ServiceRecord;
 use super::action::NEW_TARGET_GROUP;
 use super::arn::{last_name, target_group_name};
 use super::found_service::{FoundService, has_failed};
+use super::service_default::{is_patched, left, unknown};
 use super::service_request::{CONNECT, ECS_THRESHOLD, rebalancing, service_connect, threshold};
 use super::{ecs_tag, found_service};
 use crate::model::{NetworkMode, Service, Wanted};
 
 /// The tag that says which patch a service has: what a patch sets need not be a field that ECS returns.
 pub const PATCH: &str = "ecs-pipe:patch";
+const MANAGED_TAGS: &str = "enableECSManagedTags";
 /// What a plan calls a revision that is not registered yet.
 pub const NEW_REVISION: &str = "the new revision";
 
 /// Compares field by field. What `x-svc.patch.service` sets is compared only when the patch itself is another one.
 pub fn diff(wanted: &Wanted, service: &Service, record: &ServiceRecord, found: &FoundService) -> Diff {
+    let whole = found;
     let FoundService { service: found, json } = found;
-    let patched = |key: &str| service.patch.service.as_ref().is_some_and(|patch| patch.get(key).is_some());
+    let patched = |key: &str| is_patched(service, key);
     // In a plan a new revision has no number yet.
     let newest = record.task_definition_arn.as_deref().map_or(NEW_REVISION, last_name);
     let mut diff = Diff::new().field("taskDefinition", found.task_definition().map(last_name), newest);
@@ -34,11 +37,13 @@ pub fn diff(wanted: &Wanted, service: &Service, record: &ServiceRecord, found: &
             "a new deployment",
         );
     }
-    if !patched("deploymentConfiguration") {
-        diff = diff.and(deployment_diff(service, found.deployment_configuration()));
-    }
+    diff = diff.and(deployment_diff(service, found.deployment_configuration()));
     if !patched("propagateTags") {
         diff = diff.field("propagateTags", found.propagate_tags().map(PropagateTags::as_str), "SERVICE");
+    }
+    // The answer may lack it.
+    if json.get(MANAGED_TAGS).is_some() && !patched(MANAGED_TAGS) {
+        diff = diff.field(MANAGED_TAGS, found.enable_ecs_managed_tags(), true);
     }
     // The answer lacks it for services that are older than the setting.
     if let Some(found) = found.availability_zone_rebalancing().filter(|_| !patched("availabilityZoneRebalancing")) {
@@ -59,12 +64,31 @@ pub fn diff(wanted: &Wanted, service: &Service, record: &ServiceRecord, found: &
     if !patched(CONNECT) {
         diff = diff.and(connect_diff(wanted, service, found));
     }
-    if is_patch_new(service, found) { diff.and(patch_diff(service, json)) } else { diff }
+    diff = diff.and(left(service, whole, is_patch_new(service, found)).diff());
+    if !is_patch_new(service, found) {
+        return diff;
+    }
+    if service.patch.service.is_none() {
+        // Its fields are shown above.
+        let nothing_shows = diff.is_empty();
+        return diff.note(nothing_shows, "patch: removed");
+    }
+    diff.and(patch_diff(service, json))
 }
 
-/// Returns the value of the tag [`PATCH`].
+/// Returns the value of the tag [`PATCH`]: a fingerprint, and the names of the fields that can't be undone.
 pub fn patch_fingerprint(service: &Service) -> String {
-    service.patch.service.as_ref().map(|patch| shared::name::fingerprint(&patch.to_string())).unwrap_or_default()
+    let Some(patch) = &service.patch.service else { return String::new() };
+    let fingerprint = std::iter::once(shared::name::fingerprint(&patch.to_string()));
+    let mut value = fingerprint.chain(unknown(patch).into_iter().map(str::to_owned)).collect::<Vec<_>>().join(" ");
+    value.truncate(ecs_tag::LONGEST_VALUE);
+    value
+}
+
+/// Returns the fields that an earlier patch set, this one does not, and whose defaults are unknown.
+pub fn not_undone<'a>(service: &Service, found: &'a EcsService) -> Vec<&'a str> {
+    let names = ecs_tag::value(found.tags(), PATCH).unwrap_or_default().split(' ').skip(1);
+    names.filter(|name| !is_patched(service, name)).collect()
 }
 
 /// Returns whether the found service has another patch.
@@ -79,7 +103,7 @@ pub fn is_strategy_new(wanted: &Wanted, found: &EcsService) -> bool {
 
 /// Shows the fields that the patch changes, as far as ECS returns them.
 fn patch_diff(service: &Service, found: &Value) -> Diff {
-    let Some(patch) = &service.patch.service else { return Diff::new().note(true, "patch: removed") };
+    let Some(patch) = &service.patch.service else { return Diff::new() };
     let fields = Diff::new().json_within("", found, patch);
     let nothing_shows = fields.is_empty();
     fields.note(nothing_shows, "patch: applied again")
@@ -92,21 +116,22 @@ fn deployment_diff(service: &Service, found: Option<&DeploymentConfiguration>) -
     // A service that is older than thresholds has ECS's own, though the answer lacks it.
     let was = was.or_else(|| breaker.map(|_| ECS_THRESHOLD));
     let (kind, value) = threshold(service.breaker);
-    Diff::new()
-        .field(
-            &field("minimumHealthyPercent"),
-            found.and_then(DeploymentConfiguration::minimum_healthy_percent),
-            Some(service.healthy_percent.minimum),
-        )
-        .field(&field("maximumPercent"), found.and_then(DeploymentConfiguration::maximum_percent), Some(service.healthy_percent.maximum))
-        .field(&field("deploymentCircuitBreaker.enable"), breaker.map(DeploymentCircuitBreaker::enable), Some(service.breaker.enable))
-        .field(&field("deploymentCircuitBreaker.rollback"), breaker.map(DeploymentCircuitBreaker::rollback), Some(service.breaker.rollback))
-        .field(
-            &field("deploymentCircuitBreaker.thresholdConfiguration.type"),
-            was.as_ref().map(|(kind, _)| kind.as_str()),
-            Some(kind.as_str()),
-        )
-        .field(&field("deploymentCircuitBreaker.thresholdConfiguration.value"), was.map(|(_, value)| value), Some(value))
+    let (minimum, maximum) = (service.healthy_percent.minimum, service.healthy_percent.maximum);
+    let number = |found: Option<i32>| found.map(|found| found.to_string());
+    let fields = [
+        ("minimumHealthyPercent", number(found.and_then(DeploymentConfiguration::minimum_healthy_percent)), minimum.to_string()),
+        ("maximumPercent", number(found.and_then(DeploymentConfiguration::maximum_percent)), maximum.to_string()),
+        ("deploymentCircuitBreaker.enable", breaker.map(|one| one.enable().to_string()), service.breaker.enable.to_string()),
+        ("deploymentCircuitBreaker.rollback", breaker.map(|one| one.rollback().to_string()), service.breaker.rollback.to_string()),
+        (
+            "deploymentCircuitBreaker.thresholdConfiguration.type",
+            was.as_ref().map(|(kind, _)| kind.as_str().to_owned()),
+            kind.as_str().to_owned(),
+        ),
+        ("deploymentCircuitBreaker.thresholdConfiguration.value", number(was.map(|(_, value)| value)), value.to_string()),
+    ];
+    let own = fields.into_iter().map(|(name, was, is)| (field(name), was, is)).filter(|(name, ..)| !is_patched(service, name));
+    own.fold(Diff::new(), |diff, (name, was, is)| diff.field(&name, was, Some(is)))
 }
 
 fn network_diff(wanted: &Wanted, found: &EcsService) -> Diff {

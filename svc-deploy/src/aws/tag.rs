@@ -1,9 +1,10 @@
 //! The tags of load balancers, listeners, rules and target groups.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::Tag;
+use shared::owner::TAG_NAME;
 use shared::{Result, Run, Tried};
 
 use crate::SvcDeploy;
@@ -24,14 +25,15 @@ pub fn new(run: &Run, name: &str) -> Vec<Tag> {
     aws_tags(run.tags(name))
 }
 
-/// Returns those of these ARNs that svc-deploy created for the app.
-pub async fn ours(elb: &Client, run: &Run, arns: Vec<String>) -> Result<BTreeSet<String>> {
-    let mut ours = BTreeSet::new();
+/// Returns those of these ARNs that svc-deploy created for the app, with the names of their services.
+pub async fn ours(elb: &Client, run: &Run, arns: Vec<String>) -> Result<BTreeMap<String, String>> {
+    let mut ours = BTreeMap::new();
     for some in arns.chunks(ARNS_A_CALL) {
         let call = elb.describe_tags().set_resource_arns(Some(some.to_vec()));
         let said = call.send().await.tried("read the tags of parts of the load balancer")?;
         let tagged = said.tag_descriptions().iter().filter(|one| run.is_ours(one.tags().iter().map(pair)));
-        ours.extend(tagged.filter_map(|one| one.resource_arn().map(str::to_owned)));
+        let name = |tags: &[Tag]| tags.iter().find(|tag| tag.key() == Some(TAG_NAME)).and_then(Tag::value).unwrap_or_default().to_owned();
+        ours.extend(tagged.filter_map(|one| Some((one.resource_arn()?.to_owned(), name(one.tags())))));
     }
     Ok(ours)
 }

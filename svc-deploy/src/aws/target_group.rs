@@ -12,6 +12,7 @@ use shared::step::each;
 use shared::wait::while_held;
 use shared::{Diff, Error, Result, Run, Tried};
 
+use super::elb_default::{OF_TARGET_GROUPS, with_defaults};
 use super::tag;
 use crate::SvcDeploy;
 use crate::model::{Published, Service, TargetGroupShape, Wanted};
@@ -26,13 +27,22 @@ pub struct FoundGroup {
     attributes: Vec<TargetGroupAttribute>,
 }
 
+/// What the health check is where nobody sets it, with HTTP and with gRPC.
+const DEFAULT_CHECKS: &[&str] = &["HTTP traffic-port / 200-399 5", "HTTP traffic-port / 0-99 5"];
 /// Characters of a target group's name.
 const LONGEST: usize = 32;
 
-/// Returns the name. A hash of what can't be changed in a target group is part of it, so that another one is created beside it.
+/// Returns the name. A hash is part of it of what can't be changed in a target group, so that another one is created beside it. So is what a healthy
+/// target answers: tasks of the old revision may not answer the new check, and would be stopped before the new ones are healthy.
 fn name(app: &str, service: &str, shape: &TargetGroupShape) -> String {
     let TargetGroupShape { port, protocol, protocol_version, target_type, .. } = shape;
-    let fixed = shared::name::fingerprint(&format!("{port} {protocol} {protocol_version} {target_type}"));
+    let TargetGroupShape { health_check_path, health_check_timeout_seconds, matcher, .. } = shape;
+    let (check_protocol, check_port) = health_check_place(shape);
+    let codes = matcher.http_code.as_ref().or(matcher.grpc_code.as_ref()).map_or("", String::as_str);
+    let check = format!("{check_protocol} {check_port} {health_check_path} {codes} {health_check_timeout_seconds}");
+    // The names of groups with the default check are those that earlier versions gave them.
+    let check = if DEFAULT_CHECKS.contains(&check.as_str()) { String::new() } else { format!(" {check}") };
+    let fixed = shared::name::fingerprint(&format!("{port} {protocol} {protocol_version} {target_type}{check}"));
     shared::name::fit(&[app, service, &fixed[..6]], LONGEST)
 }
 
@@ -61,7 +71,7 @@ async fn all(elb: &Client, run: &Run) -> Result<Found> {
     groups.retain(|group| group.target_group_name().is_some_and(|name| name.starts_with(&prefix)));
     let arns = groups.iter().filter_map(|group| group.target_group_arn().map(str::to_owned)).collect();
     let ours = tag::ours(elb, run, arns).await?;
-    groups.retain(|group| group.target_group_arn().is_some_and(|arn| ours.contains(arn)));
+    groups.retain(|group| group.target_group_arn().is_some_and(|arn| ours.contains_key(arn)));
     let named = |group: TargetGroup| {
         let name = group.target_group_name().unwrap_or_default().to_owned();
         (name, FoundGroup { group, ours: true, tags: Vec::new(), attributes: Vec::new() })
@@ -108,8 +118,8 @@ impl SvcDeploy {
     ) -> Result<String> {
         let call = self.elb.create_target_group().name(name).set_vpc_id(wanted.net.vpc_id.clone()).port(shape.port);
         let call = call.protocol(shape.protocol.as_str().into()).protocol_version(&shape.protocol_version);
-        let call = call.set_health_check_protocol(shape.health_check_protocol.as_deref().map(Into::into));
-        let call = call.set_health_check_port(shape.health_check_port.clone());
+        let (check_protocol, check_port) = health_check_place(shape);
+        let call = call.health_check_protocol(check_protocol.into()).health_check_port(check_port);
         let call = call.target_type(shape.target_type.as_str().into()).health_check_path(&shape.health_check_path).matcher(matcher(shape));
         let call = call.health_check_interval_seconds(shape.health_check_interval_seconds);
         let call = call.health_check_timeout_seconds(shape.health_check_timeout_seconds);
@@ -136,8 +146,8 @@ impl SvcDeploy {
     async fn settle_health_check(&self, run: &Run, name: &str, shape: &TargetGroupShape, arn: &str, found: &TargetGroup) -> Result<()> {
         run.change("target group", name, &health_check_diff(shape, found), async {
             let call = self.elb.modify_target_group().target_group_arn(arn).health_check_path(&shape.health_check_path);
-            let call = call.set_health_check_protocol(shape.health_check_protocol.as_deref().map(Into::into));
-            let call = call.set_health_check_port(shape.health_check_port.clone()).matcher(matcher(shape));
+            let (check_protocol, check_port) = health_check_place(shape);
+            let call = call.health_check_protocol(check_protocol.into()).health_check_port(check_port).matcher(matcher(shape));
             let call = call.health_check_interval_seconds(shape.health_check_interval_seconds);
             let call = call.health_check_timeout_seconds(shape.health_check_timeout_seconds);
             let call = call.healthy_threshold_count(shape.healthy_threshold_count);
@@ -150,9 +160,11 @@ impl SvcDeploy {
     async fn settle_target_group_attributes(&self, run: &Run, name: &str, shape: &TargetGroupShape, arn: &str) -> Result<()> {
         let found = self.found.target_groups.get(name).map(|found| found.attributes.as_slice()).unwrap_or_default();
         let was = |key: &str| found.iter().find(|one| one.key() == Some(key)).and_then(TargetGroupAttribute::value);
-        let diff = shape.attributes.iter().fold(Diff::new(), |diff, (key, value)| diff.field(key, was(key), Some(value.as_str())));
+        let wanted = shape.attributes.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+        let attributes = with_defaults(wanted, OF_TARGET_GROUPS, was);
+        let diff = attributes.iter().fold(Diff::new(), |diff, (key, value)| diff.field(key, was(key), Some(value.as_str())));
         run.change("target group", name, &diff, async {
-            let attributes = shape.attributes.iter().map(|(key, value)| TargetGroupAttribute::builder().key(key).value(value).build());
+            let attributes = attributes.iter().map(|(key, value)| TargetGroupAttribute::builder().key(*key).value(value).build());
             let call = self.elb.modify_target_group_attributes().target_group_arn(arn).set_attributes(Some(attributes.collect()));
             call.send().await.tried(format!("update the attributes of the target group {name}")).map(drop)
         })
@@ -197,12 +209,17 @@ fn check_place(run: &Run, wanted: &Wanted, name: &str, group: &TargetGroup) -> R
     }
 }
 
+/// Returns protocol and port of the health check. AWS's defaults are sent as well, so that they are set again when a patch is removed.
+fn health_check_place(shape: &TargetGroupShape) -> (&str, &str) {
+    (shape.health_check_protocol.as_deref().unwrap_or("HTTP"), shape.health_check_port.as_deref().unwrap_or("traffic-port"))
+}
+
 fn health_check_diff(shape: &TargetGroupShape, found: &TargetGroup) -> Diff {
     let (protocol, port, codes) = (found.health_check_protocol().map(ProtocolEnum::as_str), found.health_check_port(), found.matcher());
+    let (check_protocol, check_port) = health_check_place(shape);
     Diff::new()
-        // Without a setting, AWS's default counts.
-        .field("HealthCheckProtocol", protocol, shape.health_check_protocol.as_deref().or(protocol))
-        .field("HealthCheckPort", port, shape.health_check_port.as_deref().or(port))
+        .field("HealthCheckProtocol", protocol, Some(check_protocol))
+        .field("HealthCheckPort", port, Some(check_port))
         .field("HealthCheckPath", found.health_check_path(), Some(shape.health_check_path.as_str()))
         .field("Matcher.HttpCode", codes.and_then(Matcher::http_code), shape.matcher.http_code.as_deref())
         .field("Matcher.GrpcCode", codes.and_then(Matcher::grpc_code), shape.matcher.grpc_code.as_deref())
@@ -223,7 +240,7 @@ mod tests {
     use crate::model::Codes;
 
     #[test]
-    fn only_what_can_not_be_changed_changes_the_name() {
+    fn what_can_not_be_changed_and_what_is_healthy_changes_the_name() {
         let named = |change: fn(&mut TargetGroupShape)| {
             let mut shape = samples::target_group();
             change(&mut shape);
@@ -236,7 +253,12 @@ mod tests {
             (|shape| shape.protocol = "HTTPS".to_owned(), true),
             (|shape| shape.protocol_version = "GRPC".to_owned(), true),
             (|shape| shape.target_type = "instance".to_owned(), true),
-            (|shape| shape.health_check_path = "/health".to_owned(), false),
+            (|shape| shape.health_check_path = "/health".to_owned(), true),
+            (|shape| shape.health_check_port = Some("9000".to_owned()), true),
+            (|shape| shape.health_check_port = Some("traffic-port".to_owned()), false),
+            (|shape| shape.matcher.http_code = Some("200".to_owned()), true),
+            (|shape| shape.health_check_timeout_seconds = 2, true),
+            (|shape| shape.unhealthy_threshold_count = 5, false),
             (|shape| drop(shape.attributes.insert("a".to_owned(), "b".to_owned())), false),
         ] {
             assert_eq!(named(change) != same, differs, "{}", named(change));

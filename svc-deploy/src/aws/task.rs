@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use aws_sdk_ecs::Client;
-use aws_sdk_ecs::types::{Container, DesiredStatus, Task, TaskField};
+use aws_sdk_ecs::types::{Container, DesiredStatus, Task};
 use futures_util::try_join;
 use serde_json::Value;
 use shared::error::{given, if_found};
@@ -17,24 +17,19 @@ use super::arn::last_name;
 use super::call;
 use super::ecs_tag;
 use super::service::{NEW_PARTS, not_yet};
+pub use super::task_read::{described, has_stopped};
+use super::task_read::{service_of, unstopped};
 use super::task_request::{STARTED_BY, with_token};
 use crate::SvcDeploy;
 
-/// Tasks that one call of `DescribeTasks` takes.
-/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html>
-const TASKS_A_CALL: usize = 100;
 /// What ECS says when no instance has room for a task now; the cluster may still get one.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html>
 const NO_ROOM: &[&str] = &["RESOURCE:", "No Container Instances were found", "AGENT"];
 
-/// Finds the running tasks of the app that no service keeps. Only `--down` needs them.
+/// Finds the tasks of the app that no service keeps and that have not stopped. Only `--down` needs them.
 pub async fn find(ecs: &Client, run: &Run) -> Result<Vec<Task>> {
-    let call = ecs.list_tasks().cluster(&run.app).desired_status(DesiredStatus::Running);
-    let arns = if_found(shared::pages!(call, format!("list the tasks of the cluster {}", run.app)))?.unwrap_or_default();
-    let mut tasks = described(ecs, run, arns).await?;
-    tasks.retain(|task| {
-        !task.group().is_some_and(|group| group.starts_with("service:")) && run.is_ours(task.tags().iter().map(ecs_tag::pair))
-    });
+    let mut tasks = unstopped(ecs, run, None).await?;
+    tasks.retain(|task| service_of(task).is_none() && run.is_ours(task.tags().iter().map(ecs_tag::pair)));
     Ok(tasks)
 }
 
@@ -49,20 +44,6 @@ pub async fn of_family(ecs: &Client, run: &Run, family: &str) -> Result<Vec<Task
     tasks.retain(|task| task.started_by() == Some(STARTED_BY));
     tasks.sort_by_key(|task| std::cmp::Reverse(task.created_at().map(aws_smithy_types::DateTime::secs)));
     Ok(tasks)
-}
-
-/// Returns those of these tasks that ECS still knows.
-pub async fn described(ecs: &Client, run: &Run, arns: Vec<String>) -> Result<Vec<Task>> {
-    let mut tasks = Vec::new();
-    for some in arns.chunks(TASKS_A_CALL) {
-        let call = ecs.describe_tasks().cluster(&run.app).set_tasks(Some(some.to_vec())).include(TaskField::Tags);
-        tasks.extend(call.send().await.tried(format!("read the tasks of the cluster {}", run.app))?.tasks().to_vec());
-    }
-    Ok(tasks)
-}
-
-pub fn has_stopped(task: &Task) -> bool {
-    task.last_status() == Some("STOPPED")
 }
 
 /// Returns whether a container has ended, though its task may go on.

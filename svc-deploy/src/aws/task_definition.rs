@@ -2,11 +2,12 @@
 //! fingerprint of the request that registered it.
 //! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::{Tag, TaskDefinition, TaskDefinitionFamilyStatus, TaskDefinitionField, TaskDefinitionStatus};
 use futures_util::future::try_join_all;
+use futures_util::try_join;
 use serde_json::Value;
 use shared::error::given;
 use shared::step::each;
@@ -29,6 +30,7 @@ pub struct FoundRevision {
     fingerprint: Option<String>,
     ours: bool,
     tags: Vec<Tag>,
+    status: TaskDefinitionStatus,
     /// What it says, in AWS's own JSON.
     pub definition: Value,
 }
@@ -56,17 +58,46 @@ pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
     let families = if let Some(wanted) = wanted {
         wanted.selected().map(|service| family(&run.app, &service.name)).collect()
     } else {
-        let call = ecs.list_task_definition_families().family_prefix(run.named("")).status(TaskDefinitionFamilyStatus::Active);
+        // A run that was stopped may have left inactive revisions behind.
+        let call = ecs.list_task_definition_families().family_prefix(run.named("")).status(TaskDefinitionFamilyStatus::All);
         shared::pages!(call, format!("list the task definition families of {}", run.app))?
     };
-    let found = try_join_all(families.into_iter().map(|family| one(ecs, run, family))).await?;
-    Ok(found.into_iter().flatten().collect())
+    let found = try_join_all(families.into_iter().map(async |family| {
+        let newest = one(ecs, run, family.clone()).await?;
+        if newest.is_some() || wanted.is_some() {
+            return Ok::<_, Error>(newest);
+        }
+        Ok(revisions(ecs, run, &family).await?.into_iter().next().map(|found| (family, found)))
+    }));
+    Ok(found.await?.into_iter().flatten().collect())
+}
+
+/// Returns our own revisions of a family, also inactive ones: another app may have registered into the family, too.
+async fn revisions(ecs: &Client, run: &Run, family: &str) -> Result<Vec<FoundRevision>> {
+    let listed = async |status: TaskDefinitionStatus| {
+        let call = ecs.list_task_definitions().family_prefix(family).status(status);
+        shared::pages!(call, format!("list the revisions of the task definition {family}"))
+    };
+    let (active, inactive): (Vec<String>, Vec<String>) =
+        try_join!(listed(TaskDefinitionStatus::Active), listed(TaskDefinitionStatus::Inactive))?;
+    let arns: Vec<String> = active.into_iter().chain(inactive).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut ours = Vec::new();
+    for some in arns.chunks(REVISIONS_A_CALL) {
+        let found = try_join_all(some.iter().map(|arn| read(ecs, run, arn))).await?;
+        ours.extend(found.into_iter().flatten().filter(|found| found.ours && found.status != TaskDefinitionStatus::DeleteInProgress));
+    }
+    Ok(ours)
 }
 
 /// Finds the newest active revision of a family, or the revision of an ARN, together with what it was found by.
 pub async fn one(ecs: &Client, run: &Run, name: String) -> Result<Option<(String, FoundRevision)>> {
+    let found = read(ecs, run, &name).await?;
+    Ok(found.filter(|found| found.status == TaskDefinitionStatus::Active).map(|found| (name, found)))
+}
+
+async fn read(ecs: &Client, run: &Run, name: &str) -> Result<Option<FoundRevision>> {
     let answer = Answer::default();
-    let call = ecs.describe_task_definition().task_definition(&name).include(TaskDefinitionField::Tags);
+    let call = ecs.describe_task_definition().task_definition(name).include(TaskDefinitionField::Tags);
     let said = call.customize().interceptor(answer.clone()).send().await.tried(format!("read the task definition {name}"));
     let said = match said {
         Ok(said) => said,
@@ -74,16 +105,18 @@ pub async fn one(ecs: &Client, run: &Run, name: String) -> Result<Option<(String
         Err(error) if error.says("Unable to describe task definition") || error.is_gone() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let active = said.task_definition().filter(|revision| revision.status() == Some(&TaskDefinitionStatus::Active));
-    let Some(revision) = active else { return Ok(None) };
+    let Some((revision, status)) = said.task_definition().and_then(|revision| Some((revision, revision.status()?.clone()))) else {
+        return Ok(None);
+    };
     let found = FoundRevision {
         arn: given(revision.task_definition_arn(), "the ARN of the task definition")?,
         fingerprint: ecs_tag::value(said.tags(), FINGERPRINT).map(str::to_owned),
         ours: run.is_ours(said.tags().iter().map(ecs_tag::pair)),
         tags: said.tags().to_vec(),
+        status,
         definition: answer.json().get_mut("taskDefinition").map(Value::take).unwrap_or_default(),
     };
-    Ok(Some((name, found)))
+    Ok(Some(found))
 }
 
 impl SvcDeploy {
@@ -101,7 +134,7 @@ impl SvcDeploy {
     async fn task_definition_up(&self, run: &Run, service: &Service) -> Result<Option<String>> {
         let family = family(&run.app, &service.name);
         let roles = Roles {
-            execution: self.svc.borrow().execution_role_arn.clone(),
+            execution: self.recorded(&service.name).execution_role_arn,
             task: self.recorded(&service.name).task_role_arn,
             kept: self.kept.borrow().clone(),
         };
@@ -185,18 +218,19 @@ impl SvcDeploy {
         Ok(other.arn)
     }
 
-    /// Deletes every active revision; only a list of a family's pages has them all.
+    /// Deletes every revision; only a list of a family's pages has them all.
     pub async fn task_definitions_down(&self, run: &Run) -> Result<()> {
         let ours = self.found.task_definitions.iter().filter(|(family, found)| run.may_delete("task definition", family, found.ours));
         each(ours, async |(family, _)| run.delete("task definition", family, self.delete_family(run, family)).await).await.map(drop)
     }
 
     async fn delete_family(&self, run: &Run, family: &str) -> Result<()> {
-        let arns = self.revisions(run, family).await?;
+        let found = revisions(&self.ecs, run, family).await?;
         // One after another: ECS allows this call once a second.
-        for arn in &arns {
-            self.deregister(arn).await?;
+        for revision in found.iter().filter(|found| found.status == TaskDefinitionStatus::Active) {
+            self.deregister(&revision.arn).await?;
         }
+        let arns: Vec<String> = found.into_iter().map(|found| found.arn).collect();
         for some in arns.chunks(REVISIONS_A_CALL) {
             let call = self.ecs.delete_task_definitions().set_task_definitions(Some(some.to_vec()));
             let said = call.send().await.tried(format!("delete the revisions of the task definition {family}"))?;
@@ -219,17 +253,5 @@ impl SvcDeploy {
     async fn deregister(&self, arn: &str) -> Result<()> {
         let call = self.ecs.deregister_task_definition().task_definition(arn);
         call.send().await.tried(format!("deregister the task definition {arn}")).map(drop)
-    }
-
-    /// Returns only our own: another app may have registered into the family, too.
-    async fn revisions(&self, run: &Run, family: &str) -> Result<Vec<String>> {
-        let call = self.ecs.list_task_definitions().family_prefix(family);
-        let arns: Vec<String> = shared::pages!(call, format!("list the revisions of the task definition {family}"))?;
-        let mut ours = Vec::new();
-        for some in arns.chunks(REVISIONS_A_CALL) {
-            let found = try_join_all(some.iter().map(|arn| one(&self.ecs, run, arn.clone()))).await?;
-            ours.extend(found.into_iter().flatten().filter(|(_, found)| found.ours).map(|(_, found)| found.arn));
-        }
-        Ok(ours)
     }
 }

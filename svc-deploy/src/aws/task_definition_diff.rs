@@ -78,11 +78,14 @@ pub fn drift(found: &Value, wanted: &Value, patch: &Patch) -> Diff {
     if let Some(patch) = &patch.task {
         remove(&mut wanted, patch);
     }
-    if let (Some(patch), Some(own)) = (&patch.container, wanted.pointer_mut("/containerDefinitions/0")) {
+    for (i, container) in wanted["containerDefinitions"].as_array_mut().into_iter().flatten().enumerate() {
         // Its name tells the containers apart.
-        let name = own.get("name").cloned();
-        remove(own, patch);
-        own.as_object_mut().into_iter().for_each(|own| own.extend(name.clone().map(|name| ("name".to_owned(), name))));
+        let name = container["name"].clone();
+        let own = patch.container.as_ref().filter(|_| i == 0);
+        for patch in own.into_iter().chain(patch.containers.get(name.as_str().unwrap_or_default())) {
+            remove(container, patch);
+        }
+        container["name"] = name;
     }
     let mut wanted = comparable(&wanted);
     wanted.retain(|key, value| !ROLES.contains(&key.as_str()) || value.as_str().is_some_and(|role| role.starts_with("arn:")));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_elasticloadbalancingv2::types::{Action, TargetHealthDescription, TargetHealthStateEnum};
+use aws_sdk_elasticloadbalancingv2::types::{Action, Rule, TargetHealthDescription, TargetHealthStateEnum};
 use futures_util::future::{Either, select};
 use futures_util::try_join;
 use shared::error::made;
@@ -36,21 +36,40 @@ pub enum Place {
 }
 
 impl SvcDeploy {
-    /// Returns the action for the rule or listener at `place`, whose action is `now`. Where nothing forwards yet, it forwards to the service's target
-    /// group at once. Where it forwards to another group, it names both, and [`Self::finish_moves`] does the rest. For a service that this run does
-    /// not deploy it returns `now`.
-    pub fn forwarding(&self, wanted: &Wanted, service: &str, name: &str, now: Option<&Action>, place: Place) -> Action {
+    /// Returns the action for a rule or listener of the service, whose action is `now`. Where it forwards to another group, or is new while the tasks
+    /// are still in another group, it names both, and [`Self::finish_moves`] does the rest. For a service that this run does not deploy it returns
+    /// `now`.
+    pub fn forwarding(&self, wanted: &Wanted, service: &str, now: Option<&Action>) -> Action {
         let new = self.recorded(service).target_group_arn;
         match now.and_then(|action| Some((action, action::target(action)?))) {
             Some((now, _)) if !wanted.selected().any(|selected| selected.name == service) => now.clone(),
-            Some((_, old)) if new.as_deref() != Some(old) => {
-                let action = action::forward_beside(old, new.as_deref());
+            Some((_, old)) if new.as_deref() != Some(old) => action::forward_beside(old, new.as_deref()),
+            Some(_) => action::forward(new),
+            None => match self.serving_group(service) {
+                Some(old) if new.as_deref() != Some(old) => action::forward_beside(old, new.as_deref()),
+                _ => action::forward(new),
+            },
+        }
+    }
+
+    /// Notes the move of a rule or listener whose action names two groups.
+    pub fn moving(&self, action: &Action, service: &str, name: &str, place: Place) {
+        let new = self.recorded(service).target_group_arn;
+        match action::target(action) {
+            Some(old) if action::is_beside(action) && new.as_deref() != Some(old) => {
                 let moving = Move { place, name: name.to_owned(), service: service.to_owned(), old: old.to_owned(), new };
                 self.moves.borrow_mut().push(moving);
-                action
             }
-            _ => action::forward(new),
+            _ => {}
         }
+    }
+
+    /// Returns the target group in which the tasks of the service are, if this load balancer forwards to it. No other one can.
+    fn serving_group(&self, service: &str) -> Option<&str> {
+        let group = self.found.services.get(service)?.service.load_balancers().first()?.target_group_arn()?;
+        let listeners = self.found.balancer.iter().flat_map(|found| &found.listeners);
+        let actions = listeners.flat_map(|found| found.listener.default_actions().iter().chain(found.rules.iter().flat_map(Rule::actions)));
+        actions.into_iter().any(|action| action::target(action) == Some(group)).then_some(group)
     }
 
     /// Forwards to the new target group when enough of its targets are healthy. It comes right behind the update of the service, because ECS stops the

@@ -5,7 +5,7 @@ use shared::doc::{Cluster, Img, Net, check_retention};
 use shared::{Document, Error, Result};
 
 use super::{job, one_service, publishing, service};
-use crate::model::{Service, Wanted};
+use crate::model::{Service, Wanted, needs_https};
 use crate::settings::{Flags, SvcFlags, SvcSettings};
 
 /// Reads and checks everything; calls nothing.
@@ -42,20 +42,29 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
             "the name of a load balancer must not begin with \"internal-\". Give the app another name",
         ));
     }
+    if settings.priority.is_some() && settings.alb.is_none() {
+        return Err(Error::document(
+            "priority-without-alb",
+            "x-svc.priority",
+            "the rules of the app's own load balancer are in the order of their conditions. Remove priority, or set x-svc.alb",
+        ));
+    }
+    check_protocols(&settings, &services)?;
     publishing::explain(doc, &publishing, settings.internal);
-    let SvcSettings { certificate, ssl_policy, internal, access_logs, alb, execution_role, files_image, change_volumes, .. } = settings;
     Ok(Wanted {
         net,
         cluster,
-        certificate,
-        ssl_policy,
-        internal,
-        access_logs,
-        alb,
-        execution_role,
+        certificate: settings.certificate,
+        ssl_policy: settings.ssl_policy,
+        internal: settings.internal,
+        access_logs: settings.access_logs,
+        alb: settings.alb,
+        priority: settings.priority,
+        execution_role: settings.execution_role,
         retention,
-        files_image,
-        change_volumes,
+        log_kms_key: settings.log_kms_key,
+        files_image: settings.files_image,
+        change_volumes: settings.change_volumes,
         services,
     })
 }
@@ -83,6 +92,20 @@ fn check_any(doc: &Document, services: &[Service]) -> Result<()> {
             "the document has no services. Add them, or set --service and --image. To delete the app, run svc-deploy --down --app {app}"
         ),
     ))
+}
+
+/// Elastic Load Balancing forwards HTTP/2 and gRPC only from a listener for HTTPS. That of an existing load balancer is read later.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-target-groups.html#target-group-protocol-version>
+fn check_protocols(settings: &SvcSettings, services: &[Service]) -> Result<()> {
+    if settings.certificate.is_some() || settings.alb.is_some() {
+        return Ok(());
+    }
+    match services.iter().find(|service| service.published.as_ref().is_some_and(|published| published.target_group.needs_https())) {
+        Some(service) => {
+            Err(needs_https(&service.name, "a load balancer with a certificate. Set x-svc.certificate, or remove ProtocolVersion"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// An adopted load balancer is used as it is, so none of its settings can be set, and its default action is not ours.

@@ -8,7 +8,7 @@ use shared::doc::public::{Private, Public, Publishing, Why};
 use shared::doc::{At, Document};
 use shared::{Error, Result};
 
-use crate::model::{Codes, NetworkMode, Published, RULE_VALUES, Service, TargetGroupShape};
+use crate::model::{Codes, NetworkMode, Published, RULE_WILDCARDS, Service, TargetGroupShape, wildcards};
 use crate::settings::{Health, ServiceSettings};
 
 /// Seconds for which a stopping task may answer the requests that it has. AWS's five minutes make every deployment as slow.
@@ -35,7 +35,8 @@ pub fn read(doc: &Document, at: &At<'_>, settings: &ServiceSettings, public: &Pu
         paths.clear();
     }
     let hosts = settings.host.as_deref().unwrap_or_default();
-    check_hosts(hosts, setting("host"), !paths.is_empty())?;
+    check_hosts(hosts, setting("host"))?;
+    check_wildcards(hosts, &paths, setting("host").or(setting("path")))?;
     // The load balancer ignores the case.
     let hosts = hosts.iter().map(|host| host.to_lowercase()).collect();
     let target_group = target_group(at, settings, port, network_mode)?;
@@ -153,27 +154,31 @@ fn check_paths(paths: &[String], at: Option<At<'_>>) -> Result<()> {
     }
 }
 
-/// With paths, the rule needs room for one of them.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html#host-conditions>
-fn check_hosts(hosts: &[String], at: Option<At<'_>>, with_paths: bool) -> Result<()> {
+fn check_hosts(hosts: &[String], at: Option<At<'_>>) -> Result<()> {
     let fits = |host: &String| {
         let letters = |last: &str| !last.is_empty() && last.chars().all(|c| c.is_ascii_alphabetic());
         host.len() <= 128 && host.rsplit_once('.').is_some_and(|(_, last)| letters(last))
     };
-    if let Some(item) = item(at.clone(), hosts.iter().position(|host| !fits(host))) {
-        let kind = "a host name of at most 128 characters, with a dot and only letters after the last one";
-        return Err(item.expected("rule-host", kind));
-    }
-    let most = if with_paths { RULE_VALUES - 1 } else { RULE_VALUES };
-    match at.filter(|_| hosts.len() > most) {
-        Some(at) => Err(at.wrong(
-            "too-many-hosts",
-            format!(
-                "must be at most {most} host names, because a rule has at most {RULE_VALUES} hosts and paths together; found {}",
-                hosts.len()
-            ),
-        )),
+    match item(at, hosts.iter().position(|host| !fits(host))) {
+        Some(item) => {
+            let kind = "a host name of at most 128 characters, with a dot and only letters after the last one";
+            Err(item.expected("rule-host", kind))
+        }
         None => Ok(()),
+    }
+}
+
+/// Hosts and paths are split over several rules, but one host and one path must fit into a rule.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html>
+fn check_wildcards(hosts: &[String], paths: &[String], at: Option<At<'_>>) -> Result<()> {
+    let most = |patterns: &[String]| patterns.iter().map(|pattern| wildcards(pattern)).max().unwrap_or(0);
+    match (at, most(hosts) + most(paths)) {
+        (Some(at), found) if found > RULE_WILDCARDS => Err(at.wrong(
+            "rule-wildcards",
+            format!("a host and a path must have at most {RULE_WILDCARDS} wildcards (* and ?) together; found {found}. Use fewer of them"),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -240,7 +245,8 @@ mod tests {
             (json!({"path": 1}), "services.web.x-svc.path: must be a string or a list of strings; found 1"),
             (json!({"host": ["a.b", "localhost"]}), "services.web.x-svc.host[1]: must be a host name"),
             (json!({"host": "localhost"}), "services.web.x-svc.host: must be a host name"),
-            (json!({"host": ["a.b", "b.b", "c.b", "d.b", "e.b"], "path": "/x"}), "must be at most 4 host names"),
+            (json!({"path": ["/a", "/*/*/*/?/*/*/*"]}), "services.web.x-svc.path: a host and a path must have at most 6 wildcards"),
+            (json!({"host": "*.*.a.b", "path": ["/*/*/*/*/*"]}), "services.web.x-svc.host: a host and a path must have at most 6"),
         ] {
             assert!(wrong(&x_svc).contains(said), "{x_svc}: {}", wrong(&x_svc));
         }

@@ -57,7 +57,6 @@ impl Source<'_> {
         let Self { doc, name, at, cluster, .. } = self;
         let settings = doc.keep(shared::settings::read(doc, at, "x-svc", &ServiceFlags::default()));
         let settings: ServiceSettings = settings.unwrap_or_else(|| ServiceFlags::default().into());
-        doc.keep(check_patch(at));
         // With a second strategy this does not compile, so that it is not ignored.
         let Strategy::Rolling = settings.strategy;
         let fargate = cluster.launch_type == LaunchType::Fargate;
@@ -65,6 +64,7 @@ impl Source<'_> {
         let secret_files = settings.secrets == SecretsSetting::Files;
         let target = Target { disk: Disk { fargate, host_volumes: settings.host_volumes }, network_mode, selected, secret_files };
         let (mut containers, volumes) = self.containers(target)?;
+        doc.keep(check_patch(at, &containers));
         let job = doc.keep(job::read(doc, name, at, &settings)).flatten();
         let places: Vec<&At<'_>> = std::iter::once(*at).chain(self.sidecars.iter().map(|(_, at)| at)).collect();
         doc.keep(dependency::within_task(&mut containers, &places));
@@ -151,11 +151,18 @@ impl Source<'_> {
 }
 
 /// Refuses a patch of something that svc-deploy does not send.
-fn check_patch(at: &At<'_>) -> Result<()> {
+fn check_patch<'a>(at: &At<'a>, containers: &[Container]) -> Result<()> {
     let patch = at.key("x-svc").and_then(|at| at.key("patch"));
-    for (key, place) in patch.map_or_else(|| Ok(Vec::new()), |at| at.entries())? {
-        if !["task", "container", "service", "target_group"].contains(&key) {
-            return Err(place.wrong("patch-unknown", "must be one of task, container, service and target_group"));
+    let entries = |at: Option<&At<'a>>| at.map_or_else(|| Ok(Vec::new()), At::entries);
+    for (key, place) in entries(patch.as_ref())? {
+        if !["task", "container", "containers", "service", "target_group"].contains(&key) {
+            return Err(place.wrong("patch-unknown", "must be one of task, container, containers, service and target_group"));
+        }
+    }
+    for (name, place) in entries(patch.and_then(|at| at.key("containers")).as_ref())? {
+        if !containers.iter().any(|container| container.name == name) {
+            let names: Vec<&str> = containers.iter().map(|container| container.name.as_str()).collect();
+            return Err(place.wrong("patch-unknown-container", format!("must be a container of this task: {}", names.join(", "))));
         }
     }
     Ok(())
@@ -198,8 +205,9 @@ fn labels(at: &At<'_>) -> Result<Vec<(String, String)>> {
 }
 
 fn patch(setting: Option<PatchSetting>) -> Patch {
-    let PatchSetting { task, container, service, .. } = setting.unwrap_or_default();
-    Patch { task: task.map(Value::Object), container: container.map(Value::Object), service: service.map(Value::Object) }
+    let PatchSetting { task, container, containers, service, .. } = setting.unwrap_or_default();
+    let containers = containers.unwrap_or_default().into_iter().map(|(name, patch)| (name, Value::Object(patch))).collect();
+    Patch { task: task.map(Value::Object), container: container.map(Value::Object), containers, service: service.map(Value::Object) }
 }
 
 #[cfg(test)]

@@ -273,6 +273,12 @@ fn efs(at: &At<'_>) -> Result<Efs> {
         return Ok(Efs { file_system_id: at.text()?.to_owned(), access_point_id: None, root_directory: None, iam: false });
     }
     let EfsSetting { file_system_id, access_point_id, root_directory, iam } = at.typed()?;
+    // The access point has a folder of its own.
+    if let (Some(_), Some(place)) = (&access_point_id, at.key("root_directory").filter(|at| at.value() != "/")) {
+        return Err(
+            place.wrong("efs-root-with-access-point", "ECS takes no other folder than that of the access point. Remove root_directory")
+        );
+    }
     Ok(Efs { file_system_id, access_point_id, root_directory, iam })
 }
 
@@ -306,6 +312,16 @@ mod tests {
         assert_eq!(both[0], Volume { name: "data".to_owned(), source: VolumeSource::Efs(plain) });
         let VolumeSource::Efs(efs) = &both[1].source else { unreachable!("{both:?}") };
         assert_eq!((efs.access_point_id.as_deref(), efs.iam), (Some("fsap-1"), true));
+    }
+
+    #[test]
+    fn an_access_point_has_a_folder_of_its_own() {
+        let root = |root: &str| {
+            let doc = json!({"x-efs": {"file_system_id": "fs-1", "access_point_id": "fsap-1", "root_directory": root}});
+            let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+            efs(&doc.root().key("x-efs").unwrap()).map(drop).map_err(|error| error.code())
+        };
+        assert_eq!((root("/"), root("/data")), (Ok(()), Err("efs-root-with-access-point")));
     }
 
     #[test]

@@ -3,10 +3,20 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use shared::Error;
 
 /// A rule of the load balancer takes five values in all its conditions.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html>
 pub const RULE_VALUES: usize = 5;
+/// It takes six wildcards in all its conditions.
+pub const RULE_WILDCARDS: usize = 6;
+/// The highest number of a rule.
+pub const RULE_PRIORITIES: i32 = 50_000;
+
+/// Returns the number of wildcards in a host or path.
+pub fn wildcards(pattern: &str) -> usize {
+    pattern.matches(['*', '?']).count()
+}
 
 /// How a service is behind the load balancer.
 #[derive(Debug, Clone)]
@@ -39,6 +49,18 @@ pub struct TargetGroupShape {
     pub unhealthy_threshold_count: i32,
     pub matcher: Codes,
     pub attributes: BTreeMap<String, String>,
+}
+
+impl TargetGroupShape {
+    /// Returns whether the load balancer must speak HTTPS to forward to it.
+    pub fn needs_https(&self) -> bool {
+        matches!(self.protocol_version.as_str(), "HTTP2" | "GRPC")
+    }
+}
+
+/// Returns the error of a service whose target group needs HTTPS.
+pub fn needs_https(service: &str, what: &str) -> Error {
+    Error::document("http2-without-https", format!("services.{service}.x-svc.patch.target_group"), format!("HTTP/2 and gRPC need {what}"))
 }
 
 /// The answers of a healthy target.

@@ -4,7 +4,10 @@
 mod health;
 mod jobs;
 mod listeners;
+mod removal;
 mod requests;
+mod rules;
+mod undone;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -125,7 +128,7 @@ fn an_unmanaged_load_balancer_gets_rules_and_keeps_its_own() {
     assert!(fetch("host", "/elsewhere").contains("the host's own"));
     assert_eq!(
         wait(priorities(&up.doc()["svc"]["listener_arns"][0])),
-        ["1", "2", "default"],
+        ["7", "8", "default"],
         "the rule of ecs-pipe is evaluated after the existing rule"
     );
     let _ = relay.calls();
@@ -160,7 +163,7 @@ async fn host(net: &Value) -> (String, String) {
     let listener = call.default_actions(action.clone()).send().await.unwrap().listeners()[0].listener_arn().unwrap().to_owned();
     let path = PathPatternConditionConfig::builder().values("/mine/*").build();
     let condition = RuleCondition::builder().field("path-pattern").path_pattern_config(path).build();
-    let call = elb.create_rule().listener_arn(listener).priority(1).conditions(condition).actions(action);
+    let call = elb.create_rule().listener_arn(listener).priority(7).conditions(condition).actions(action);
     let rule = call.send().await.unwrap().rules()[0].rule_arn().unwrap().to_owned();
     (balancer, rule)
 }

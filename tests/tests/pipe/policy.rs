@@ -82,16 +82,20 @@ fn documents() -> [Value; 3] {
     second["x-cluster"] = json!({"spot": 50, "volume_gib": 40, "target_capacity": 90, "insights": "enabled"});
     second["x-img"] = json!({"immutable": false, "scan": false, "keep": 5});
     let certificate = "arn:aws:acm:us-east-1:000000000000:certificate/11111111-2222-3333-4444-555555555555";
-    second["x-svc"] = json!({"retention": 7, "certificate": certificate});
+    let key = "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555";
+    second["x-svc"] = json!({"retention": 7, "certificate": certificate, "log_kms_key": key});
     second["x-scale"] = json!({"min": 1, "max": 4});
     second["x-alarms"] = json!({"cpu": 90, "notify": ["a@example.com"]});
     second["x-tags"] = json!({"team": "shop"});
+    second["services"]["web"]["x-svc"] = json!({"health": {"interval": 20}});
     second["services"]["api"] = web;
     second["services"]["api"]["x-svc"] =
         json!({"path": ["/v2/*"], "health": {"path": "/api/"}, "patch": {"service": {"enableExecuteCommand": true}}});
     let mut third = second.clone();
     third["x-net"] = json!({"nat": "none", "endpoints": ["s3", "ecr"]});
     third["x-alarms"] = json!({"cpu": 90});
+    third["x-svc"] = json!({"retention": 7, "certificate": certificate});
+    third["x-tags"] = json!({});
     third["services"].as_object_mut().unwrap().remove("report");
     third["x-cluster"]["ami"] = json!("ami-0abcdef1234567890");
     for service in ["web", "api"] {

@@ -172,7 +172,7 @@ fn services(unmanaged: &mut Unmanaged<'_>) {
     let live: Value = serde_json::from_str(&unmanaged.doc).unwrap();
     let id = |path: &str| live.pointer(path).and_then(Value::as_str).unwrap().to_owned();
     let (vpc, subnets) = (id("/net/vpc_id"), [id("/net/public_subnet_ids/0"), id("/net/public_subnet_ids/1")]);
-    role_is_refused(unmanaged, "unmanaged-execution-us-east-1");
+    role_is_refused(unmanaged, "unmanaged-web-execution-us-east-1");
     role_is_refused(unmanaged, "unmanaged-web-task-us-east-1");
     unmanaged.is_refused(
         "log group",

@@ -46,7 +46,7 @@ fn several_services_answer_on_the_ports_that_compose_publishes() {
 
     let _ = relay.calls();
     let again = up(&relay, &live);
-    assert_eq!(relay.mutations(), Vec::<String>::new(), "nothing is left to do");
+    assert_eq!(relay.mutations(), Vec::<String>::new(), "{}", again.stderr);
     drifted(&relay, &again);
     moved(&relay, app, again.doc());
     let _ = Pipe::down(&relay.endpoint).run(&first.stdout).ok();
@@ -81,6 +81,6 @@ fn moved(relay: &Relay, app: &str, mut doc: Value) {
     assert_eq!(alone.doc()["svc"]["services"]["api"]["published"], false);
     assert!(!alone.stderr.contains("several-addresses"), "{}", alone.stderr);
     let _ = relay.calls();
-    let _ = run(&relay.endpoint, "svc-deploy", &publish, &alone.stdout).ok();
-    assert_eq!(relay.mutations(), Vec::<String>::new());
+    let again = run(&relay.endpoint, "svc-deploy", &publish, &alone.stdout).ok();
+    assert_eq!(relay.mutations(), Vec::<String>::new(), "{}", again.stderr);
 }

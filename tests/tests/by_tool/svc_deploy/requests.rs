@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use regex::Regex;
 use serde_json::{Value, json};
-use tests::{Pipe, Relay, account, run};
+use tests::{Clients, Pipe, Relay, account, run};
 
 /// An app that uses everything that the launch type has: HTTP2, paths and hosts, secrets, EFS, sidecars, roles and patches.
 fn everything(app: &str, cluster: &Value) -> Value {
@@ -21,7 +21,7 @@ fn everything(app: &str, cluster: &Value) -> Value {
     let log = json!({"image": "fluent-bit:3", "network_mode": "service:worker"});
     json!({
         "name": app, "x-net": {"nat": "none", "endpoints": ["s3", "ecr", "ecs", "logs"]}, "x-cluster": cluster,
-        "x-svc": {"retention": 7}, "x-tags": {"team": "shop"},
+        "x-svc": {"retention": 7, "certificate": format!("arn:aws:iam::000000000000:server-certificate/{app}")}, "x-tags": {"team": "shop"},
         "volumes": {"data": {"x-efs": {"file_system_id": "fs-1", "iam": true}}},
         "secrets": {"token": {"external": true, "name": "shop/token"}},
         "services": {"web": web, "api": http2, "rest": rest, "worker": worker, "log": log}})
@@ -40,6 +40,10 @@ fn requests_on_fargate() {
 fn snapshot(app: &str, cluster: &Value) {
     let relay = Relay::before("ECS_PIPE_MOTO");
     let doc = everything(app, cluster).to_string();
+    // Elastic Load Balancing takes only a certificate that exists, and HTTP2 needs one.
+    let clients = Clients::at(&relay.endpoint);
+    let call = clients.iam.upload_server_certificate().server_certificate_name(app).certificate_body("body").private_key("key");
+    let _ = clients.wait(call.send()).unwrap();
     let base = Pipe::up(&relay.endpoint).only(|tool| matches!(tool, "net-up" | "cluster-up")).run(&doc).ok();
     let _ = relay.calls();
     let live = run(&relay.endpoint, "svc-deploy", &["--no-wait"], &base.stdout).ok();
@@ -48,6 +52,7 @@ fn snapshot(app: &str, cluster: &Value) {
     let down = requests(&relay);
     insta::assert_snapshot!(app, format!("{up}\n\n--down\n\n{down}"));
     let _ = Pipe::down(&relay.endpoint).run(&base.stdout).ok();
+    let _ = clients.wait(clients.iam.delete_server_certificate().server_certificate_name(app).send()).unwrap();
     assert_eq!(account::resources(&relay.endpoint, app), Vec::<String>::new());
 }
 

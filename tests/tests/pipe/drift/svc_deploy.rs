@@ -11,7 +11,7 @@ use super::{APP, Deployed, Done, PIPE, allow_all_inline, allow_all_managed, trus
 const BALANCER: &str = "/svc/load_balancer_arn";
 const LISTENER: &str = "/svc/listener_arns/0";
 const TARGET_GROUP: &str = "/svc/services/web/target_group_arn";
-const EXECUTION_ROLE: &str = "drift-execution-us-east-1";
+const EXECUTION_ROLE: &str = "drift-web-execution-us-east-1";
 const TASK_ROLE: &str = "drift-web-task-us-east-1";
 
 fn reverts(says: &str, change: impl AsyncFnOnce(&Deployed) -> Done) {
@@ -34,7 +34,7 @@ fn log_group_deleted() {
 
 #[test]
 fn execution_role_policy_changed() {
-    reverts("role drift-execution-us-east-1 (start-tasks.Statement[0].Sid: none -> Log, ", async |app| {
+    reverts("role drift-web-execution-us-east-1 (start-tasks.Statement[0].Sid: none -> Log, ", async |app| {
         let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
         let call = app.clients.iam.put_role_policy().role_name(EXECUTION_ROLE).policy_name("start-tasks").policy_document(all.to_string());
         Ok(call.send().await.map(drop)?)
@@ -43,14 +43,14 @@ fn execution_role_policy_changed() {
 
 #[test]
 fn execution_role_policy_deleted() {
-    reverts("role drift-execution-us-east-1 (start-tasks: none -> Log)", async |app| {
+    reverts("role drift-web-execution-us-east-1 (start-tasks: none -> Log)", async |app| {
         Ok(app.clients.iam.delete_role_policy().role_name(EXECUTION_ROLE).policy_name("start-tasks").send().await.map(drop)?)
     });
 }
 
 #[test]
 fn execution_role_inline_policy_added() {
-    reverts("role drift-execution-us-east-1 (inline policies: theirs -> none)", async |app| {
+    reverts("role drift-web-execution-us-east-1 (inline policies: theirs -> none)", async |app| {
         allow_all_inline(&app.clients, EXECUTION_ROLE).await
     });
 }
@@ -62,7 +62,7 @@ fn task_role_inline_policy_added() {
 
 #[test]
 fn execution_role_managed_policy_attached() {
-    reverts("role drift-execution-us-east-1 (attached policies: arn:aws:iam::aws:policy/AdministratorAccess -> none)", async |app| {
+    reverts("role drift-web-execution-us-east-1 (attached policies: arn:aws:iam::aws:policy/AdministratorAccess -> none)", async |app| {
         allow_all_managed(&app.clients, EXECUTION_ROLE).await
     });
 }
@@ -83,7 +83,7 @@ fn task_role_trust_changed() {
 
 #[test]
 fn execution_role_tag_deleted() {
-    reverts("role drift-execution-us-east-1 (tags.team: none -> shop)", async |app| {
+    reverts("role drift-web-execution-us-east-1 (tags.team: none -> shop)", async |app| {
         Ok(app.clients.iam.untag_role().role_name(EXECUTION_ROLE).tag_keys("team").send().await.map(drop)?)
     });
 }
