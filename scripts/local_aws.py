@@ -26,7 +26,9 @@ from hypercorn.config import Config  # noqa: E402
 from hypercorn.middleware import AsyncioWSGIMiddleware  # noqa: E402
 from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: E402
 
+import local_agents  # noqa: E402
 import local_health  # noqa: E402
+import local_network  # noqa: E402
 import local_services  # noqa: E402
 import local_volumes  # noqa: E402
 import local_service_connect as service_connect  # noqa: E402
@@ -319,12 +321,15 @@ MINISTACK_LACKS = {
     ("ec2", "DescribeInstanceTypeOfferings"): from_moto,
     ("ec2", "CreateFlowLogs"): with_tags,
     ("ec2", "CreateSecurityGroup"): with_tags,
+    **local_agents.handlers(ask),
     # ministack's groups protect no instance, so there is no protection to remove.
     ("autoscaling", "SetInstanceProtection"): nothing_to_do,
     ("ecs", "RunTask"): task_by_token,
     ("ecr", "DescribeImages"): image_or_error,
 }
 MOTO_LACKS = {
+    **local_network.handlers(ask),
+    **local_agents.handlers(ask),
     **service_connect.with_cloud_map(from_moto),
     ("ecs", "CreateService"): keep_service,
     ("ecs", "UpdateService"): keep_service,
@@ -342,6 +347,10 @@ MOTO_LACKS = {
     ("monitoring", "*"): from_ministack,
     ("ec2", "CreateSecurityGroup"): with_tags,
 }
+
+
+# moto loses the capacity provider strategy of services.
+local_agents.DESCRIBE_SERVICES[0] = with_service_fields if KIND == "moto" else None
 
 
 def local_aws(app, lacks):
@@ -372,7 +381,7 @@ def ministack_app():
     from moto.applicationautoscaling.exceptions import AWSValidationException
     from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
     from ministack.app import app
-    from ministack.services import alb, cloudwatch, cloudwatch_logs, ec2, ecs, efs, ssm
+    from ministack.services import alb, autoscaling, cloudwatch, cloudwatch_logs, ec2, ecs, efs, ssm
 
     # ministack reports a new service's first deployment as complete before it begins. On AWS it is
     # in progress.
@@ -431,6 +440,7 @@ def ministack_app():
     # Rules and services as strict as those of AWS.
     local_services.in_ministack(ecs, alb)
     MINISTACK_LACKS.update(local_services.keys_of_log_groups(cloudwatch_logs))
+    local_agents.in_ministack(autoscaling, ec2, change_operation)
 
     # ministack's EFS has no files, and its tasks have no order of containers.
     local_volumes.in_ministack(ecs, efs, ssm)
@@ -629,6 +639,7 @@ def moto_app():
     # moto wants a memory limit in each container on EC2. ECS takes a reservation alone, as moto's check for all launch types.
     check = EC2ContainerServiceBackend._validate_container_defs
     EC2ContainerServiceBackend._validate_container_defs = staticmethod(lambda memory, containers, _: check(memory, containers, None))
+    local_agents.in_moto()
     return MOTO
 
 

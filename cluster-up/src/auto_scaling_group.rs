@@ -1,4 +1,6 @@
-//! The Auto Scaling group with the instances, in the private subnets.
+//! The Auto Scaling group with the instances, in the private subnets. It is created empty, because an instance that registers before the capacity
+//! provider is associated never belongs to the provider.
+//! <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html>
 
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::{
@@ -13,7 +15,19 @@ use shared::{Diff, Error, Result, Run, Tried};
 use crate::ClusterUp;
 use crate::settings::{Instances, Wanted};
 
-pub type Found = Option<AutoScalingGroup>;
+#[derive(Default)]
+pub struct Found(Option<AutoScalingGroup>);
+
+impl Found {
+    pub fn exists(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Returns the group, unless it is being deleted.
+    pub fn living(&self) -> Option<&AutoScalingGroup> {
+        self.0.as_ref().filter(|group| !is_being_deleted(group))
+    }
+}
 
 /// Instances that one call of `SetInstanceProtection` takes.
 /// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_SetInstanceProtection.html>
@@ -22,10 +36,13 @@ const AT_ONCE: usize = 50;
 /// The version that instances start from. EC2 resolves it at the start of each instance.
 const VERSION: &str = "$Default";
 
+/// What a plan calls a launch template that is not created yet.
+const NEW_TEMPLATE: &str = "the new launch template";
+
 pub async fn find(autoscaling: &Client, run: &Run) -> Result<Found> {
     let said = autoscaling.describe_auto_scaling_groups().auto_scaling_group_names(&run.app).send().await;
     let said = said.tried(format!("read the Auto Scaling group {}", run.app))?;
-    Ok(said.auto_scaling_groups().first().cloned())
+    Ok(Found(said.auto_scaling_groups().first().cloned()))
 }
 
 impl ClusterUp {
@@ -36,23 +53,25 @@ impl ClusterUp {
             cluster.auto_scaling_group = Some(run.app.clone());
             (cluster.min, cluster.max) = (instances.min, instances.max);
         }
-        match &self.found.group {
-            Some(found) if !is_being_deleted(found) => self.settle_group(run, wanted, instances, found).await,
-            _ => run.create("Auto Scaling group", &run.app, self.create_group(run, wanted, instances)).await.map(drop),
+        match self.found.group.living() {
+            Some(found) => self.settle_group(run, wanted, instances, found).await,
+            None => run.create("Auto Scaling group", &run.app, self.create_group(run, wanted, instances)).await.map(drop),
         }
     }
 
     async fn create_group(&self, run: &Run, wanted: &Wanted, instances: &Instances) -> Result<String> {
-        if self.found.group.is_some() {
+        if self.found.group.exists() {
             self.group_gone(run).await?;
         }
         // Auto Scaling does not see a new instance profile for up to two minutes.
         let not_yet = |error: &Error| error.is_code("ValidationError") && error.says("Invalid IAM Instance Profile");
         let created = while_not_yet(run, "the instance profile to be visible", not_yet, async || {
             let call = self.autoscaling.create_auto_scaling_group().auto_scaling_group_name(&run.app);
-            let call = call.min_size(instances.min).max_size(instances.max).vpc_zone_identifier(subnets(instances).join(","));
+            // A maximum of 0 also says that `open_group` has yet to start the instances. No setting allows it.
+            let call = call.min_size(0).max_size(0).desired_capacity(0).vpc_zone_identifier(subnets(instances).join(","));
             // Managed termination protection requires it. ECS removes it from an instance that has no tasks.
             let call = call.new_instances_protected_from_scale_in(true).set_tags(Some(aws_tags(run, wanted_tags(run))));
+            let call = call.capacity_rebalance(rebalances(wanted.spot));
             let call = match source(&run.app, wanted.spot, &instances.types) {
                 Source::One(template) => call.launch_template(template),
                 Source::Mixed(policy) => call.mixed_instances_policy(policy),
@@ -79,10 +98,13 @@ impl ClusterUp {
         })
         .await?;
         let source = source(&run.app, wanted.spot, &instances.types);
-        let diff = differences(found, instances, &source);
+        let template = self.cluster.borrow().launch_template_id.clone();
+        let diff = differences(found, instances, &source, template.as_deref().unwrap_or(NEW_TEMPLATE));
+        let diff = diff.field("capacityRebalance", found.capacity_rebalance().unwrap_or(false), rebalances(wanted.spot));
         let update = async {
             let call = self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(&run.app);
             let call = call.vpc_zone_identifier(subnets(instances).join(",")).new_instances_protected_from_scale_in(true);
+            let call = call.capacity_rebalance(rebalances(wanted.spot));
             let call = match source {
                 Source::One(template) => call.launch_template(template),
                 Source::Mixed(policy) => call.mixed_instances_policy(policy),
@@ -92,25 +114,8 @@ impl ClusterUp {
         run.change("Auto Scaling group", &run.app, &diff, update).await
     }
 
-    /// Waits until the group has its desired number of instances in service.
-    pub async fn instances_ready(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        if wanted.instances.is_none() {
-            return Ok(());
-        }
-        until(run, "the instances to be in service", async || {
-            let group = find(&self.autoscaling, run).await?;
-            let in_service = |one: &&Instance| one.lifecycle_state() == Some(&LifecycleState::InService);
-            let is_complete = group.is_some_and(|group| {
-                let desired = usize::try_from(group.desired_capacity().unwrap_or(0)).unwrap_or(0);
-                group.instances().iter().filter(in_service).count() >= desired
-            });
-            Ok(is_complete.then_some(()))
-        })
-        .await
-    }
-
     pub async fn group_down(&self, run: &Run) -> Result<()> {
-        let Some(group) = &self.found.group else { return Ok(()) };
+        let Some(group) = &self.found.group.0 else { return Ok(()) };
         if !run.may_delete("Auto Scaling group", &run.app, is_ours(run, group)) {
             return Ok(());
         }
@@ -144,7 +149,11 @@ impl ClusterUp {
     }
 
     async fn group_gone(&self, run: &Run) -> Result<()> {
-        until(run, "the instances to be terminated", async || Ok(find(&self.autoscaling, run).await?.is_none().then_some(()))).await
+        until(run, "the instances to be terminated", async || {
+            let group = find(&self.autoscaling, run).await?;
+            Ok((!group.exists()).then_some(()))
+        })
+        .await
     }
 }
 
@@ -187,6 +196,8 @@ fn source(app: &str, spot: i32, types: &[String]) -> Source {
 /// The fields of a [`Source`] that a plan shows, in which both of its kinds can be compared.
 struct Shape<'a> {
     template: Option<&'a str>,
+    /// Found groups have it. A group keeps the template with which it was created, also when another one has its name.
+    template_id: Option<&'a str>,
     version: Option<&'a str>,
     /// The first one is preferred.
     types: Vec<&'a str>,
@@ -211,6 +222,7 @@ impl<'a> Shape<'a> {
     fn of_template(template: Option<&'a LaunchTemplateSpecification>) -> Self {
         Self {
             template: template.and_then(LaunchTemplateSpecification::launch_template_name),
+            template_id: template.and_then(LaunchTemplateSpecification::launch_template_id),
             // AWS takes a template without a version for its default one.
             version: template.map(|template| template.version().unwrap_or(VERSION)),
             types: Vec::new(),
@@ -230,13 +242,22 @@ impl<'a> Shape<'a> {
     }
 }
 
-fn differences(found: &AutoScalingGroup, instances: &Instances, source: &Source) -> Diff {
+/// Replaces a Spot instance before AWS ends it.
+/// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-capacity-rebalancing.html>
+fn rebalances(spot: i32) -> bool {
+    spot > 0
+}
+
+fn differences(found: &AutoScalingGroup, instances: &Instances, source: &Source, template_id: &str) -> Diff {
     let (was, is) = (Shape::of_found(found), Shape::of_wanted(source));
     let mut diff = Diff::new().field("newInstancesProtectedFromScaleIn", found.new_instances_protected_from_scale_in(), true);
     // In the plan of a new network, the subnets have no IDs yet.
     if instances.subnets.iter().all(Option::is_some) {
         let subnets_of = found.vpc_zone_identifier().unwrap_or_default().split(',').map(str::trim).filter(|id| !id.is_empty());
         diff = diff.set("vpcZoneIdentifier", subnets_of, subnets(instances));
+    }
+    if let Some(id) = was.template_id {
+        diff = diff.field("launchTemplate.launchTemplateId", id, template_id);
     }
     diff.field("launchTemplate.launchTemplateName", was.template, is.template)
         .field("launchTemplate.version", was.version, is.version)
@@ -286,6 +307,8 @@ mod tests {
             ami: Ami::Al2023,
             volume_gib: 30,
             target_capacity: 100,
+            session_manager: true,
+            privileged: false,
             subnets: subnets.iter().map(|id| id.map(str::to_owned)).collect(),
             group: None,
             zones: Vec::new(),
@@ -303,7 +326,7 @@ mod tests {
 
     fn plan(found: &AutoScalingGroup, spot: i32, types: &[&str]) -> String {
         let instances = instances(types, &[Some("subnet-1"), Some("subnet-2")]);
-        differences(found, &instances, &source("shop", spot, &instances.types)).to_string()
+        differences(found, &instances, &source("shop", spot, &instances.types), "lt-1").to_string()
     }
 
     #[test]
@@ -335,9 +358,20 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_is_bound_to_a_deleted_template_is_bound_anew() {
+        let bound = |id: &str| LaunchTemplateSpecification::builder().launch_template_name("shop").launch_template_id(id).version(VERSION);
+        let group = |id: &str| {
+            let group = AutoScalingGroup::builder().new_instances_protected_from_scale_in(true).launch_template(bound(id).build());
+            group.vpc_zone_identifier("subnet-1,subnet-2").build()
+        };
+        assert_eq!(plan(&group("lt-1"), 0, &["a"]), "");
+        assert_eq!(plan(&group("lt-0"), 0, &["a"]), "launchTemplate.launchTemplateId: lt-0 -> lt-1");
+    }
+
+    #[test]
     fn subnets_of_a_planned_network_are_not_compared() {
         let instances = instances(&["a"], &[Some("subnet-1"), None]);
-        assert!(differences(&group(0, &["a"]), &instances, &source("shop", 0, &instances.types)).is_empty());
+        assert!(differences(&group(0, &["a"]), &instances, &source("shop", 0, &instances.types), "lt-1").is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The ECS cluster.
 
 use aws_sdk_ecs::Client;
-use aws_sdk_ecs::types::{Cluster, ClusterField, ClusterServiceConnectDefaultsRequest, ClusterSetting, ClusterSettingName};
+use aws_sdk_ecs::types::{Attachment, Cluster, ClusterField, ClusterServiceConnectDefaultsRequest, ClusterSetting, ClusterSettingName};
 use shared::doc::LaunchType;
 use shared::error::given;
 use shared::wait::{while_held, while_not_yet};
@@ -20,6 +20,7 @@ const NEW_NAMESPACE: &str = "the new namespace";
 
 pub async fn find(ecs: &Client, run: &Run) -> Result<Found> {
     let call = ecs.describe_clusters().clusters(&run.app).include(ClusterField::Settings).include(ClusterField::Tags);
+    let call = call.include(ClusterField::Attachments);
     let said = call.send().await.tried(format!("read the cluster {}", run.app))?;
     // A deleted cluster is visible for a while, as INACTIVE.
     Ok(said.clusters().iter().find(|cluster| cluster.status() != Some("INACTIVE")).cloned())
@@ -38,6 +39,39 @@ pub fn check_launch_type(run: &Run, wanted: Option<&Wanted>, cluster: Option<&Cl
         run.app
     );
     Err(Error::document("launch-type-change", "x-cluster.launch_type", text))
+}
+
+/// The state of a cluster whose last change of capacity providers failed.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Cluster.html>
+const FAILED: &str = "UPDATE_FAILED";
+
+/// Returns whether ECS could not attach a capacity provider to the cluster.
+pub fn attachment_failed(cluster: &Cluster) -> bool {
+    cluster.attachments_status() == Some(FAILED)
+}
+
+/// # Errors
+/// Says which attachment of the capacity providers failed, and why.
+pub fn check_attachments(run: &Run, cluster: Option<&Cluster>) -> Result<()> {
+    let Some(cluster) = cluster.filter(|cluster| attachment_failed(cluster)) else { return Ok(()) };
+    let text = format!(
+        "could not attach the capacity provider to the cluster {}: {}. Fix the cause, and run the same command again",
+        run.app,
+        reasons(cluster.attachments())
+    );
+    Err(Error::failed("capacity-provider-not-attached", text))
+}
+
+/// Returns what ECS says of the attachments that failed, as in `as_policy FAILED (reason: …)`.
+fn reasons(attachments: &[Attachment]) -> String {
+    let failed = attachments.iter().filter(|one| one.status().is_some_and(|status| status.ends_with("FAILED")));
+    let said = failed.map(|one| {
+        let details = one.details().iter().filter_map(|pair| Some(format!("{}: {}", pair.name()?, pair.value()?)));
+        let details = details.collect::<Vec<_>>().join(", ");
+        format!("{} {} ({details})", one.r#type().unwrap_or("attachment"), one.status().unwrap_or_default())
+    });
+    let said = said.collect::<Vec<_>>().join("; ");
+    if said.is_empty() { "AWS gives no reason".to_owned() } else { said }
 }
 
 impl ClusterUp {
@@ -126,4 +160,23 @@ impl ClusterUp {
 /// Returns whether the cluster's tags say that cluster-up created it for this app.
 pub fn is_ours(run: &Run, cluster: &Cluster) -> bool {
     run.is_ours(cluster.tags().iter().map(tag::pair))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ecs::types::KeyValuePair;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_attachment_is_named_with_its_details() {
+        let attachment = |kind: &str, status: &str| {
+            let detail = KeyValuePair::builder().name("capacityProviderName").value("instances-of-shop").build();
+            Attachment::builder().r#type(kind).status(status).details(detail).build()
+        };
+        let cluster = Cluster::builder().attachments_status(FAILED).attachments(attachment("as_policy", "FAILED"));
+        let cluster = cluster.attachments(attachment("managed_draining", "CREATED")).build();
+        assert!(attachment_failed(&cluster));
+        assert_eq!(reasons(cluster.attachments()), "as_policy FAILED (capacityProviderName: instances-of-shop)");
+    }
 }

@@ -1,22 +1,25 @@
 //! The cluster's capacity providers, and the default strategy, which services without a strategy of their own use.
 //! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PutClusterCapacityProviders.html>
 
-use aws_sdk_ecs::types::{CapacityProviderStrategyItem, Cluster};
+use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
+use aws_sdk_ecs::types::{CapacityProviderStrategyItem, Cluster, Service};
 use serde_json::{Value, json};
 use shared::doc::Capacity;
+use shared::step::each;
 use shared::wait::{while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
-use crate::cluster::{FARGATE, is_ours};
+use crate::ClusterUp;
+use crate::cluster::{FARGATE, attachment_failed, is_ours};
 use crate::settings::Wanted;
-use crate::{ClusterUp, capacity_provider};
 
 const FARGATE_SPOT: &str = "FARGATE_SPOT";
 
 impl ClusterUp {
     pub async fn capacity_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        let mut shares = strategy(&capacity_provider::name(run), wanted);
-        let names: Vec<String> = shares.iter().map(|share| share.capacity_provider.clone()).collect();
+        let name = self.provider_name(run);
+        let mut shares = strategy(&name, wanted);
+        let mut names: Vec<String> = shares.iter().map(|share| share.capacity_provider.clone()).collect();
         // A provider without tasks need not be in the strategy, and AWS may leave it out of its answer.
         shares.retain(|share| share.weight > 0 || share.base > 0);
         let items = shares.iter().map(item).collect::<Result<Vec<_>>>()?;
@@ -26,8 +29,44 @@ impl ClusterUp {
         if found.is_none() && run.is_planning() {
             return Ok(());
         }
-        let diff = differences(found, &names, &items);
-        run.change("cluster", &run.app, &diff, self.put_providers(run, names, items)).await
+        let dead: Vec<&str> = self.found.provider.dead(self.found.group.living()).into_iter().filter(|dead| *dead != name).collect();
+        let used = self.used(run, &dead).await?;
+        names.extend(used.iter().cloned());
+        let diff = differences(found, &names, &items).note(found.is_some_and(attachment_failed), "the last change failed");
+        run.change("cluster", &run.app, &diff, self.put_providers(run, names, items)).await?;
+        for provider in dead.into_iter().filter(|dead| !used.iter().any(|used| used == dead)) {
+            self.remove_provider(run, provider).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns those of the providers without a group that services still use. The cluster must keep them until svc-deploy has moved the services.
+    async fn used(&self, run: &Run, dead: &[&str]) -> Result<Vec<String>> {
+        let associated = self.found.cluster.as_ref().map(Cluster::capacity_providers).unwrap_or_default();
+        let dead: Vec<String> = associated.iter().filter(|name| dead.contains(&name.as_str())).cloned().collect();
+        if dead.is_empty() {
+            return Ok(dead);
+        }
+        let call = self.ecs.list_services().cluster(&run.app);
+        let arns = shared::pages!(call, format!("list the services of the cluster {}", run.app))?;
+        // One call takes ten services.
+        let said = each(arns.chunks(10), async |arns| {
+            let call = self.ecs.describe_services().cluster(&run.app).set_services(Some(arns.to_vec()));
+            call.send().await.tried(format!("read the services of the cluster {}", run.app))
+        })
+        .await?;
+        let is_in_use = |name: &String| {
+            let strategies = said.iter().flat_map(DescribeServicesOutput::services).flat_map(Service::capacity_provider_strategy);
+            strategies.map(CapacityProviderStrategyItem::capacity_provider).any(|used| used == name)
+        };
+        let used: Vec<String> = dead.into_iter().filter(is_in_use).collect();
+        if !used.is_empty() && !run.is_planning() {
+            run.note(&format!(
+                "the Auto Scaling group of the capacity provider {} was deleted. svc-deploy moves the services to the new provider, and the next run of cluster-up deletes the old one",
+                used.join(", ")
+            ));
+        }
+        Ok(used)
     }
 
     async fn put_providers(&self, run: &Run, names: Vec<String>, strategy: Vec<CapacityProviderStrategyItem>) -> Result<()> {

@@ -3,8 +3,8 @@
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{LaunchTemplateVersion, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification};
 use futures_util::try_join;
-use shared::error::{given, if_found, made};
-use shared::{Result, Run, Tried};
+use shared::error::{given, if_found};
+use shared::{Error, Result, Run, Tried};
 
 use crate::launch_template_data::{Content, Host, aws_tags, pair};
 use crate::settings::{SHORTEST, Wanted};
@@ -40,8 +40,9 @@ pub async fn find(ec2: &Client, run: &Run) -> Result<Found> {
 impl ClusterUp {
     pub async fn template_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(instances) = &wanted.instances else { return Ok(()) };
-        let root = made(self.found.image.as_ref().map(|image| image.root_device.as_str()), "the root device of the AMI")?;
-        let host = Host { app: &run.app, profile: &instance_role::name(run), root: &root, tags: &run.tags("instance") };
+        let Some(image) = &self.found.image else { return Err(Error::Internal("the AMI is not known yet".to_owned())) };
+        let (root, is_bottlerocket) = (image.root_device.as_str(), image.is_bottlerocket);
+        let host = Host { app: &run.app, profile: &instance_role::name(run), root, is_bottlerocket, tags: &run.tags("instance") };
         let data = host.data(instances);
         let content = Content::of_request(&data);
         let fingerprint = content.fingerprint();
@@ -64,8 +65,11 @@ impl ClusterUp {
         if instances.group.is_none() {
             return Ok(());
         }
-        let new_version = self.new_version(run, &id, data, &fingerprint);
-        run.change("launch template", &run.app, &content.diff(found), new_version).await
+        let diff = content.diff(found);
+        if diff.is_empty() {
+            *self.template_version.borrow_mut() = found.version_number().map(|number| number.to_string());
+        }
+        run.change("launch template", &run.app, &diff, self.new_version(run, &id, data, &fingerprint)).await
     }
 
     async fn create_template(&self, run: &Run, data: RequestLaunchTemplateData, fingerprint: &str) -> Result<String> {
@@ -85,10 +89,8 @@ impl ClusterUp {
         let number = given(number.as_deref(), "the number of the new version")?;
         let call = self.ec2.modify_launch_template().launch_template_id(id).default_version(&number);
         call.send().await.tried(format!("set the default version of the launch template {app} to {number}"))?;
-        // The instances are protected from scale-in. Without the preference, a refresh waits an hour for them and fails.
-        run.note(&format!(
-            "new instances use version {number} of the launch template {app}. Running instances keep their version. To replace them, run: aws autoscaling start-instance-refresh --auto-scaling-group-name {app} --preferences ScaleInProtectedInstances=Refresh"
-        ));
+        run.note(&format!("new instances use version {number} of the launch template {app}"));
+        *self.template_version.borrow_mut() = Some(number);
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub struct Host<'a> {
     pub profile: &'a str,
     /// The device of the AMI's root volume.
     pub root: &'a str,
+    /// Whether the AMI is Bottlerocket, which reads other user data and has two volumes.
+    pub is_bottlerocket: bool,
     /// Tags of the instances and of their volumes.
     pub tags: &'a [(String, String)],
 }
@@ -42,10 +44,8 @@ impl Host<'_> {
             .http_put_response_hop_limit(1);
         let size = Some(instances.volume_gib);
         // Bottlerocket has its system on one volume, with the size of the AMI, and containers on another one.
-        let volumes = match instances.ami {
-            Ami::Bottlerocket => vec![volume(self.root, None), volume("/dev/xvdb", size)],
-            _ => vec![volume(self.root, size)],
-        };
+        let volumes =
+            if self.is_bottlerocket { vec![volume(self.root, None), volume("/dev/xvdb", size)] } else { vec![volume(self.root, size)] };
         RequestLaunchTemplateData::builder()
             .image_id(image(&instances.ami))
             .set_instance_type(instances.types.first().map(|kind| kind.as_str().into()))
@@ -55,8 +55,29 @@ impl Host<'_> {
             .set_block_device_mappings(Some(volumes))
             .tag_specifications(tags_of(ResourceType::Instance))
             .tag_specifications(tags_of(ResourceType::Volume))
-            .user_data(base64::encode(user_data(self.app, &instances.ami)))
+            .user_data(base64::encode(self.user_data(instances.privileged)))
             .build()
+    }
+
+    /// Returns what makes the instance join the cluster and denies its credentials to tasks. No app's name needs quoting in a shell.
+    ///
+    /// The tags are part of it: to read them from EC2, the agent would have to reach EC2 before it registers, which it can't without a NAT gateway.
+    /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-config.html>
+    /// <https://bottlerocket.dev/en/os/latest/api/settings/ecs/>
+    fn user_data(&self, privileged: bool) -> String {
+        let app = self.app;
+        if self.is_bottlerocket {
+            return format!(
+                "[settings.ecs]\ncluster = \"{app}\"\nenable-spot-instance-draining = true\nawsvpc-block-imds = true\n\
+                 allow-privileged-containers = {privileged}\n"
+            );
+        }
+        let tags: BTreeMap<&str, &str> = self.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        format!(
+            "#!/bin/sh\ncat >> /etc/ecs/ecs.config <<'END'\nECS_CLUSTER={app}\nECS_AWSVPC_BLOCK_IMDS=true\nECS_ENABLE_SPOT_INSTANCE_DRAINING=true\n\
+             ECS_CONTAINER_INSTANCE_TAGS={}\nEND\n",
+            json!(tags)
+        )
     }
 }
 
@@ -74,18 +95,6 @@ fn image(ami: &Ami) -> String {
         Ami::Al2023Arm64 => "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id".to_owned(),
         Ami::Bottlerocket => "resolve:ssm:/aws/service/bottlerocket/aws-ecs-2/x86_64/latest/image_id".to_owned(),
         Ami::Id(id) => id.clone(),
-    }
-}
-
-/// Returns the script that makes the instance join the cluster and denies its credentials to tasks. No app's name needs quoting in a shell.
-/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-config.html>
-fn user_data(app: &str, ami: &Ami) -> String {
-    match ami {
-        Ami::Bottlerocket => format!("[settings.ecs]\ncluster = \"{app}\"\nenable-spot-instance-draining = true\n"),
-        _ => format!(
-            "#!/bin/sh\ncat >> /etc/ecs/ecs.config <<'END'\nECS_CLUSTER={app}\nECS_AWSVPC_BLOCK_IMDS=true\nECS_ENABLE_SPOT_INSTANCE_DRAINING=true\n\
-             ECS_CONTAINER_INSTANCE_PROPAGATE_TAGS_FROM=ec2_instance\nEND\n"
-        ),
     }
 }
 
@@ -186,6 +195,8 @@ mod tests {
             ami,
             volume_gib: 30,
             target_capacity: 100,
+            session_manager: true,
+            privileged: false,
             subnets: Vec::new(),
             group: Some("sg-1".to_owned()),
             zones: Vec::new(),
@@ -197,7 +208,8 @@ mod tests {
     }
 
     fn wanted_with(instances: &Instances, pairs: &[(&str, &str)]) -> Content {
-        let host = Host { app: "shop", profile: "shop-instance-eu-central-1", root: "/dev/xvda", tags: &tags(pairs) };
+        let is_bottlerocket = instances.ami == Ami::Bottlerocket;
+        let host = Host { app: "shop", profile: "shop-instance-eu-central-1", root: "/dev/xvda", is_bottlerocket, tags: &tags(pairs) };
         Content::of_request(&host.data(instances))
     }
 
@@ -226,7 +238,7 @@ mod tests {
             .tag_specifications(tags_of(ResourceType::Instance))
             .tag_specifications(tags_of(ResourceType::Volume))
             .tag_specifications(tags_of(ResourceType::LaunchTemplate))
-            .user_data(base64::encode(user_data("shop", &Ami::Al2023)))
+            .user_data(base64::encode(wanted().user_data.unwrap()))
     }
 
     /// What a plan says about a found version.
@@ -283,6 +295,8 @@ mod tests {
                 "blockDeviceMappings./dev/xvda.ebs.volumeSize: 30 -> 40",
                 "tagSpecifications.instance.tags.team: none -> \"\"",
                 "tagSpecifications.volume.tags.team: none -> \"\"",
+                "userData[6]: ECS_CONTAINER_INSTANCE_TAGS={\"Name\":\"shop-instance\",\"ecs-pipe:app\":\"shop\"} -> \
+                 ECS_CONTAINER_INSTANCE_TAGS={\"Name\":\"shop-instance\",\"ecs-pipe:app\":\"shop\",\"team\":\"\"}",
             ],
         );
         assert!(differences[0].starts_with("imageId: resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/"), "{}", differences[0]);
@@ -344,6 +358,21 @@ mod tests {
             .map(|one| (&one["deviceName"], &one["ebs"]["volumeSize"]))
             .collect();
         assert_eq!(sizes, [(&json!("/dev/xvda"), &Value::Null), (&json!("/dev/xvdb"), &json!(30))]);
-        assert!(content.user_data.unwrap().contains("cluster = \"shop\""));
+        let text = content.user_data.unwrap();
+        for line in ["cluster = \"shop\"", "awsvpc-block-imds = true", "allow-privileged-containers = false"] {
+            assert!(text.lines().any(|one| one == line), "{line} is not in {text}");
+        }
+        let privileged = wanted_with(&Instances { privileged: true, ..instances(Ami::Bottlerocket) }, &[]);
+        assert!(privileged.user_data.unwrap().contains("allow-privileged-containers = true"));
+    }
+
+    #[test]
+    fn the_agent_gets_its_tags_without_a_call() {
+        let content = wanted_with(&instances(Ami::Al2023), &[("Name", "shop-instance"), ("team", "a \"b\"")]);
+        let text = content.user_data.unwrap();
+        let tags = text.lines().find_map(|line| line.strip_prefix("ECS_CONTAINER_INSTANCE_TAGS=")).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(tags).unwrap(), json!({"Name": "shop-instance", "team": "a \"b\""}));
+        // With this variable, the agent calls EC2 before it registers.
+        assert!(!text.contains("PROPAGATE_TAGS_FROM"), "{text}");
     }
 }

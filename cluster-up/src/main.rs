@@ -4,16 +4,20 @@ mod auto_scaling_group;
 mod capacity_provider;
 mod cluster;
 mod cluster_capacity;
+mod container_instance;
 mod file_system;
 mod file_system_policy;
 mod instance_profile;
 mod instance_role;
 mod instance_type;
+mod instances;
 mod launch_template;
 mod launch_template_data;
 mod mount_target;
 mod namespace;
 mod policy;
+mod roll;
+mod scaling_activity;
 mod service_role;
 mod settings;
 mod tag;
@@ -42,6 +46,10 @@ struct ClusterUp {
     efs: aws_sdk_efs::Client,
     /// Whether `--down` deletes the data of the volumes, too.
     delete_data: bool,
+    /// Whether to replace the instances that run an old launch template.
+    roll: bool,
+    /// The version of the launch template that new instances run. `None` while it is planned.
+    template_version: RefCell<Option<String>>,
     cloud_map: aws_sdk_servicediscovery::Client,
     found: Found,
     /// The section to write, which the steps fill.
@@ -55,6 +63,7 @@ struct Found {
     template: launch_template::Found,
     group: auto_scaling_group::Found,
     provider: capacity_provider::Found,
+    registered: Vec<container_instance::Registered>,
     cluster: cluster::Found,
     namespace: namespace::Found,
     image: Option<instance_type::FoundImage>,
@@ -78,6 +87,8 @@ enum Step {
     AutoScalingGroup,
     CapacityProvider,
     ClusterCapacity,
+    Instances,
+    Roll,
 }
 
 impl Stage for ClusterUp {
@@ -97,6 +108,9 @@ impl Stage for ClusterUp {
         &[Step::Cluster, Step::AutoScalingGroup, Step::FileSystemPolicy, Step::MountTargets],
         &[Step::CapacityProvider],
         &[Step::ClusterCapacity],
+        // Only an instance that starts after the association belongs to the capacity provider.
+        &[Step::Instances],
+        &[Step::Roll],
     ];
     type Step = Step;
     type Flags = CommandLine;
@@ -114,24 +128,29 @@ impl Stage for ClusterUp {
         let (ecs, ec2) = (shared::client!(aws_sdk_ecs, run), shared::client!(aws_sdk_ec2, run));
         let (iam, autoscaling) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_autoscaling, run));
         let (efs, cloud_map) = (shared::client!(aws_sdk_efs, run), shared::client!(aws_sdk_servicediscovery, run));
+        let registered = async {
+            // Only a run on EC2 replaces instances.
+            if wanted.is_some_and(|wanted| wanted.instances.is_some()) { container_instance::find(&ecs, run).await } else { Ok(Vec::new()) }
+        };
         let storage = async {
             let file_system = file_system::find(&efs, run).await?;
             let (policy, targets) = try_join!(file_system_policy::find(&efs, &file_system), mount_target::find(&efs, &file_system))?;
             Ok((file_system, policy, targets))
         };
         let storage = async { try_join!(storage, mount_target::zones(&ec2, wanted)) };
-        let (service_role, instance_role, template, group, provider, cluster, namespace, image, storage) = try_join!(
+        let (service_role, instance_role, template, group, provider, registered, cluster, namespace, image, storage) = try_join!(
             service_role::find(&iam),
             instance_role::find(&iam, run),
             launch_template::find(&ec2, run),
             auto_scaling_group::find(&autoscaling, run),
             capacity_provider::find(&ecs, run),
+            registered,
             cluster::find(&ecs, run),
             namespace::find(&cloud_map, run),
             instance_type::check(&ec2, wanted),
             storage,
         )?;
-        cluster::check_launch_type(run, wanted, cluster.as_ref(), group.is_some())?;
+        cluster::check_launch_type(run, wanted, cluster.as_ref(), group.exists())?;
         let architecture = image.as_ref().map(|image| image.architecture.clone());
         let (instance_cpu, instance_memory) = (image.as_ref().and_then(|image| image.cpu), image.as_ref().and_then(|image| image.memory));
         let ((file_system, file_system_policy, mount_targets), subnet_zones) = storage;
@@ -141,6 +160,7 @@ impl Stage for ClusterUp {
             template,
             group,
             provider,
+            registered,
             cluster,
             namespace,
             image,
@@ -157,6 +177,8 @@ impl Stage for ClusterUp {
             autoscaling,
             efs,
             delete_data,
+            roll: flags.roll,
+            template_version: RefCell::default(),
             cloud_map,
             found,
             cluster: RefCell::new(Cluster { architecture, instance_cpu, instance_memory, ..Cluster::default() }),
@@ -176,6 +198,8 @@ impl Stage for ClusterUp {
             Step::AutoScalingGroup => self.group_up(run, wanted).await,
             Step::CapacityProvider => self.provider_up(run, wanted).await,
             Step::ClusterCapacity => self.capacity_up(run, wanted).await,
+            Step::Instances => self.instances_up(run, wanted).await,
+            Step::Roll => self.roll_up(run, wanted).await,
         }
     }
 
@@ -185,8 +209,8 @@ impl Stage for ClusterUp {
 
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
-            // All clusters of the account use ECS's role, and the policy is deleted with the file system.
-            Step::ServiceRole | Step::FileSystemPolicy => Ok(()),
+            // All clusters of the account use ECS's role, the policy is deleted with the file system, and the group ends its instances.
+            Step::ServiceRole | Step::FileSystemPolicy | Step::Instances | Step::Roll => Ok(()),
             Step::Namespace => self.namespace_down(run).await,
             Step::InstanceRole => self.instance_role_down(run).await,
             Step::LaunchTemplate => self.template_down(run).await,

@@ -8,12 +8,16 @@ pub const GRANTS: &[Grant] = &[
         sid: "Read",
         actions: &[
             "autoscaling:DescribeAutoScalingGroups",
+            "autoscaling:DescribeInstanceRefreshes",
+            "autoscaling:DescribeScalingActivities",
             "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
             "ec2:DescribeInstanceTypes",
+            "ec2:DescribeInstances",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeLaunchTemplates",
             "ecs:DescribeCapacityProviders",
+            "ecs:ListServices",
             "elasticfilesystem:DescribeFileSystems",
             "iam:ListRoles",
             "servicediscovery:GetOperation",
@@ -27,11 +31,17 @@ pub const GRANTS: &[Grant] = &[
             "ecs:CreateCluster",
             "ecs:DeleteCluster",
             "ecs:DescribeClusters",
+            "ecs:ListContainerInstances",
             "ecs:PutClusterCapacityProviders",
             "ecs:TagResource",
             "ecs:UpdateCluster",
         ],
         on: &["arn:*:ecs:*:*:cluster/{app}"],
+    },
+    Grant {
+        sid: "InCluster",
+        actions: &["ecs:DescribeContainerInstances", "ecs:DescribeServices"],
+        on: &["arn:*:ecs:*:*:container-instance/{app}/*", "arn:*:ecs:*:*:service/{app}/*"],
     },
     // CreateHttpNamespace has no resources, and the ID of a namespace is not known before.
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudmap.html
@@ -44,7 +54,7 @@ pub const GRANTS: &[Grant] = &[
     Grant {
         sid: "CapacityProvider",
         actions: &["ecs:CreateCapacityProvider", "ecs:DeleteCapacityProvider", "ecs:TagResource", "ecs:UpdateCapacityProvider"],
-        on: &["arn:*:ecs:*:*:capacity-provider/instances-of-{app}"],
+        on: &["arn:*:ecs:*:*:capacity-provider/instances-of-{app}", "arn:*:ecs:*:*:capacity-provider/instances-of-{app}_2"],
     },
     Grant {
         sid: "Instances",
@@ -53,6 +63,8 @@ pub const GRANTS: &[Grant] = &[
             "autoscaling:CreateOrUpdateTags",
             "autoscaling:DeleteAutoScalingGroup",
             "autoscaling:SetInstanceProtection",
+            "autoscaling:StartInstanceRefresh",
+            "autoscaling:TerminateInstanceInAutoScalingGroup",
             "autoscaling:UpdateAutoScalingGroup",
         ],
         on: &["arn:*:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/{app}"],

@@ -56,6 +56,10 @@ shared::settings! {
         ///
         /// With less than 100, spare instances wait for the next tasks.
         target_capacity: i32 [1..=100] = 100, arg(long, value_name = "PERCENT");
+        /// EC2: whether Session Manager can open a shell on the instances
+        ///
+        /// The role of the instances then has the policy AmazonSSMManagedInstanceCore.
+        session_manager: bool = true, arg(long, value_name = "BOOL");
         /// Level of Container Insights
         insights: Insights = Insights::Enhanced, arg(long, value_enum);
     }
@@ -106,6 +110,10 @@ pub struct CommandLine {
     #[command(flatten)]
     #[serde(skip)]
     pub data: DeleteData,
+    /// EC2: replace the instances that run an old version of the launch template, and wait
+    #[arg(long, conflicts_with = "down")]
+    #[serde(skip)]
+    pub roll: bool,
 }
 
 /// Where the file system of the volumes is reached.
@@ -142,6 +150,10 @@ pub struct Instances {
     pub ami: Ami,
     pub volume_gib: i32,
     pub target_capacity: i32,
+    /// Whether Session Manager may manage the instances.
+    pub session_manager: bool,
+    /// Whether a container of the app is privileged.
+    pub privileged: bool,
     pub subnets: Vec<Option<String>>,
     /// The security group.
     pub group: Option<String>,
@@ -170,7 +182,7 @@ impl Wanted {
         let instances = match settings.launch_type {
             LaunchType::Ec2 => {
                 check_name(doc.name()?)?;
-                Some(instances(&given, settings, net)?)
+                Some(Instances { privileged: has_privileged(doc)?, ..instances(&given, settings, net)? })
             }
             LaunchType::Fargate => no_instances(&given).map(|()| None)?,
         };
@@ -195,6 +207,15 @@ fn connects(doc: &Document, instances: Option<&Instances>) -> Result<bool> {
         );
     }
     Ok(tasks > 1 && can)
+}
+
+fn has_privileged(doc: &Document) -> Result<bool> {
+    for (_, service) in doc.services(&Selection::default())? {
+        if service.key("privileged").map(|on| on.truth()).transpose()?.unwrap_or(false) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn check_name(app: &str) -> Result<()> {
@@ -223,6 +244,8 @@ fn instances(given: &Flags, settings: Settings, net: Net) -> Result<Instances> {
         ami,
         volume_gib: settings.volume_gib,
         target_capacity: settings.target_capacity,
+        session_manager: settings.session_manager,
+        privileged: false,
         subnets: net.private_subnet_ids,
         group: net.task_security_group_id,
         zones: net.zones,
@@ -262,7 +285,7 @@ fn check_bounds(given: &Flags, min: i32, max: i32) -> Result<()> {
 
 /// Refuses settings of instances on Fargate, which has none. Ignoring them would hide a mistake.
 fn no_instances(given: &Flags) -> Result<()> {
-    match first_given(given, &["instance_types", "min", "max", "ami", "volume_gib", "target_capacity"]) {
+    match first_given(given, &["instance_types", "min", "max", "ami", "volume_gib", "target_capacity", "session_manager"]) {
         Some(key) => Err(Error::document(
             "ec2-setting-on-fargate",
             format!("x-cluster.{key}"),

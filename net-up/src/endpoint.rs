@@ -108,7 +108,7 @@ fn is_gateway(detail: &ServiceDetail) -> bool {
     detail.service_type().iter().any(|kind| kind.service_type() == Some(&ServiceType::Gateway))
 }
 
-fn is_alive(endpoint: &VpcEndpoint) -> bool {
+pub fn is_alive(endpoint: &VpcEndpoint) -> bool {
     !is_in(endpoint, "deleted") && !is_in(endpoint, "deleting")
 }
 
@@ -212,19 +212,20 @@ impl NetUp {
 
     /// Waits until they are deleted: until then interface endpoints hold subnets and security groups.
     pub async fn endpoints_down(&self, run: &Run) -> Result<()> {
-        each(self.found.endpoints.ours.values().filter_map(VpcEndpoint::vpc_endpoint_id), async |id| {
-            let delete = async {
-                self.delete_endpoint(id).await?;
-                until(run, &format!("the VPC endpoint {id} to be deleted"), async || {
-                    let is_deleted = self.read_endpoint(id).await?.iter().all(|endpoint| is_in(endpoint, "deleted"));
-                    Ok(is_deleted.then_some(()))
-                })
-                .await
-            };
-            run.delete("VPC endpoint", id, delete).await
-        })
-        .await
-        .map(drop)
+        let ours = self.found.endpoints.ours.values().filter_map(VpcEndpoint::vpc_endpoint_id);
+        each(ours, async |id| self.endpoint_down(run, id).await).await.map(drop)
+    }
+
+    pub async fn endpoint_down(&self, run: &Run, id: &str) -> Result<()> {
+        let delete = async {
+            self.delete_endpoint(id).await?;
+            until(run, &format!("the VPC endpoint {id} to be deleted"), async || {
+                let is_deleted = self.read_endpoint(id).await?.iter().all(|endpoint| is_in(endpoint, "deleted"));
+                Ok(is_deleted.then_some(()))
+            })
+            .await
+        };
+        run.delete("VPC endpoint", id, delete).await
     }
 
     async fn delete_endpoint(&self, id: &str) -> Result<()> {

@@ -7,9 +7,10 @@ use aws_sdk_ec2::types::{Filter, ResourceType, SecurityGroup};
 use futures_util::{join, try_join};
 use shared::error::{given, if_found};
 use shared::step::each;
-use shared::wait::{until, while_held, while_not_yet};
+use shared::wait::{until, while_not_yet};
 use shared::{Error, Result, Run, Tried};
 
+use crate::blocker::Part;
 use crate::rule::{Change, Direction, Peer, Rule, permissions, rules, texts};
 use crate::settings::Wanted;
 use crate::{NetUp, tag};
@@ -225,11 +226,10 @@ impl NetUp {
     pub async fn groups_down(&self, run: &Run) -> Result<()> {
         for name in [ENDPOINTS, FILE_SYSTEM, TASK, LB] {
             let Some(id) = self.found.groups.ours.get(name).and_then(SecurityGroup::group_id) else { continue };
-            // The network interfaces of load balancers and tasks exist a minute or two longer than these.
-            let still_used = |error: &Error| error.is_code("DependencyViolation");
-            let delete = while_held(run, "the security group's network interfaces to be deleted", still_used, async || {
-                self.ec2.delete_security_group().group_id(id).send().await.tried(format!("delete the security group {id}")).map(drop)
-            });
+            let delete =
+                self.delete_when_unused(run, "the security group's network interfaces to be deleted", Part::Group(id), async || {
+                    self.ec2.delete_security_group().group_id(id).send().await.tried(format!("delete the security group {id}")).map(drop)
+                });
             run.delete("security group", id, delete).await?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 mod address;
 mod batch;
+mod blocker;
 mod claim;
 mod endpoint;
 mod flow_log;
@@ -9,6 +10,7 @@ mod flow_log_group;
 mod flow_log_role;
 mod gateway;
 mod group;
+mod guard_duty;
 mod nat;
 mod needed;
 mod policy;
@@ -51,6 +53,8 @@ struct NetUp {
     addresses: RefCell<BTreeMap<String, Option<String>>>,
     /// The security group of the interface endpoints, when there are any.
     endpoint_group: RefCell<Option<String>>,
+    /// Whether `--down` also deletes what `GuardDuty` created.
+    force: bool,
     /// Whether services have volumes on the app's file system, which needs a security group.
     has_volumes: bool,
     /// The security group that AWS created with the VPC.
@@ -68,6 +72,8 @@ struct Found {
     groups: group::Found,
     endpoints: endpoint::Found,
     flow_log: flow_log::Found,
+    /// Only `--down` meets it.
+    guard_duty: guard_duty::Found,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -125,10 +131,11 @@ impl Stage for NetUp {
         Wanted::read(doc, flags)
     }
 
-    async fn find(run: &Run, doc: &Document, _: &NetFlags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn find(run: &Run, doc: &Document, flags: &NetFlags, wanted: Option<&Wanted>) -> Result<Self> {
         let ec2 = shared::client!(aws_sdk_ec2, run);
         let (iam, logs) = (shared::client!(aws_sdk_iam, run), shared::client!(aws_sdk_cloudwatchlogs, run));
-        let (vpc, subnets, addresses, gateway, nats, tables, groups, endpoints, flow_log) = try_join!(
+        let guard_duty = async { if wanted.is_none() { guard_duty::find(&ec2).await } else { Ok(guard_duty::Found::default()) } };
+        let (vpc, subnets, addresses, gateway, nats, tables, groups, endpoints, flow_log, guard_duty) = try_join!(
             vpc::find(&ec2, run, wanted),
             subnet::find(&ec2, run, wanted),
             address::find(&ec2, run),
@@ -138,6 +145,7 @@ impl Stage for NetUp {
             group::find(&ec2, run),
             endpoint::find(&ec2, run, wanted),
             flow_log::find((&ec2, &iam, &logs), run, wanted),
+            guard_duty,
         )?;
         if let Some(network) = wanted.and_then(Wanted::network) {
             endpoints.check_zones(&subnets.place(network.public.len())?)?;
@@ -147,7 +155,8 @@ impl Stage for NetUp {
             ec2,
             iam,
             logs,
-            found: Found { vpc, subnets, addresses, gateway, nats, tables, groups, endpoints, flow_log },
+            found: Found { vpc, subnets, addresses, gateway, nats, tables, groups, endpoints, flow_log, guard_duty },
+            force: flags.force,
             net: RefCell::default(),
             addresses: RefCell::default(),
             endpoint_group: RefCell::default(),
@@ -189,14 +198,20 @@ impl Stage for NetUp {
             Step::Gateway => self.gateway_down(run).await,
             Step::Attachment => self.attachment_down(run).await,
             Step::Subnets => self.subnets_down(run).await,
-            Step::Groups => self.groups_down(run).await,
+            Step::Groups => {
+                self.groups_down(run).await?;
+                self.guard_duty_groups_down(run).await
+            }
             // AWS deletes DNS attributes and default group with the VPC, and rules with their group. The other steps delete all else.
             Step::Dns | Step::DefaultGroup | Step::GroupRules | Step::Surplus => Ok(()),
             Step::RouteTables => self.tables_down(run).await,
             Step::PublicRoutes => self.routes_down(run, true).await,
             Step::NatGateways => self.nats_down(run).await,
             Step::PrivateRoutes => self.routes_down(run, false).await,
-            Step::Endpoints => self.endpoints_down(run).await,
+            Step::Endpoints => {
+                self.endpoints_down(run).await?;
+                self.guard_duty_endpoints_down(run).await
+            }
             Step::FlowLogParts => self.flow_log_parts_down(run).await,
             Step::FlowLog => self.flow_logs_down(run).await,
         }

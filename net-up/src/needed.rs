@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use shared::doc::file::in_image;
 use shared::doc::{At, Document, Selection, is_job};
 
-/// What every task needs to start.
+/// What every task needs to start, beside the endpoint of S3, which every network has.
 /// <https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html>
-const ALWAYS: [&str; 4] = ["s3", "ecr", "ecs", "logs"];
+const ALWAYS: [&str; 3] = ["ecr", "ecs", "logs"];
 
 /// Warns of the endpoints that are missing, and of images that no endpoint reaches. `has` says whether the settings have an endpoint. Volumes need
 /// none, because their file system has an address in each private subnet. Nor do schedules, which begin outside of the network.
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn the_endpoints_are_those_that_the_services_need() {
-        let all = ["s3", "ecr", "ecs", "logs"];
-        assert_eq!(missing(&json!({}), &[]), "s3, ecr, ecs, logs");
+        let all = ["ecr", "ecs", "logs"];
+        assert_eq!(missing(&json!({}), &[]), "ecr, ecs, logs");
         assert_eq!(missing(&json!({"web": {}}), &all), "");
         assert_eq!(missing(&json!({"web": {"secrets": ["theirs", {"source": "file"}]}}), &all), "secretsmanager, ssm");
         for secret in ["file", "variable", "parameter", "arn"] {
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn an_image_of_the_internet_is_warned_of() {
         let codes = |doc: Value| {
-            let all = warnings(&doc, &["s3", "ecr", "ecs", "logs", "ssm"]);
+            let all = warnings(&doc, &["ecr", "ecs", "logs", "ssm"]);
             all.iter().map(|said| said.split_once(" x-net").map_or("", |(code, _)| code).to_owned()).collect::<Vec<_>>()
         };
         let ecr = "1.dkr.ecr.us-east-1.amazonaws.com/web";

@@ -14,6 +14,7 @@ pub const GRANTS: &[Grant] = &[
             "ec2:DescribeFlowLogs",
             "ec2:DescribeInternetGateways",
             "ec2:DescribeNatGateways",
+            "ec2:DescribeNetworkInterfaces",
             "ec2:DescribeRouteTables",
             "ec2:DescribeSecurityGroups",
             "ec2:DescribeSubnets",

@@ -22,7 +22,7 @@ shared::settings! {
         /// Address range of the VPC
         ///
         /// A network of /16 to /24, for example 10.1.0.0/16. net-up divides it into sixteen slices. Public subnets use slices
-        /// 1 to 4, and private subnets use slices 9 to 12.
+        /// 1 to 4, and private subnets use slices 9 to 12. A /24 needs public_cidrs, because a public subnet has /27 or more addresses.
         cidr: Ipv4Net = CIDR, arg(long), schemars(with = "Option<String>");
         /// Number of availability zones
         ///
@@ -30,8 +30,9 @@ shared::settings! {
         azs: u8 [2..=4] = 2, arg(long, value_name = "COUNT");
         /// NAT gateways, through which private subnets reach the internet
         nat: Nat = Nat::PerAz, arg(long, value_enum);
-        /// Services that are reached through VPC endpoints instead of the internet
+        /// Services that are reached through VPC endpoints instead of the internet, beside S3
         ///
+        /// The endpoint of S3 is free, and always created.
         /// Each is the end of an endpoint's name `com.amazonaws.<region>.<service>`, for example s3, dynamodb, logs or secretsmanager.
         /// `ecr` means all endpoints that ECR needs, and `ecs` all that ECS needs. Endpoints that you remove from the list are kept until
         /// `net-up --down`.
@@ -69,7 +70,7 @@ shared::settings! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Nat {
-    /// No NAT gateway; tasks need the endpoints s3, ecr, ecs and logs, and ssm or secretsmanager for secrets
+    /// No NAT gateway; tasks need the endpoints ecr, ecs and logs, and ssm or secretsmanager for secrets
     None,
     /// One for all zones; it costs less, but fails with its zone
     Single,
@@ -86,6 +87,10 @@ pub struct NetFlags {
     #[command(flatten)]
     #[serde(skip)]
     publish: Publish,
+    /// With --down: also delete what `GuardDuty` created in the VPC, which blocks its deletion
+    #[arg(long, requires = "down")]
+    #[serde(skip)]
+    pub force: bool,
 }
 
 /// The settings, checked.
@@ -193,9 +198,13 @@ fn network(doc: &Document, settings: &Settings) -> Result<Network> {
     let public = cidrs("x-net.public_cidrs", settings.public_cidrs.as_ref(), first)?;
     let private = cidrs("x-net.private_cidrs", settings.private_cidrs.as_ref(), ninth)?;
     check_apart(cidr, &public, &private)?;
-    let endpoints: BTreeSet<String> = settings.endpoints.iter().flat_map(|name| services(name)).map(str::to_owned).collect();
+    check_public_size(settings, &public)?;
+    // The gateway endpoint of S3 is free, and the layers of images come from S3.
+    let names = settings.endpoints.iter().map(String::as_str).chain(["s3"]);
+    let endpoints: BTreeSet<String> = names.flat_map(services).map(str::to_owned).collect();
     if settings.nat == Nat::None {
         needed::warn_of_missing(doc, |name| services(name).into_iter().all(|service| endpoints.contains(service)));
+        warn_of_instances(doc, &endpoints)?;
     }
     let flow_logs = settings.flow_logs.map(|days| check_retention("x-net.flow_logs", days)).transpose()?;
     Ok(Network { cidr, public, private, nat: settings.nat, endpoints, flow_logs })
@@ -207,6 +216,10 @@ fn check_cidr(cidr: Ipv4Net) -> Result<()> {
     if !(16..=24).contains(&cidr.prefix_len()) {
         return Err(Error::document("cidr-size", "x-net.cidr", format!("must be a network between /16 and /24; found {cidr}")));
     }
+    if DOCKER.contains(&cidr) || cidr.contains(&DOCKER) {
+        let text = format!("must not overlap {DOCKER}, which Docker uses on the instances; found {cidr}. Set another network");
+        return Err(Error::document("cidr-of-docker", "x-net.cidr", text));
+    }
     match cidr.trunc() {
         network if network == cidr => Ok(()),
         network => {
@@ -215,12 +228,62 @@ fn check_cidr(cidr: Ipv4Net) -> Result<()> {
     }
 }
 
+/// Docker's bridge on every instance. An instance does not reach a VPC with these addresses.
+/// <https://docs.docker.com/engine/network/drivers/bridge/>
+const DOCKER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(172, 17, 0, 0), 16);
+
+/// The smallest subnet of a load balancer.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#subnets-load-balancer>
+pub const LEAST: u8 = 27;
+
+/// Checks that the load balancer fits into the public subnets.
+fn check_public_size(settings: &Settings, public: &[Ipv4Net]) -> Result<()> {
+    let Some((i, net)) = public.iter().enumerate().find(|(_, net)| net.prefix_len() > LEAST) else { return Ok(()) };
+    let text = format!("must be /{LEAST} or larger, because a load balancer needs that; found {net}");
+    match &settings.public_cidrs {
+        Some(_) => Err(too_small(&format!("x-net.public_cidrs[{i}]"), text)),
+        None => {
+            let text = format!("its public subnets {text} in {}. Set a network of /16 to /23, or set x-net.public_cidrs", settings.cidr);
+            Err(too_small("x-net.cidr", text))
+        }
+    }
+}
+
+/// Returns the error of a public subnet.
+pub fn too_small(path: &str, text: String) -> Error {
+    Error::document("public-subnet-size", path, text)
+}
+
 /// Returns the ranges of the public and of the private subnets: of sixteen slices those from the first on, and those from the ninth on. So
 /// an additional zone changes no other subnet.
 fn slices(cidr: Ipv4Net, azs: usize) -> Result<(Vec<Ipv4Net>, Vec<Ipv4Net>)> {
     let slices = cidr.subnets(cidr.prefix_len() + 4).map_err(|error| Error::Internal(format!("could not split {cidr}: {error}")))?;
     let slices: Vec<Ipv4Net> = slices.collect();
     Ok((slices[..azs].to_vec(), slices[8..8 + azs].to_vec()))
+}
+
+/// Endpoints without which nobody opens a session on an instance. Bottlerocket's control container needs them, too.
+/// <https://docs.aws.amazon.com/systems-manager/latest/userguide/setup-create-vpc.html>
+const FOR_SESSIONS: [&str; 3] = ["ec2messages", "ssm", "ssmmessages"];
+
+/// Warns of the endpoints that the instances of the cluster lack.
+fn warn_of_instances(doc: &Document, endpoints: &BTreeSet<String>) -> Result<()> {
+    let root = doc.root();
+    let cluster = root.key("x-cluster");
+    let key = |key: &str| cluster.as_ref().and_then(|cluster| cluster.key(key));
+    let has_instances = !key("launch_type").is_some_and(|kind| kind.value() == "fargate");
+    let has_sessions = key("session_manager").map(|on| on.truth()).transpose()?.unwrap_or(true);
+    let missing: Vec<&str> = FOR_SESSIONS.into_iter().filter(|name| !endpoints.contains(*name)).collect();
+    if has_instances && has_sessions && !missing.is_empty() {
+        doc.warn(
+            "sessions-without-endpoints",
+            format!(
+                "x-net.nat is `none`, so Session Manager reaches the instances only through VPC endpoints. Add to x-net.endpoints: {}, or set x-cluster.session_manager to false",
+                missing.join(", ")
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// Returns the services that one name in `endpoints` means, as in `com.amazonaws.<region>.<service>`.
@@ -296,9 +359,27 @@ mod tests {
         let network = read.network().unwrap();
         assert_eq!((network.cidr.to_string().as_str(), network.nats(), network.flow_logs), ("10.0.0.0/16", 3, None));
         let endpoints: Vec<&str> = network.endpoints.iter().map(String::as_str).collect();
-        assert_eq!(endpoints, ["ecr.api", "ecr.dkr", "ecs", "ecs-agent", "ecs-telemetry"]);
+        assert_eq!(endpoints, ["ecr.api", "ecr.dkr", "ecs", "ecs-agent", "ecs-telemetry", "s3"], "the endpoint of S3 is always there");
         let cidrs = with("{}", &["--public-cidrs", "10.0.8.0/24,10.0.9.0/24"]).unwrap();
         assert_eq!(cidrs.network().unwrap().public[1].to_string(), "10.0.9.0/24");
+    }
+
+    #[test]
+    fn without_a_nat_gateway_the_endpoints_of_the_instances_are_checked() {
+        for (x_net, x_cluster, warned) in [
+            (r#"{"nat": "none"}"#, "{}", "ec2messages, ssm, ssmmessages"),
+            (r#"{"nat": "none", "endpoints": ["ssm", "ec2messages"]}"#, r#"{"ami": "bottlerocket"}"#, "x-net.endpoints: ssmmessages, or"),
+            (r#"{"nat": "none"}"#, r#"{"session_manager": false}"#, ""),
+            (r#"{"nat": "none"}"#, r#"{"launch_type": "fargate"}"#, ""),
+            (r#"{"nat": "single"}"#, "{}", ""),
+        ] {
+            let doc = format!(r#"{{"name": "shop", "x-net": {x_net}, "x-cluster": {x_cluster}}}"#);
+            let doc = Document::parse(doc.as_bytes()).unwrap();
+            assert!(place(&doc, &Flags::default()).is_ok());
+            let warnings = doc.warnings();
+            let found = warnings.iter().find(|(code, _)| *code == "sessions-without-endpoints").map(|(_, text)| text.clone());
+            assert!(found.as_deref().map_or(warned.is_empty(), |text| !warned.is_empty() && text.contains(warned)), "{x_net}: {found:?}");
+        }
     }
 
     #[test]
@@ -313,6 +394,10 @@ mod tests {
             (r#"{"cidr": "10.0.0.0/8"}"#, "between /16 and /24; found 10.", "x-net.cidr"),
             (r#"{"cidr": "10.0.0.0/25"}"#, "between /16 and /24; found 10.", "x-net.cidr"),
             (r#"{"cidr": "10.0.0.1/16"}"#, "as in 10.0.0.0/16; found 10.0.0.1/16", "x-net.cidr"),
+            (r#"{"cidr": "172.17.0.0/16"}"#, "must not overlap 172.17.0.0/16, which Docker uses", "x-net.cidr"),
+            (r#"{"cidr": "172.17.128.0/20"}"#, "must not overlap 172.17.0.0/16, which Docker uses", "x-net.cidr"),
+            (r#"{"cidr": "10.0.0.0/24"}"#, "must be /27 or larger, because a load balancer needs that; found 10.0.0.0/28", "x-net.cidr"),
+            (r#"{"public_cidrs": ["10.0.0.0/27", "10.0.1.0/28"]}"#, "must be /27 or larger", "x-net.public_cidrs[1]"),
             (r#"{"azs": 1}"#, "between 2 and 4; found ", "x-net.azs"),
             (r#"{"azs": 5}"#, "between 2 and 4; found ", "x-net.azs"),
             (r#"{"nat": "two"}"#, "must be one of none, single, per-az; found \"two\"", "x-net.nat"),

@@ -8,10 +8,11 @@ use futures_util::try_join;
 use ipnet::Ipv4Net;
 use shared::error::given;
 use shared::step::each;
-use shared::wait::{while_held, while_not_yet};
+use shared::wait::while_not_yet;
 use shared::{Error, Result, Run, Tried};
 
-use crate::settings::{Network, Place, Wanted};
+use crate::blocker::Part;
+use crate::settings::{LEAST, Network, Place, Wanted, too_small};
 use crate::{NetUp, tag};
 
 pub struct Found {
@@ -80,6 +81,7 @@ async fn find_adopted(ec2: &Client, vpc: &str, ids: Vec<String>) -> Result<Vec<S
 
 /// Returns the zones of existing subnets. A load balancer takes one subnet in each zone, and reaches only tasks in these zones.
 fn zones_of(adopted: &[Subnet], public: &[String], private: &[String]) -> Result<Vec<String>> {
+    check_size(adopted, public)?;
     let zone = |id: &String| adopted.iter().find(|subnet| subnet.subnet_id() == Some(id)).and_then(Subnet::availability_zone);
     let mut zones: Vec<String> = public.iter().filter_map(zone).map(str::to_owned).collect();
     zones.sort();
@@ -101,6 +103,19 @@ fn zones_of(adopted: &[Subnet], public: &[String], private: &[String]) -> Result
             Err(Error::document("private-subnet-zone", "x-net.private_subnets", what))
         }
         None => Ok(zones),
+    }
+}
+
+fn check_size(adopted: &[Subnet], public: &[String]) -> Result<()> {
+    let range = |subnet: &Subnet| subnet.cidr_block().and_then(|range| range.parse::<Ipv4Net>().ok());
+    let is_public = |subnet: &&Subnet| public.iter().any(|id| subnet.subnet_id() == Some(id));
+    let small = |subnet: &Subnet| Some((subnet.subnet_id()?.to_owned(), range(subnet).filter(|range| range.prefix_len() > LEAST)?));
+    match adopted.iter().filter(is_public).find_map(small) {
+        Some((id, range)) => {
+            let what = format!("must be /{LEAST} or larger, because a load balancer needs that; found {id} with {range}");
+            Err(too_small("x-net.public_subnets", what))
+        }
+        None => Ok(()),
     }
 }
 
@@ -180,9 +195,7 @@ impl NetUp {
 
     pub async fn subnets_down(&self, run: &Run) -> Result<()> {
         each(self.found.subnets.by_name.values().filter_map(Subnet::subnet_id), async |id| {
-            // The network interfaces of load balancers and tasks exist a minute or two longer than these.
-            let still_used = |error: &Error| error.is_code("DependencyViolation");
-            let delete = while_held(run, "the subnet's network interfaces to be deleted", still_used, async || {
+            let delete = self.delete_when_unused(run, "the subnet's network interfaces to be deleted", Part::Subnet(id), async || {
                 self.ec2.delete_subnet().subnet_id(id).send().await.tried(format!("delete the subnet {id}")).map(drop)
             });
             run.delete("subnet", id, delete).await
@@ -217,6 +230,8 @@ mod tests {
     #[test]
     fn existing_subnets_must_suit_a_load_balancer() {
         let all = [subnet("public-a", "a"), subnet("public-b", "b"), subnet("other-a", "a"), subnet("private-c", "c")];
+        let small = Subnet::builder().subnet_id("small").availability_zone("b").cidr_block("10.0.0.0/28").build();
+        let all = [all.as_slice(), &[small]].concat();
         let zones = |public: &[&str], private: &[&str]| {
             let owned = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
             zones_of(&all, &owned(public), &owned(private)).map_err(|error| error.to_string())
@@ -225,6 +240,7 @@ mod tests {
         for (public, private, says) in [
             (&["public-a", "other-a"][..], &[][..], "one in each zone, because a load balancer needs that; found 2 in a"),
             (&["public-a", "public-b", "other-a"], &[], "one in each zone, because a load balancer needs that; found 3 in a, b"),
+            (&["public-a", "small"], &[], "must be /27 or larger, because a load balancer needs that; found small with 10.0.0.0/28"),
             (&["public-a", "public-b"], &["private-c"], "the zones of the public subnets (a, b)"),
         ] {
             let refused = zones(public, private).unwrap_err();

@@ -4,9 +4,10 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType, Vpc, VpcAttributeName};
 use futures_util::try_join;
 use shared::error::{given, if_found};
-use shared::wait::{once, while_held, while_not_yet};
+use shared::wait::{once, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
+use crate::blocker::Part;
 use crate::settings::{Place, Wanted};
 use crate::{NetUp, tag};
 
@@ -18,6 +19,10 @@ pub struct Found {
 }
 
 impl Found {
+    pub fn id(&self) -> Option<&str> {
+        self.vpc.as_ref().and_then(Vpc::vpc_id)
+    }
+
     /// Returns whether this run creates the VPC.
     pub fn is_new(&self) -> bool {
         self.vpc.is_none()
@@ -125,9 +130,7 @@ impl NetUp {
 
     pub async fn vpc_down(&self, run: &Run) -> Result<()> {
         let Some(id) = self.found.vpc.vpc.as_ref().and_then(Vpc::vpc_id) else { return Ok(()) };
-        // The network interfaces of load balancers and tasks exist a minute or two longer than these.
-        let still_used = |error: &Error| error.is_code("DependencyViolation");
-        let delete = while_held(run, "everything in the VPC to be deleted", still_used, async || self.delete_vpc(id).await);
+        let delete = self.delete_when_unused(run, "everything in the VPC to be deleted", Part::Vpc(id), async || self.delete_vpc(id).await);
         run.delete("VPC", id, delete).await
     }
 

@@ -19,7 +19,7 @@ pub fn check_app(name: &str, path: &str) -> Result<()> {
         && name.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if fits {
-        return Ok(());
+        return check_reserved(name, path);
     }
     let offer = offer(name).map_or_else(String::new, |name| format!(". Use for example {name:?}"));
     Err(Error::document(
@@ -29,6 +29,22 @@ pub fn check_app(name: &str, path: &str) -> Result<()> {
             "must be 2 to {LONGEST} lower-case letters, digits and hyphens, with a letter first and no hyphen last; found {name:?}{offer}"
         ),
     ))
+}
+
+/// Security groups and load balancers have names that begin with the app's.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html>
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html>
+fn check_reserved(name: &str, path: &str) -> Result<()> {
+    match ["sg-", "internal-"].into_iter().find(|prefix| name.starts_with(prefix)) {
+        Some(prefix) => Err(Error::document(
+            "reserved-name",
+            path,
+            format!(
+                "must not begin with {prefix:?}, because AWS refuses such names of security groups (sg-) and load balancers (internal-); found {name:?}. Give the app another name"
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn offer(name: &str) -> Option<String> {
@@ -135,6 +151,14 @@ mod tests {
         }
         assert_eq!((&*names[0], &*names[3], &*names[12]), ("shop/web", "shop/my-svc", "shop/v1.2"), "a name that ECR takes is kept");
         assert!(names[1].starts_with("shop/web-") && names[10].starts_with("shop/dumbvendor-"), "{names:?}");
+    }
+
+    #[test]
+    fn a_name_that_aws_reserves_is_refused() {
+        for name in ["sg-shop", "internal-shop"] {
+            assert_eq!(check_app(name, "name").unwrap_err().code(), "reserved-name", "{name}");
+        }
+        assert!(check_app("sgshop", "name").is_ok() && check_app("internal", "name").is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use futures_util::try_join;
 use serde_json::Value;
 use shared::error::{given, if_found};
 use shared::owner::Pair;
+use shared::step::each;
 use shared::wait::while_not_yet;
 use shared::{Diff, Error, Result, Run, Tried};
 
@@ -43,7 +44,7 @@ pub struct Found {
     /// The names of all inline policies.
     inline: BTreeSet<String>,
     /// The ARNs of all managed policies.
-    attached: BTreeSet<String>,
+    pub attached: BTreeSet<String>,
 }
 
 impl Found {
@@ -132,9 +133,7 @@ pub async fn settle(iam: &Client, run: &Run, name: &str, found: Option<&Found>, 
         if let Some((policy, document)) = wanted.inline.as_ref().filter(|_| own_differs) {
             put(iam, run, name, policy, document).await?;
         }
-        for arn in wanted.attached.difference(attached) {
-            attach(iam, run, name, arn).await?;
-        }
+        each(wanted.attached.difference(attached), async |arn| attach(iam, run, name, arn).await).await?;
         for arn in attached.difference(&wanted.attached) {
             detach(iam, name, arn).await?;
         }

@@ -35,12 +35,6 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
     check_any(doc, &services)?;
     if settings.alb.is_some() {
         check_adopted(&given, &services)?;
-    } else if services.iter().any(|service| service.published.is_some()) && doc.name()?.starts_with("internal-") {
-        return Err(Error::document(
-            "internal-name",
-            "name",
-            "the name of a load balancer must not begin with \"internal-\". Give the app another name",
-        ));
     }
     if settings.priority.is_some() && settings.alb.is_none() {
         return Err(Error::document(

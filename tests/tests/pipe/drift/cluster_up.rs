@@ -45,10 +45,11 @@ fn container_insights_disabled() {
     });
 }
 
+/// ECS keeps a provider that services use in the cluster.
 #[test]
-fn capacity_providers_removed() {
-    reverts("cluster drift (capacityProviders: none -> instances-of-drift", async |app| {
-        let call = app.clients.ecs.put_cluster_capacity_providers().cluster(APP).set_capacity_providers(Some(Vec::new()));
+fn default_capacity_provider_strategy_removed() {
+    reverts("cluster drift (defaultCapacityProviderStrategy.instances-of-drift.weight: none -> 1", async |app| {
+        let call = app.clients.ecs.put_cluster_capacity_providers().cluster(APP).capacity_providers("instances-of-drift");
         Ok(call.set_default_capacity_provider_strategy(Some(Vec::new())).send().await.map(drop)?)
     });
 }
