@@ -1,77 +1,136 @@
-//! Which alarms an app has, what each watches, and how a found one differs.
+//! Which alarms an app has, and what each watches.
 
 use aws_sdk_cloudwatch::types::builders::MetricAlarmBuilder;
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, Statistic};
-use serde_json::{Map, Value, json};
-use shared::Diff;
 use shared::doc::ServiceRecord;
 
 use crate::settings::Wanted;
 
 /// Seconds that one data point covers.
 const PERIOD: i32 = 60;
-/// Data points in a row that must be above the threshold, so that one bad minute alarms nobody.
+/// Data points in a row that must be beyond the threshold, so that one bad minute alarms nobody.
 const POINTS: i32 = 3;
-/// A service without tasks or requests has no data, which is no reason to alarm anybody.
-const MISSING: &str = "notBreaching";
-/// Requests are counted.
-const SUM: &str = "Sum";
+/// The same for tasks that are missing, because a task may wait for a new instance.
+const POINTS_TO_START: i32 = 5;
+/// The metric has no data without tasks or requests, which another alarm watches.
+const FINE: &str = "notBreaching";
+/// The metric has data as long as a task runs, so that no data means no task.
+const DEAD: &str = "breaching";
 const ALB: &str = "AWS/ApplicationELB";
-/// The load balancer counts a request that finds no target as an error, but not as a request.
-const SHARE: &str = "100 * SUM([target, elb]) / SUM([requests, elb])";
+const ECS: &str = "AWS/ECS";
+const INSIGHTS: &str = "ECS/ContainerInsights";
+/// A metric that counted nothing has no data point, and without requests there is no share.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html>
+const SHARE_OF_TARGETS: &str = "100 * FILL(errors, 0) / requests";
+/// `RequestCount` has only requests for which a target was chosen, and lacks those that were answered with 503 without one.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html>
+const SHARE_OF_BALANCER: &str = "100 * FILL(errors, 0) / (FILL(requests, 0) + FILL(rejected, 0))";
+/// A service without a task has no `RunningTaskCount` when none ever ran, but it has a `DesiredTaskCount`.
+const MISSING_TASKS: &str = "desired - FILL(running, 0)";
 
 /// An alarm as it should be. The actions, which depend on the topic, are not part of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Definition {
     pub name: String,
     pub alarm: MetricAlarm,
+    /// Whether users notice what it watches, so that it is part of the app's composite alarm.
+    pub urgent: bool,
 }
 
 /// The threshold for memory, in percent.
 const MEMORY: f64 = 85.0;
 
+/// Alarms that users notice, by the last part of their names.
+const URGENT: &[&str] = &["running", "no-task", "healthy-targets", "5xx", "latency-p99"];
+
 /// Returns all alarms of the app. In a plan of a new load balancer the dimensions are not known yet, but the names are.
 pub fn definitions(app: &str, wanted: &Wanted) -> Vec<Definition> {
-    let balancer = wanted.svc.load_balancer_arn.as_deref().and_then(|arn| arn.split_once(":loadbalancer/")).map_or("", |(_, end)| end);
+    let balancer = balancer(wanted);
     let of_services = wanted.svc.services.iter().flat_map(|(service, record)| of_service(wanted, service, record, balancer));
     let published = wanted.svc.services.values().any(|record| record.published);
-    let of_balancer = published.then(|| of_balancer(wanted, balancer)).into_iter().flatten();
+    // The errors of an unmanaged load balancer may be those of other apps.
+    let ours = wanted.svc.load_balancer_name.as_deref() == Some(app);
+    let of_balancer = (published && ours).then(|| of_balancer(wanted, balancer));
     let of_instances = wanted.cluster.auto_scaling_group.as_deref().map(of_instances);
     let all = of_services.chain(of_balancer).chain(of_instances);
-    all.map(|(name, alarm)| Definition { name: format!("{app}/{name}"), alarm }).collect()
+    all.map(|(name, alarm)| {
+        let urgent = URGENT.iter().any(|end| name.rsplit('/').next() == Some(*end));
+        Definition { name: format!("{app}/{name}"), alarm, urgent }
+    })
+    .collect()
+}
+
+/// Returns the load balancer as CloudWatch names it: `app/<name>/<id>`, the end of its ARN.
+pub fn balancer(wanted: &Wanted) -> &str {
+    wanted.svc.load_balancer_arn.as_deref().and_then(|arn| arn.split_once(":loadbalancer/")).map_or("", |(_, end)| end)
+}
+
+/// Returns a service's target group as CloudWatch names it: `targetgroup/<name>/<id>`, the end of its ARN.
+pub fn target_group(record: &ServiceRecord) -> &str {
+    record.target_group_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default()
 }
 
 fn of_service(wanted: &Wanted, service: &str, record: &ServiceRecord, balancer: &str) -> Vec<(String, MetricAlarm)> {
     let dimensions = [("ClusterName", wanted.cluster.name.as_str()), ("ServiceName", service)];
     let used = |metric: &str, word: &str, threshold: f64| {
         let alarm = above(threshold, format!("{service}: {word} above {threshold} %"));
-        let alarm = watching(alarm, "AWS/ECS", metric, &dimensions).statistic(Statistic::Average);
-        (format!("{service}/{word}"), alarm.build())
+        (format!("{service}/{word}"), watching(alarm, ECS, metric, &dimensions).statistic(Statistic::Average).build())
     };
     let mut alarms = vec![used("CPUUtilization", "cpu", wanted.cpu)];
     // CloudWatch counts in percent of what is reserved, and more than that is as it should be without a limit.
     let memory = wanted.memory.or((!record.memory_unlimited).then_some(MEMORY));
     alarms.extend(memory.map(|memory| used("MemoryUtilization", "memory", memory)));
+    if wanted.insights {
+        let alarm = above(0.0, format!("{service}: fewer tasks run than desired"));
+        let alarm = alarm.evaluation_periods(POINTS_TO_START).datapoints_to_alarm(POINTS_TO_START);
+        let counted = |id: &str, metric: &str| query(id, INSIGHTS, metric, &dimensions, "Average");
+        let queries = vec![counted("running", "RunningTaskCount"), counted("desired", "DesiredTaskCount"), result(MISSING_TASKS)];
+        alarms.push((format!("{service}/running"), alarm.set_metrics(Some(queries)).build()));
+    }
+    let missing = if wanted.may_stop.contains(service) { FINE } else { DEAD };
     if record.published {
-        // CloudWatch names a target group as the end of its ARN does: `targetgroup/<name>/<id>`.
-        let group = record.target_group_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default();
-        let alarm = above(0.0, format!("{service}: tasks that the load balancer finds unhealthy"));
-        let alarm = watching(alarm, ALB, "UnHealthyHostCount", &[("LoadBalancer", balancer), ("TargetGroup", group)]);
-        alarms.push((format!("{service}/unhealthy-targets"), alarm.statistic(Statistic::Maximum).build()));
+        alarms.extend(of_target_group(wanted, service, &[("LoadBalancer", balancer), ("TargetGroup", target_group(record))], missing));
+    } else if missing == DEAD {
+        // Each task reports its CPU, so the number of reports says whether one runs, also without Container Insights.
+        let alarm = below_one(format!("{service}: no task runs"), DEAD);
+        let alarm = watching(alarm, ECS, "CPUUtilization", &dimensions).statistic(Statistic::SampleCount);
+        alarms.push((format!("{service}/no-task"), alarm.build()));
     }
     alarms
 }
 
-fn of_balancer(wanted: &Wanted, balancer: &str) -> Vec<(String, MetricAlarm)> {
+fn of_target_group(wanted: &Wanted, service: &str, dimensions: &[(&str, &str)], missing: &str) -> Vec<(String, MetricAlarm)> {
+    let alarm = below_one(format!("{service}: the load balancer finds no healthy task"), missing);
+    let healthy = watching(alarm, ALB, "HealthyHostCount", dimensions).statistic(Statistic::Maximum).build();
+    let alarm = above(0.0, format!("{service}: tasks that the load balancer finds unhealthy"));
+    let unhealthy = watching(alarm, ALB, "UnHealthyHostCount", dimensions).statistic(Statistic::Maximum).build();
     let percent = wanted.percent_5xx;
-    let alarm = above(percent, format!("more than {percent} % of the answers are 5xx")).set_metrics(Some(errors(balancer)));
-    let mut alarms = vec![("5xx".to_owned(), alarm.build())];
+    let alarm = above(percent, format!("{service}: more than {percent} % of the responses of the tasks are 5xx"));
+    let queries = vec![
+        query("errors", ALB, "HTTPCode_Target_5XX_Count", dimensions, "Sum"),
+        query("requests", ALB, "RequestCount", dimensions, "Sum"),
+        result(SHARE_OF_TARGETS),
+    ];
+    let errors = alarm.set_metrics(Some(queries)).build();
+    let mut alarms = vec![("healthy-targets", healthy), ("unhealthy-targets", unhealthy), ("5xx", errors)];
     if let Some(seconds) = wanted.latency_p99 {
-        let alarm = above(seconds, format!("1 of 100 requests takes longer than {seconds} s"));
-        let alarm = watching(alarm, ALB, "TargetResponseTime", &[("LoadBalancer", balancer)]).extended_statistic("p99");
-        alarms.push(("latency-p99".to_owned(), alarm.build()));
+        let alarm = above(seconds, format!("{service}: 1 of 100 requests takes longer than {seconds} s"));
+        alarms.push(("latency-p99", watching(alarm, ALB, "TargetResponseTime", dimensions).extended_statistic("p99").build()));
     }
-    alarms
+    alarms.into_iter().map(|(name, alarm)| (format!("{service}/{name}"), alarm)).collect()
+}
+
+fn of_balancer(wanted: &Wanted, balancer: &str) -> (String, MetricAlarm) {
+    let percent = wanted.percent_5xx;
+    let alarm = above(percent, format!("the load balancer itself answers more than {percent} % of the requests with 5xx"));
+    let counted = |id: &str, metric: &str| query(id, ALB, metric, &[("LoadBalancer", balancer)], "Sum");
+    let queries = vec![
+        counted("errors", "HTTPCode_ELB_5XX_Count"),
+        counted("rejected", "HTTPCode_ELB_503_Count"),
+        counted("requests", "RequestCount"),
+        result(SHARE_OF_BALANCER),
+    ];
+    ("5xx".to_owned(), alarm.set_metrics(Some(queries)).build())
 }
 
 fn of_instances(group: &str) -> (String, MetricAlarm) {
@@ -83,99 +142,49 @@ fn of_instances(group: &str) -> (String, MetricAlarm) {
 fn above(threshold: f64, description: String) -> MetricAlarmBuilder {
     let alarm = MetricAlarm::builder().alarm_description(description).actions_enabled(true);
     let alarm = alarm.comparison_operator(ComparisonOperator::GreaterThanThreshold).threshold(threshold);
-    alarm.evaluation_periods(POINTS).datapoints_to_alarm(POINTS).treat_missing_data(MISSING)
+    alarm.evaluation_periods(POINTS).datapoints_to_alarm(POINTS).treat_missing_data(FINE)
+}
+
+fn below_one(description: String, missing: &str) -> MetricAlarmBuilder {
+    above(1.0, description).comparison_operator(ComparisonOperator::LessThanThreshold).treat_missing_data(missing)
 }
 
 fn watching(alarm: MetricAlarmBuilder, namespace: &str, metric: &str, dimensions: &[(&str, &str)]) -> MetricAlarmBuilder {
-    let dimensions = dimensions.iter().map(|(name, value)| dimension(name, value)).collect();
-    alarm.namespace(namespace).metric_name(metric).period(PERIOD).set_dimensions(Some(dimensions))
+    alarm.namespace(namespace).metric_name(metric).period(PERIOD).set_dimensions(Some(of_pairs(dimensions)))
 }
 
-fn dimension(name: &str, value: &str) -> Dimension {
-    Dimension::builder().name(name).value(value).build()
+fn of_pairs(dimensions: &[(&str, &str)]) -> Vec<Dimension> {
+    dimensions.iter().map(|(name, value)| Dimension::builder().name(*name).value(*value).build()).collect()
 }
 
-/// The share of 5xx, of targets and of the load balancer itself, in all requests.
-/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html>
-fn errors(balancer: &str) -> Vec<MetricDataQuery> {
-    let counted = |id: &str, name: &str| {
-        let metric = Metric::builder().namespace(ALB).metric_name(name).dimensions(dimension("LoadBalancer", balancer)).build();
-        let stat = MetricStat::builder().metric(metric).period(PERIOD).stat(SUM).build();
-        MetricDataQuery::builder().id(id).metric_stat(stat).return_data(false).build()
-    };
-    // A metric that counted nothing has no data point. A sum leaves it out, but `+` would have no result.
-    // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
-    let share = MetricDataQuery::builder().id("share").expression(SHARE).label("5xx in percent").return_data(true).build();
-    vec![
-        counted("target", "HTTPCode_Target_5XX_Count"),
-        counted("elb", "HTTPCode_ELB_5XX_Count"),
-        counted("requests", "RequestCount"),
-        share,
-    ]
+/// A metric of an expression.
+fn query(id: &str, namespace: &str, metric: &str, dimensions: &[(&str, &str)], statistic: &str) -> MetricDataQuery {
+    let metric = Metric::builder().namespace(namespace).metric_name(metric).set_dimensions(Some(of_pairs(dimensions))).build();
+    let stat = MetricStat::builder().metric(metric).period(PERIOD).stat(statistic).build();
+    MetricDataQuery::builder().id(id).metric_stat(stat).return_data(false).build()
 }
 
-/// Compares a found alarm, field by field under AWS's names, except for its actions.
-pub fn diff(found: &MetricAlarm, wanted: &MetricAlarm) -> Diff {
-    let diff = Diff::new().field("AlarmDescription", found.alarm_description(), wanted.alarm_description());
-    let diff = diff.json("Metrics", Some(&metrics(found)), &metrics(wanted));
-    // An alarm on metric math has none of these.
-    let diff = if wanted.metrics().is_empty() { diff.and(one_metric(found, wanted)) } else { diff };
-    let operator = |alarm: &MetricAlarm| alarm.comparison_operator().map(|operator| operator.as_str().to_owned());
-    diff.field("ComparisonOperator", operator(found), operator(wanted))
-        .field("Threshold", found.threshold(), wanted.threshold())
-        .field("EvaluationPeriods", found.evaluation_periods(), wanted.evaluation_periods())
-        .field("DatapointsToAlarm", found.datapoints_to_alarm(), wanted.datapoints_to_alarm())
-        .field("TreatMissingData", found.treat_missing_data(), wanted.treat_missing_data())
-        .field("ActionsEnabled", found.actions_enabled(), wanted.actions_enabled())
-}
-
-fn one_metric(found: &MetricAlarm, wanted: &MetricAlarm) -> Diff {
-    let statistic = |alarm: &MetricAlarm| alarm.extended_statistic().or(alarm.statistic().map(Statistic::as_str)).map(str::to_owned);
-    let kind = if wanted.extended_statistic().is_some() { "ExtendedStatistic" } else { "Statistic" };
-    Diff::new()
-        .field("Namespace", found.namespace(), wanted.namespace())
-        .field("MetricName", found.metric_name(), wanted.metric_name())
-        .field(kind, statistic(found), statistic(wanted))
-        .json("Dimensions", Some(&dimensions(found.dimensions())), &dimensions(wanted.dimensions()))
-        .field("Period", found.period(), wanted.period())
-}
-
-/// The queries of an alarm on metric math, by id. Labels are left out, because only dashboards show them.
-fn metrics(alarm: &MetricAlarm) -> Value {
-    let query = |query: &MetricDataQuery| {
-        let stat = query.metric_stat().map(|stat| {
-            let metric = stat.metric().map(|metric| {
-                json!({"Namespace": metric.namespace(), "MetricName": metric.metric_name(), "Dimensions": dimensions(metric.dimensions())})
-            });
-            json!({"Metric": metric, "Period": stat.period(), "Stat": stat.stat()})
-        });
-        // AWS's own default is true.
-        let fields = json!({"Expression": query.expression(), "MetricStat": stat, "ReturnData": query.return_data().unwrap_or(true)});
-        (query.id().unwrap_or_default().to_owned(), fields)
-    };
-    Value::Object(alarm.metrics().iter().map(query).collect::<Map<_, _>>())
-}
-
-/// A value that is not known yet is `null`.
-fn dimensions(dimensions: &[Dimension]) -> Value {
-    let value = |one: &Dimension| one.value().filter(|value| !value.is_empty()).map(str::to_owned);
-    dimensions.iter().map(|one| json!({"Name": one.name(), "Value": value(one)})).collect()
+/// The expression whose value the alarm compares.
+fn result(expression: &str) -> MetricDataQuery {
+    MetricDataQuery::builder().id("result").expression(expression).return_data(true).build()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub mod tests {
     use shared::doc::{Cluster, Svc};
 
+    use super::*;
+
     /// The services `web`, published or not, and `worker`, on EC2 or Fargate.
-    fn wanted(published: bool, group: Option<&str>) -> Wanted {
+    pub fn wanted(published: bool, group: Option<&str>) -> Wanted {
         let balancer = "arn:aws:elasticloadbalancing:eu:1:loadbalancer/app/shop/50dc".to_owned();
         let target_group_arn = published.then(|| "arn:aws:elasticloadbalancing:eu:1:targetgroup/shop-web/73e2".to_owned());
         let web = ServiceRecord { published, target_group_arn, ..ServiceRecord::default() };
         let services = [("web".to_owned(), web), ("worker".to_owned(), ServiceRecord::default())].into();
+        let load_balancer_name = published.then(|| "shop".to_owned());
         Wanted {
             cluster: Cluster { name: "shop".to_owned(), auto_scaling_group: group.map(str::to_owned), ..Cluster::default() },
-            svc: Svc { load_balancer_arn: published.then_some(balancer), services, ..Svc::default() },
+            svc: Svc { load_balancer_arn: published.then_some(balancer), load_balancer_name, services, ..Svc::default() },
             cpu: 85.0,
             memory: None,
             percent_5xx: 5.0,
@@ -183,8 +192,12 @@ mod tests {
         }
     }
 
-    fn named(wanted: &Wanted, name: &str) -> MetricAlarm {
+    pub fn named(wanted: &Wanted, name: &str) -> MetricAlarm {
         definitions("shop", wanted).into_iter().find(|one| one.name == name).unwrap().alarm
+    }
+
+    fn names(wanted: &Wanted) -> Vec<String> {
+        definitions("shop", wanted).into_iter().map(|one| one.name).collect()
     }
 
     #[test]
@@ -192,8 +205,7 @@ mod tests {
         let names = |memory| {
             let mut wanted = Wanted { memory, ..wanted(false, Some("shop")) };
             wanted.svc.services.get_mut("web").unwrap().memory_unlimited = true;
-            let names = definitions("shop", &wanted).into_iter().map(|one| one.name);
-            names.filter(|name| name.ends_with("/memory")).collect::<Vec<_>>()
+            names(&wanted).into_iter().filter(|name| name.ends_with("/memory")).collect::<Vec<_>>()
         };
         assert_eq!(names(None), ["shop/worker/memory"]);
         assert_eq!(names(Some(90.0)), ["shop/web/memory", "shop/worker/memory"]);
@@ -201,18 +213,19 @@ mod tests {
 
     #[test]
     fn the_alarms_follow_services_balancer_and_instances() {
-        let used = ["shop/web/cpu", "shop/web/memory", "shop/worker/cpu", "shop/worker/memory"];
+        let used = ["shop/web/cpu", "shop/web/memory", "shop/worker/cpu", "shop/worker/memory", "shop/worker/no-task"];
+        let web = ["shop/web/5xx", "shop/web/healthy-targets", "shop/web/unhealthy-targets", "shop/5xx"];
         let (fargate, ec2) = (None, Some("shop"));
         for (published, group, latency, more) in [
-            (false, fargate, None, vec![]),
-            (false, fargate, Some(2.0), vec![]),
-            (false, ec2, None, vec!["shop/instances/status-check"]),
-            (true, fargate, None, vec!["shop/web/unhealthy-targets", "shop/5xx"]),
-            (true, ec2, None, vec!["shop/web/unhealthy-targets", "shop/5xx", "shop/instances/status-check"]),
-            (true, fargate, Some(2.0), vec!["shop/web/unhealthy-targets", "shop/5xx", "shop/latency-p99"]),
+            (false, fargate, None, vec!["shop/web/no-task"]),
+            (false, fargate, Some(2.0), vec!["shop/web/no-task"]),
+            (false, ec2, None, vec!["shop/web/no-task", "shop/instances/status-check"]),
+            (true, fargate, None, web.to_vec()),
+            (true, ec2, None, [&web[..], &["shop/instances/status-check"]].concat()),
+            (true, fargate, Some(2.0), [&web[..], &["shop/web/latency-p99"]].concat()),
         ] {
             let wanted = Wanted { latency_p99: latency, ..wanted(published, group) };
-            let mut names: Vec<String> = definitions("shop", &wanted).into_iter().map(|one| one.name).collect();
+            let mut names = names(&wanted);
             let mut expected: Vec<&str> = used.iter().copied().chain(more).collect();
             names.sort();
             expected.sort_unstable();
@@ -221,19 +234,24 @@ mod tests {
     }
 
     #[test]
+    fn the_errors_of_an_unmanaged_load_balancer_are_not_watched() {
+        let mut adopted = wanted(true, None);
+        adopted.svc.load_balancer_name = Some("theirs".to_owned());
+        let names = names(&adopted);
+        assert!(names.contains(&"shop/web/5xx".to_owned()) && !names.contains(&"shop/5xx".to_owned()), "{names:?}");
+    }
+
+    #[test]
     fn each_alarm_watches_its_metric() {
         let wanted = Wanted { latency_p99: Some(0.5), ..wanted(true, Some("shop")) };
+        let target_group = "LoadBalancer=app/shop/50dc TargetGroup=targetgroup/shop-web/73e2";
         for (name, metric, statistic, threshold, dimensions) in [
             ("shop/web/cpu", "CPUUtilization", "Average", 85.0, "ClusterName=shop ServiceName=web"),
             ("shop/worker/memory", "MemoryUtilization", "Average", 85.0, "ClusterName=shop ServiceName=worker"),
-            (
-                "shop/web/unhealthy-targets",
-                "UnHealthyHostCount",
-                "Maximum",
-                0.0,
-                "LoadBalancer=app/shop/50dc TargetGroup=targetgroup/shop-web/73e2",
-            ),
-            ("shop/latency-p99", "TargetResponseTime", "p99", 0.5, "LoadBalancer=app/shop/50dc"),
+            ("shop/worker/no-task", "CPUUtilization", "SampleCount", 1.0, "ClusterName=shop ServiceName=worker"),
+            ("shop/web/healthy-targets", "HealthyHostCount", "Maximum", 1.0, target_group),
+            ("shop/web/unhealthy-targets", "UnHealthyHostCount", "Maximum", 0.0, target_group),
+            ("shop/web/latency-p99", "TargetResponseTime", "p99", 0.5, target_group),
             ("shop/instances/status-check", "StatusCheckFailed", "Maximum", 0.0, "AutoScalingGroupName=shop"),
         ] {
             let alarm = named(&wanted, name);
@@ -245,64 +263,41 @@ mod tests {
         }
     }
 
+    /// No task, no metric: silence is an alarm, unless the service may have no task on purpose.
     #[test]
-    fn errors_of_targets_and_balancer_are_one_share() {
-        let queries = metrics(&named(&wanted(true, None), "shop/5xx"));
-        assert_eq!(queries["share"], json!({"Expression": SHARE, "MetricStat": null, "ReturnData": true}));
-        for (id, metric) in [("target", "HTTPCode_Target_5XX_Count"), ("elb", "HTTPCode_ELB_5XX_Count"), ("requests", "RequestCount")] {
-            let dimensions = json!([{"Name": "LoadBalancer", "Value": "app/shop/50dc"}]);
-            let metric = json!({"Namespace": "AWS/ApplicationELB", "MetricName": metric, "Dimensions": dimensions});
-            let stat = json!({"Metric": metric, "Period": 60, "Stat": "Sum"});
-            assert_eq!(queries[id], json!({"Expression": null, "MetricStat": stat, "ReturnData": false}));
+    fn a_dead_service_raises_an_alarm() {
+        let mut wanted = Wanted { insights: true, ..wanted(true, None) };
+        let missing = |wanted: &Wanted, name: &str| named(wanted, name).treat_missing_data().unwrap().to_owned();
+        for name in ["shop/web/healthy-targets", "shop/worker/no-task"] {
+            let alarm = named(&wanted, name);
+            assert_eq!(
+                (alarm.treat_missing_data(), alarm.comparison_operator()),
+                (Some(DEAD), Some(&ComparisonOperator::LessThanThreshold))
+            );
         }
+        assert_eq!(missing(&wanted, "shop/web/cpu"), FINE);
+        let running = named(&wanted, "shop/worker/running");
+        let expression = running.metrics().iter().find_map(MetricDataQuery::expression);
+        assert_eq!((expression, running.threshold(), running.evaluation_periods()), (Some(MISSING_TASKS), Some(0.0), Some(5)));
+        wanted.may_stop = ["web".to_owned(), "worker".to_owned()].into();
+        assert_eq!(missing(&wanted, "shop/web/healthy-targets"), FINE);
+        assert!(!names(&wanted).contains(&"shop/worker/no-task".to_owned()));
     }
 
+    /// `FILL` for what counts nothing in a good minute, and no count of a request that is in both metrics.
     #[test]
-    fn a_plan_names_the_fields_that_differ() {
-        let wanted = Wanted { latency_p99: Some(0.5), ..wanted(true, None) };
-        let found = |name: &str| named(&wanted, name);
-        let mut cpu = found("shop/web/cpu");
-        (cpu.threshold, cpu.evaluation_periods, cpu.actions_enabled) = (Some(99.5), Some(1), Some(false));
-        let mut memory = found("shop/web/memory");
-        (memory.statistic, memory.datapoints_to_alarm, memory.treat_missing_data) = (Some(Statistic::Sum), None, None);
-        let mut unhealthy = found("shop/web/unhealthy-targets");
-        unhealthy.dimensions = Some(vec![dimension("TargetGroup", "targetgroup/old/1"), dimension("LoadBalancer", "app/shop/50dc")]);
-        let mut latency = found("shop/latency-p99");
-        (latency.extended_statistic, latency.period) = (Some("p90".to_owned()), Some(300));
-        let mut errors = found("shop/5xx");
-        errors.metrics = errors.metrics.map(|mut queries| {
-            queries[3].expression = Some("target / requests".to_owned());
-            queries[1].metric_stat = Some(MetricStat::builder().period(300).stat(SUM).build());
-            queries
-        });
-        let mut other = found("shop/web/memory");
-        other.metrics = Some(vec![MetricDataQuery::builder().id("m").expression("1").build()]);
-        for (name, found, said) in [
-            ("shop/web/cpu", &cpu, "Threshold: 99.5 -> 85, EvaluationPeriods: 1 -> 3, ActionsEnabled: false -> true"),
-            ("shop/web/memory", &memory, "Statistic: Sum -> Average, DatapointsToAlarm: none -> 3, TreatMissingData: none -> notBreaching"),
-            ("shop/web/unhealthy-targets", &unhealthy, "Dimensions.TargetGroup: targetgroup/old/1 -> targetgroup/shop-web/73e2"),
-            ("shop/latency-p99", &latency, "ExtendedStatistic: p90 -> p99, Period: 300 -> 60"),
-            (
-                "shop/5xx",
-                &errors,
-                "Metrics.elb.MetricStat.Metric.Namespace: none -> AWS/ApplicationELB, \
-                 Metrics.elb.MetricStat.Metric.MetricName: none -> HTTPCode_ELB_5XX_Count, \
-                 Metrics.elb.MetricStat.Metric.Dimensions.LoadBalancer: none -> app/shop/50dc, Metrics.elb.MetricStat.Period: 300 -> 60, \
-                 Metrics.share.Expression: target / requests -> 100 * SUM([target, elb]) / SUM([requests, elb])",
-            ),
-            ("shop/web/memory", &other, "Metrics.m.Expression: 1 -> none, Metrics.m.ReturnData: true -> none"),
-        ] {
-            assert_eq!(diff(found, &named(&wanted, name)).to_string(), said, "{name}");
-            assert!(diff(&named(&wanted, name), &named(&wanted, name)).is_empty(), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_plan_of_a_new_load_balancer_shows_null() {
-        let known = wanted(true, None);
-        let mut planned = wanted(true, None);
-        planned.svc.load_balancer_arn = None;
-        let said = diff(&named(&known, "shop/web/unhealthy-targets"), &named(&planned, "shop/web/unhealthy-targets")).to_string();
-        assert_eq!(said, "Dimensions.LoadBalancer: app/shop/50dc -> null");
+    fn a_share_is_right_when_everything_fails() {
+        let expression = |name: &str| {
+            let alarm = named(&wanted(true, None), name);
+            let metrics =
+                alarm.metrics().iter().filter_map(|one| Some(format!("{}={}", one.id()?, one.metric_stat()?.metric()?.metric_name()?)));
+            let expression = alarm.metrics().iter().find_map(MetricDataQuery::expression).unwrap().to_owned();
+            (metrics.collect::<Vec<_>>().join(" "), expression)
+        };
+        let (metrics, share) = expression("shop/web/5xx");
+        assert_eq!((metrics.as_str(), share.as_str()), ("errors=HTTPCode_Target_5XX_Count requests=RequestCount", SHARE_OF_TARGETS));
+        let (metrics, share) = expression("shop/5xx");
+        let counted = "errors=HTTPCode_ELB_5XX_Count rejected=HTTPCode_ELB_503_Count requests=RequestCount";
+        assert_eq!((metrics.as_str(), share.as_str()), (counted, SHARE_OF_BALANCER));
     }
 }

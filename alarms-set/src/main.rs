@@ -1,6 +1,9 @@
 //! Sets the alarms of an app.
 
 mod alarm;
+mod alarm_diff;
+mod composite;
+mod dashboard;
 mod definition;
 mod policy;
 mod section;
@@ -26,6 +29,8 @@ fn main() -> ExitCode {
 struct AlarmsSet {
     cloudwatch: aws_sdk_cloudwatch::Client,
     sns: aws_sdk_sns::Client,
+    /// Whether the alarms of services are deleted that are no longer in the document.
+    prune: bool,
     found: Found,
     /// The section as it grows.
     alarms: RefCell<Alarms>,
@@ -34,6 +39,8 @@ struct AlarmsSet {
 /// What existed before the walk began.
 struct Found {
     alarms: alarm::Found,
+    composite: composite::Found,
+    dashboard: dashboard::Found,
     topic: topic::Found,
 }
 
@@ -41,6 +48,10 @@ struct Found {
 enum Step {
     Topic,
     Alarms,
+    Composite,
+    Dashboard,
+    /// The alarms of services that no longer exist.
+    Extra,
 }
 
 impl Stage for AlarmsSet {
@@ -48,14 +59,14 @@ impl Stage for AlarmsSet {
     const SECTION: &'static str = "alarms";
     const ABOUT: &'static str = "Set the alarms of an app";
     const DETAILS: &'static str = "Reads the document on stdin: the sections `cluster` and `svc`, and the settings in `x-alarms`. Sets \
-        CloudWatch alarms on the CPU and memory of every service, and on unhealthy targets. Other alarms watch the share of 5xx responses \
-        and the status checks of the instances. With `notify` it also creates an SNS topic and its e-mail subscriptions. Writes the \
+        CloudWatch alarms on the CPU, memory and tasks of every service, and on the health, 5xx responses and latency of published services. \
+        A composite alarm is in alarm while users notice a problem, and a dashboard shows all services. With `notify` it also creates an SNS topic and its e-mail subscriptions. Writes the \
         document with the section `alarms`.\n\n\
         Example:\n  alarms-set --notify ops@example.com < live.json";
     const NEEDS: &'static [(&'static str, &'static str)] = &[("cluster", "cluster-up"), ("svc", "svc-deploy")];
     const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
-    const WAVES: &'static [&'static [Step]] = &[&[Step::Topic], &[Step::Alarms]];
+    const WAVES: &'static [&'static [Step]] = &[&[Step::Topic], &[Step::Alarms], &[Step::Composite, Step::Dashboard], &[Step::Extra]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
@@ -68,16 +79,24 @@ impl Stage for AlarmsSet {
         Wanted::read(doc, flags)
     }
 
-    async fn find(run: &Run, _: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn find(run: &Run, _: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (cloudwatch, sns) = (shared::client!(aws_sdk_cloudwatch, run), shared::client!(aws_sdk_sns, run));
-        let (alarms, topic) = try_join!(alarm::find(&cloudwatch, run, wanted), topic::find(&sns, run))?;
-        Ok(Self { cloudwatch, sns, found: Found { alarms, topic }, alarms: RefCell::default() })
+        let (alarms, composite, dashboard, topic) = try_join!(
+            alarm::find(&cloudwatch, run, wanted),
+            composite::find(&cloudwatch, run),
+            dashboard::find(&cloudwatch, run),
+            topic::find(&sns, run),
+        )?;
+        Ok(Self { cloudwatch, sns, prune: flags.prune, found: Found { alarms, composite, dashboard, topic }, alarms: RefCell::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
         match step {
             Step::Topic => self.topic_up(run, wanted).await,
             Step::Alarms => self.alarms_up(run, wanted).await,
+            Step::Composite => self.composite_up(run, wanted).await,
+            Step::Dashboard => self.dashboard_up(run, wanted).await,
+            Step::Extra => self.extra_down(run, wanted).await,
         }
     }
 
@@ -85,6 +104,10 @@ impl Stage for AlarmsSet {
         match step {
             Step::Topic => self.topic_down(run).await,
             Step::Alarms => self.alarms_down(run).await,
+            Step::Composite => self.composite_down(run).await,
+            Step::Dashboard => self.dashboard_down(run).await,
+            // They are among the alarms.
+            Step::Extra => Ok(()),
         }
     }
 

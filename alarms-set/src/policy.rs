@@ -6,8 +6,24 @@ pub const GRANTS: &[Grant] = &[
     Grant { sid: "Read", actions: &["cloudwatch:DescribeAlarms"], on: &["*"] },
     Grant {
         sid: "Alarms",
-        actions: &["cloudwatch:DeleteAlarms", "cloudwatch:ListTagsForResource", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"],
+        actions: &[
+            "cloudwatch:DeleteAlarms",
+            "cloudwatch:EnableAlarmActions",
+            "cloudwatch:ListTagsForResource",
+            "cloudwatch:PutMetricAlarm",
+            "cloudwatch:SetAlarmState",
+            "cloudwatch:TagResource",
+        ],
         on: &["arn:*:cloudwatch:*:*:alarm:{app}/*"],
+    },
+    // AWS refuses this action when its permission names a resource.
+    // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutCompositeAlarm.html
+    Grant { sid: "CompositeAlarm", actions: &["cloudwatch:PutCompositeAlarm"], on: &["*"] },
+    // Dashboards belong to the account, and their names end in the region.
+    Grant {
+        sid: "Dashboard",
+        actions: &["cloudwatch:DeleteDashboards", "cloudwatch:GetDashboard", "cloudwatch:PutDashboard"],
+        on: &["arn:*:cloudwatch::*:dashboard/{app}-*"],
     },
     Grant {
         sid: "Topic",

@@ -8,4 +8,7 @@ use serde::Serialize;
 pub struct Alarms {
     pub topic_arn: Option<String>,
     pub alarm_names: Vec<String>,
+    /// The alarm to page on
+    pub composite_alarm_name: Option<String>,
+    pub dashboard_name: Option<String>,
 }

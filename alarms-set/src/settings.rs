@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use serde::Serialize;
-use shared::doc::{Caller, Cluster, Selection, Svc};
+use serde_json::Value;
+use shared::doc::{At, Caller, Cluster, Selection, Svc};
 use shared::settings::read;
 use shared::{Document, Error, Result};
 
@@ -17,6 +18,10 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     selection: Selection,
+    /// Delete also what services have that are no longer in the document
+    #[arg(long, conflicts_with_all = ["only", "except", "down"])]
+    #[serde(skip)]
+    pub prune: bool,
 }
 
 shared::settings! {
@@ -28,6 +33,19 @@ shared::settings! {
         /// region of the app. An alarm notifies at most five topics, and all e-mail addresses together count as one. Example: --notify
         /// ops@example.com
         notify: Vec<String> = Vec::new(), arg(long, value_delimiter = ',', value_name = "ADDRESS");
+        /// Notify also when an alarm is over
+        ///
+        /// A new alarm that finds everything in order notifies nobody. Example: --notify-ok
+        notify_ok: bool = false, arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true");
+        /// ARNs of SNS topics that only the composite alarm of the app notifies
+        ///
+        /// The composite alarm is in alarm while users notice a problem: missing tasks, no healthy target, 5xx responses, latency. Topics must be in
+        /// the region of the app. Example: --page arn:aws:sns:eu-central-1:123456789012:on-call
+        page: Vec<String> = Vec::new(), arg(long, value_delimiter = ',', value_name = "ARN");
+        /// Whether the app has a CloudWatch dashboard
+        ///
+        /// With CPU, memory, tasks, requests, latency and 5xx responses of every service, and the alarms. Example: --dashboard false
+        dashboard: bool = true, arg(long, value_name = "BOOL");
         /// Threshold for the CPU of a service, in percent
         ///
         /// In percent of the CPU that the service reserves. Example: --cpu 90
@@ -40,7 +58,7 @@ shared::settings! {
             schemars(extend("x-default" = "85, for services with a memory limit"));
         /// Threshold for the share of 5xx responses, in percent
         ///
-        /// In percent of all requests. The 5xx responses of the tasks and of the load balancer itself count. Example: --5xx-percent 1
+        /// In percent of the requests of a service, and for the load balancer's own 5xx responses in percent of all requests. Example: --5xx-percent 1
         percent_5xx: f64 [0.001..=100] = 5.0, arg(long = "5xx-percent", value_name = "PERCENT"), serde(rename = "5xx_percent");
         /// Threshold for the 99th percentile of the response time, in seconds
         ///
@@ -60,6 +78,11 @@ pub struct Wanted {
     pub memory: Option<f64>,
     pub percent_5xx: f64,
     pub latency_p99: Option<f64>,
+    /// Whether the cluster has the metrics of Container Insights.
+    pub insights: bool,
+    /// Services that may have no task on purpose.
+    pub may_stop: BTreeSet<String>,
+    pub dashboard: bool,
     /// Whether only some services are selected. Then no alarm is deleted.
     pub partial: bool,
 }
@@ -71,6 +94,10 @@ pub struct Notified {
     pub emails: Vec<String>,
     /// ARNs of the user's topics.
     pub topics: Vec<String>,
+    /// ARNs of the user's topics that only the composite alarm notifies.
+    pub page: Vec<String>,
+    /// Whether the end of an alarm is notified, too.
+    pub ok: bool,
 }
 
 impl Wanted {
@@ -84,11 +111,45 @@ impl Wanted {
         let all = svc.services.len();
         svc.services.retain(|name, _| flags.selection.takes(name));
         let partial = svc.services.len() < all;
-        let AlarmSettings { notify, cpu, memory, percent_5xx, latency_p99 } = read(doc, &doc.root(), "x-alarms", &flags.alarms)?;
+        let settings: AlarmSettings = read(doc, &doc.root(), "x-alarms", &flags.alarms)?;
+        let AlarmSettings { notify, notify_ok, page, dashboard, cpu, memory, percent_5xx, latency_p99 } = settings;
         let region = doc.view::<Caller>("aws")?.map(|aws| aws.region);
-        let notified = notified(doc, notify, region.as_deref())?;
-        Ok(Self { cluster, svc, notified, cpu, memory, percent_5xx, latency_p99, partial })
+        let (notified, page) = doc.both(notified(doc, notify, region.as_deref()), paged(doc, page, region.as_deref()))?;
+        let notified = Notified { page, ok: notify_ok, ..notified };
+        let may_stop = svc.services.keys().filter(|name| may_stop(doc, name)).cloned().collect();
+        // A wrong value is cluster-up's to report.
+        let insights = doc.root().key("x-cluster").and_then(|at| at.key("insights")).is_none_or(|at| at.value() != "disabled");
+        Ok(Self { cluster, svc, notified, cpu, memory, percent_5xx, latency_p99, insights, may_stop, dashboard, partial })
     }
+}
+
+/// Returns whether the number of tasks may be 0 on purpose: as the minimum of the scaling, or of an entry of its schedule.
+fn may_stop(doc: &Document, service: &str) -> bool {
+    let of =
+        |at: Option<At<'_>>| at.and_then(|at| at.key("services")).and_then(|services| services.key(service).map(|at| at.value().clone()));
+    let (settings, scaled) = (of(Some(doc.root())).unwrap_or_default(), of(doc.root().key("scale")).unwrap_or_default());
+    let min = settings.pointer("/x-scale/min").or(scaled.get("min"));
+    let replicas = settings.pointer("/deploy/replicas").or(settings.get("scale")).filter(|_| min.is_none());
+    let scheduled =
+        settings.pointer("/x-scale/schedule").and_then(Value::as_array).into_iter().flatten().filter_map(|entry| entry.get("min"));
+    min.into_iter().chain(replicas).chain(scheduled).any(|least| *least == 0 || *least == "0")
+}
+
+/// Returns the ARNs of the topics that the composite alarm notifies.
+fn paged(doc: &Document, page: Vec<String>, region: Option<&str>) -> Result<Vec<String>> {
+    let one = |(i, address): (usize, String)| match kind(&format!("x-alarms.page[{i}]"), address, region)? {
+        Address::Topic(arn) => Ok(arn),
+        Address::Email(email) => {
+            let what = format!("must be the ARN of an SNS topic; found {email:?}. Subscribe the address to a topic of your own");
+            Err(Error::document("page-address", format!("x-alarms.page[{i}]"), what))
+        }
+    };
+    let topics = doc.all(page.into_iter().enumerate().map(one))?;
+    if topics.len() > MOST {
+        let what = format!("must be at most {MOST} topics; found {}. Remove topics", topics.len());
+        return Err(Error::document("page-too-many", "x-alarms.page", what));
+    }
+    Ok(topics)
 }
 
 /// Topics that one alarm can notify.
@@ -165,7 +226,7 @@ mod tests {
         let notify = vec![email.clone(), topic.clone(), email.clone()];
         assert_eq!(
             notified(&Document::default(), notify, Some("eu-west-1")).unwrap(),
-            Notified { emails: vec![email], topics: vec![topic] }
+            Notified { emails: vec![email], topics: vec![topic], ..Notified::default() }
         );
         assert!(notified(&Document::default(), vec![self::topic("us-east-1", 1)], None).is_ok(), "the region may not be known yet");
     }
@@ -204,6 +265,28 @@ mod tests {
             let found = wanted(&x_alarms, &[]).err().unwrap().to_string();
             assert!(found.contains(said), "{found}");
         }
+    }
+
+    #[test]
+    fn a_service_whose_least_is_zero_may_stop() {
+        for (web, scale, expected) in [
+            (json!({}), json!({}), false),
+            (json!({"deploy": {"replicas": 0}}), json!({}), true),
+            (json!({"deploy": {"replicas": 0}, "x-scale": {"min": 1}}), json!({}), false),
+            (json!({"x-scale": {"min": 0}}), json!({}), true),
+            (json!({}), json!({"services": {"web": {"min": 0}}}), true),
+            (json!({"x-scale": {"schedule": [{"name": "day", "min": 2}, {"name": "night", "min": 0, "max": 0}]}}), json!({}), true),
+        ] {
+            let doc = json!({"services": {"web": web}, "scale": scale});
+            assert_eq!(may_stop(&Document::parse(doc.to_string().as_bytes()).unwrap(), "web"), expected, "{doc}");
+        }
+    }
+
+    #[test]
+    fn only_topics_are_paged() {
+        let error = wanted(&json!({"page": ["ops@example.com"]}), &[]).err().unwrap().to_string();
+        assert!(error.contains("x-alarms.page[0]: must be the ARN of an SNS topic"), "{error}");
+        assert_eq!(wanted(&json!({"page": [topic("eu-west-1", 1)]}), &[]).unwrap().notified.page, [topic("eu-west-1", 1)]);
     }
 
     #[test]

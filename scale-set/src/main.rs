@@ -2,6 +2,7 @@
 
 mod auto_scaling_group;
 mod bounds;
+mod count;
 mod policy;
 mod scalable_target;
 mod scaling_policy;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
 struct ScaleSet {
     application: aws_sdk_applicationautoscaling::Client,
     groups: aws_sdk_autoscaling::Client,
+    ecs: aws_sdk_ecs::Client,
     found: Found,
     /// The section as it grows.
     scale: RefCell<Scale>,
@@ -40,6 +42,7 @@ struct Found {
     targets: scalable_target::Found,
     policies: scaling_policy::Found,
     actions: scheduled_action::Found,
+    counts: count::Found,
     group: auto_scaling_group::Found,
 }
 
@@ -48,6 +51,9 @@ enum Step {
     Targets,
     Policies,
     Schedules,
+    Counts,
+    /// The targets of services that are no longer in the document.
+    Left,
     Group,
 }
 
@@ -63,7 +69,8 @@ impl Stage for ScaleSet {
     const NEEDS: &'static [(&'static str, &'static str)] = &[("cluster", "cluster-up"), ("svc", "svc-deploy")];
     const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
-    const WAVES: &'static [&'static [Step]] = &[&[Step::Targets, Step::Group], &[Step::Policies], &[Step::Schedules]];
+    const WAVES: &'static [&'static [Step]] =
+        &[&[Step::Targets, Step::Group], &[Step::Policies, Step::Counts], &[Step::Schedules], &[Step::Left]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
@@ -81,16 +88,19 @@ impl Stage for ScaleSet {
 
     async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let (application, groups) = (shared::client!(aws_sdk_applicationautoscaling, run), shared::client!(aws_sdk_autoscaling, run));
-        let (targets, policies, actions, group) = try_join!(
-            scalable_target::find(&application, run, wanted),
+        let ecs = shared::client!(aws_sdk_ecs, run);
+        let (targets, policies, actions, counts, group) = try_join!(
+            scalable_target::find(&application, run),
             scaling_policy::find(&application, wanted),
             scheduled_action::find(&application, wanted),
+            count::find(&ecs, run, wanted),
             auto_scaling_group::find(&groups, run, wanted),
         )?;
         // Services that this run leaves out are kept as the document has them.
         let mut untouched = Scale { services: doc.view::<Scale>("scale")?.unwrap_or_default().services, instances: None };
         untouched.services.retain(|service, _| !flags.takes(service));
-        Ok(Self { application, groups, found: Found { targets, policies, actions, group }, scale: RefCell::new(untouched) })
+        let found = Found { targets, policies, actions, counts, group };
+        Ok(Self { application, groups, ecs, found, scale: RefCell::new(untouched) })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
@@ -98,16 +108,18 @@ impl Stage for ScaleSet {
         match step {
             Step::Targets => each(&wanted.tasks, async |tasks| self.target_up(run, tasks).await).await.map(drop),
             Step::Policies => each(&wanted.tasks, async |tasks| self.policies_up(run, tasks).await).await.map(drop),
+            Step::Counts => each(&wanted.tasks, async |tasks| self.count_up(run, tasks).await).await.map(drop),
             Step::Schedules => each(&wanted.tasks, async |tasks| self.schedule_up(run, tasks).await).await.map(drop),
             Step::Group => self.group_up(run, wanted).await,
+            Step::Left => self.left_targets_up(run, wanted).await,
         }
     }
 
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
             Step::Targets => self.targets_down(run).await,
-            // AWS deletes policies and scheduled actions with their target.
-            Step::Policies | Step::Schedules => Ok(()),
+            // AWS deletes policies and scheduled actions with their target, and all targets are deleted. The services are svc-deploy's.
+            Step::Policies | Step::Schedules | Step::Counts | Step::Left => Ok(()),
             Step::Group => self.group_down(run).await,
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_applicationautoscaling::Client;
-use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTarget, ServiceNamespace};
+use aws_sdk_applicationautoscaling::types::{ScalableDimension, ScalableTarget, ServiceNamespace, SuspendedState};
 use futures_util::future::try_join_all;
 use shared::error::if_found;
 use shared::owner::pairs;
@@ -26,27 +26,16 @@ pub struct FoundTarget {
     tags: HashMap<String, String>,
 }
 
-/// Resource ids that one call of `DescribeScalableTargets` accepts.
-const AT_ONCE: usize = 50;
-
-/// Finds the targets of the settings' services, or with `--down` all targets in the app's cluster.
+/// Finds all targets in the app's cluster, also those of services that are no longer in the document.
 ///
 /// # Errors
 /// Returns what AWS refused.
-pub async fn find(application: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
+pub async fn find(application: &Client, run: &Run) -> Result<Found> {
     // AWS accepts a dimension only together with ids.
     let call = application.describe_scalable_targets().service_namespace(ServiceNamespace::Ecs);
-    let ids: Option<Vec<String>> = wanted.map(|wanted| wanted.tasks.iter().map(|tasks| tasks.resource_id.clone()).collect());
-    // No ids would mean all targets of the account.
-    if ids.as_ref().is_some_and(Vec::is_empty) {
-        return Ok(Found::new());
-    }
-    let some: Vec<Option<Vec<String>>> =
-        ids.map_or_else(|| vec![None], |ids| ids.chunks(AT_ONCE).map(|some| Some(some.to_vec())).collect());
-    let found =
-        try_join_all(some.into_iter().map(async |ids| shared::pages!(call.clone().set_resource_ids(ids), "list the scalable targets")));
+    let found = shared::pages!(call, "list the scalable targets")?;
     let prefix = format!("service/{}/", run.app);
-    let of_cluster = found.await?.into_iter().flatten().filter(|target| {
+    let of_cluster = found.into_iter().filter(|target| {
         target.resource_id().starts_with(&prefix) && *target.scalable_dimension() == ScalableDimension::EcsServiceDesiredCount
     });
     let found = try_join_all(of_cluster.map(async |target| {
@@ -87,10 +76,18 @@ impl ScaleSet {
             call.send().await.tried(format!("tag the scalable target {id}")).map(drop)
         })
         .await?;
-        let found = Bounds { min: found.target.min_capacity(), max: found.target.max_capacity() };
-        let bounds = keep_scheduled(&tasks.schedule, tasks.bounds, found);
-        let diff = Diff::new().field("MinCapacity", found.min, bounds.min).field("MaxCapacity", found.max, bounds.max);
+        let bounds = self.bounds_now(tasks);
+        let found = &found.target;
+        let diff =
+            Diff::new().field("MinCapacity", found.min_capacity(), bounds.min).field("MaxCapacity", found.max_capacity(), bounds.max);
+        let diff = diff.and(suspended(found.suspended_state()));
         run.change("scalable target", id, &diff, self.register(run, tasks, bounds, false)).await
+    }
+
+    /// Returns the bounds that a service should have now: those of the settings, or those that an entry of its schedule has set.
+    pub fn bounds_now(&self, tasks: &Tasks) -> Bounds {
+        let Some(FoundTarget { target, .. }) = self.found.targets.get(&tasks.resource_id) else { return tasks.bounds };
+        keep_scheduled(&tasks.schedule, tasks.bounds, Bounds { min: target.min_capacity(), max: target.max_capacity() })
     }
 
     async fn register(&self, run: &Run, tasks: &Tasks, bounds: Bounds, new: bool) -> Result<()> {
@@ -103,25 +100,57 @@ impl ScaleSet {
             let call = call.resource_id(&tasks.resource_id).scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
             // AWS accepts tags only with a new target.
             let tags = new.then(|| run.tags(&tasks.service).into_iter().collect());
-            let call = call.min_capacity(bounds.min).max_capacity(bounds.max).set_tags(tags);
+            // AWS keeps what a request lacks, also a suspension by hand.
+            let call = call.min_capacity(bounds.min).max_capacity(bounds.max).suspended_state(active()).set_tags(tags);
             call.send().await.tried(format!("register the scalable target {}", tasks.resource_id)).map(drop)
         })
         .await
     }
 
+    /// Deletes the targets of services that are no longer in the document, or names them.
+    pub async fn left_targets_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        let prefix = format!("service/{}/", run.app);
+        let is_left = |id: &str| id.strip_prefix(&prefix).is_some_and(|service| !wanted.services.contains(service));
+        let left = self.found.targets.iter().filter(|(id, found)| is_left(id) && run.is_ours(pairs(&found.tags))).map(|(id, _)| id);
+        if wanted.prune {
+            return each(left, async |id| self.deregister(run, id).await).await.map(drop);
+        }
+        for id in left {
+            let what = format!(
+                "the scalable target {id} is kept, but its service is not in the document. Run scale-set with --prune to delete it"
+            );
+            run.warn("scaling-not-in-document", what);
+        }
+        Ok(())
+    }
+
     /// Deletes the app's targets, and with them their policies and scheduled actions.
     pub async fn targets_down(&self, run: &Run) -> Result<()> {
         let ours = self.found.targets.iter().filter(|(id, found)| run.may_delete("scalable target", id, run.is_ours(pairs(&found.tags))));
-        each(ours, async |(id, _)| {
-            let call = self.application.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs).resource_id(id);
-            let call = call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
-            let delete =
-                while_busy(run, async || call.clone().send().await.tried(format!("deregister the scalable target {id}")).map(drop));
-            run.delete("scalable target", id, delete).await
-        })
-        .await
-        .map(drop)
+        each(ours, async |(id, _)| self.deregister(run, id).await).await.map(drop)
     }
+
+    async fn deregister(&self, run: &Run, id: &str) -> Result<()> {
+        let call = self.application.deregister_scalable_target().service_namespace(ServiceNamespace::Ecs).resource_id(id);
+        let call = call.scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
+        let delete = while_busy(run, async || call.clone().send().await.tried(format!("deregister the scalable target {id}")).map(drop));
+        run.delete("scalable target", id, delete).await
+    }
+}
+
+/// Nothing is suspended.
+fn active() -> SuspendedState {
+    let state = SuspendedState::builder().dynamic_scaling_in_suspended(false).dynamic_scaling_out_suspended(false);
+    state.scheduled_scaling_suspended(false).build()
+}
+
+/// Shows what somebody has suspended by hand.
+fn suspended(found: Option<&SuspendedState>) -> Diff {
+    let is = |get: fn(&SuspendedState) -> Option<bool>| found.and_then(get).unwrap_or(false);
+    Diff::new()
+        .field("SuspendedState.DynamicScalingInSuspended", is(SuspendedState::dynamic_scaling_in_suspended), false)
+        .field("SuspendedState.DynamicScalingOutSuspended", is(SuspendedState::dynamic_scaling_out_suspended), false)
+        .field("SuspendedState.ScheduledScalingSuspended", is(SuspendedState::scheduled_scaling_suspended), false)
 }
 
 /// Returns whether another change of the scalable target is under way, of another run or of a scheduled action. AWS makes one at a time.

@@ -25,11 +25,14 @@ const SCALE_OUT: i32 = 60;
 /// Seconds after a scale-in until the next one, AWS's own default: a task that is stopped too early costs more than one stopped late.
 const SCALE_IN: i32 = 300;
 
-fn kind(metric: Metric) -> MetricType {
-    match metric {
-        Metric::Cpu => MetricType::EcsServiceAverageCpuUtilization,
-        Metric::Memory => MetricType::EcsServiceAverageMemoryUtilization,
-        Metric::Requests => MetricType::AlbRequestCountPerTarget,
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/target-tracking-faster-auto-scaling.html>
+fn kind(target: &Target) -> MetricType {
+    match (target.metric, target.fast) {
+        (Metric::Cpu, false) => MetricType::EcsServiceAverageCpuUtilization,
+        (Metric::Cpu, true) => MetricType::EcsServiceAverageCpuUtilizationHighResolution,
+        (Metric::Memory, false) => MetricType::EcsServiceAverageMemoryUtilization,
+        (Metric::Memory, true) => MetricType::EcsServiceAverageMemoryUtilizationHighResolution,
+        (Metric::Requests, _) => MetricType::AlbRequestCountPerTarget,
     }
 }
 
@@ -110,7 +113,7 @@ impl ScaleSet {
 }
 
 fn configuration(target: &Target) -> Result<Configuration, BuildError> {
-    let metric = PredefinedMetricSpecification::builder().predefined_metric_type(kind(target.metric));
+    let metric = PredefinedMetricSpecification::builder().predefined_metric_type(kind(target));
     let metric = metric.set_resource_label(target.label.clone()).build()?;
     let config = Configuration::builder().target_value(target.value).predefined_metric_specification(metric);
     config.scale_out_cooldown(SCALE_OUT).scale_in_cooldown(SCALE_IN).build()
@@ -123,7 +126,7 @@ fn diff(found: Option<&Configuration>, target: &Target) -> Diff {
     let label_found = metric.and_then(PredefinedMetricSpecification::resource_label);
     Diff::new()
         .field(&field("TargetValue"), found.map(Configuration::target_value), Some(target.value))
-        .field(&field("PredefinedMetricSpecification.PredefinedMetricType"), kind_found, Some(kind(target.metric).as_str()))
+        .field(&field("PredefinedMetricSpecification.PredefinedMetricType"), kind_found, Some(kind(target).as_str()))
         .field(&field("PredefinedMetricSpecification.ResourceLabel"), label_found, target.label.as_deref())
         .field(&field("DisableScaleIn"), found.and_then(Configuration::disable_scale_in).unwrap_or(false), false)
         .field(&field("ScaleOutCooldown"), found.and_then(Configuration::scale_out_cooldown), Some(SCALE_OUT))
@@ -136,22 +139,32 @@ mod tests {
 
     #[test]
     fn a_changed_threshold_is_the_only_field_in_a_plan() {
-        let cpu = |value| Target { metric: Metric::Cpu, value, label: None };
+        let cpu = |value| Target { metric: Metric::Cpu, value, fast: false, label: None };
         let found = configuration(&cpu(70.0)).unwrap();
         assert!(diff(Some(&found), &cpu(70.0)).is_empty());
         assert_eq!(diff(Some(&found), &cpu(60.0)).to_string(), "TargetTrackingScalingPolicyConfiguration.TargetValue: 70 -> 60");
     }
 
     #[test]
+    fn fast_metrics_are_another_metric() {
+        let cpu = Target { metric: Metric::Cpu, value: 70.0, fast: false, label: None };
+        let said = diff(Some(&configuration(&cpu).unwrap()), &Target { fast: true, ..cpu }).to_string();
+        assert!(
+            said.ends_with("PredefinedMetricType: ECSServiceAverageCPUUtilization -> ECSServiceAverageCPUUtilizationHighResolution"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn a_new_load_balancer_changes_the_label() {
-        let requests = |label: &str| Target { metric: Metric::Requests, value: 100.0, label: Some(label.to_owned()) };
+        let requests = |label: &str| Target { metric: Metric::Requests, value: 100.0, fast: false, label: Some(label.to_owned()) };
         let said = diff(Some(&configuration(&requests("app/a/1")).unwrap()), &requests("app/a/2")).to_string();
         assert_eq!(said, "TargetTrackingScalingPolicyConfiguration.PredefinedMetricSpecification.ResourceLabel: app/a/1 -> app/a/2");
     }
 
     #[test]
     fn a_policy_of_another_type_differs_in_what_it_lacks() {
-        let said = diff(None, &Target { metric: Metric::Cpu, value: 70.0, label: None }).to_string();
+        let said = diff(None, &Target { metric: Metric::Cpu, value: 70.0, fast: false, label: None }).to_string();
         for part in
             ["TargetValue: none -> 70", "PredefinedMetricType: none -> ECSServiceAverageCPUUtilization", "ScaleInCooldown: none -> 300"]
         {

@@ -23,13 +23,12 @@ pub struct Entry {
     #[schemars(range(min = 0, max = 5000))]
     pub min: Option<i32>,
     /// Maximum number of tasks from then on
-    #[schemars(range(min = 1, max = 5000))]
+    #[schemars(range(min = 0, max = 5000))]
     pub max: Option<i32>,
 }
 
-/// The same ranges as those of `x-scale.min` and `x-scale.max`.
-const MIN: RangeInclusive<i32> = 0..=5000;
-const MAX: RangeInclusive<i32> = 1..=5000;
+/// The same range as that of `x-scale.min` and `x-scale.max`. Both bounds are 0 for a service that stops at night.
+const BOUND: RangeInclusive<i32> = 0..=5000;
 /// Characters of a name; AWS accepts more, but the scheduled action's name has a prefix.
 const LONGEST_NAME: usize = 64;
 
@@ -47,8 +46,8 @@ pub fn check(entries: &[Entry], place: &str, bounds: Bounds) -> Result<()> {
             let what = format!("two entries have the name {:?}. Rename one of them", entry.name);
             return Err(Error::document("schedule-name-twice", format!("{place}.name"), what));
         }
-        check_range(entry.min, &MIN, &format!("{place}.min"))?;
-        check_range(entry.max, &MAX, &format!("{place}.max"))?;
+        check_range(entry.min, &BOUND, &format!("{place}.min"))?;
+        check_range(entry.max, &BOUND, &format!("{place}.max"))?;
         check_bounds(entry, entries, &place, bounds)?;
     }
     Ok(())
@@ -117,7 +116,7 @@ mod tests {
 
     #[test]
     fn bounds_that_the_schedule_has_set_are_kept() {
-        let entries = [entry(Some(4), None), entry(None, Some(6))];
+        let entries = [entry(Some(4), None), entry(None, Some(6)), entry(Some(0), Some(0))];
         for (found, max, expected) in [
             ((2, 10), 10, (2, 10)),
             ((4, 10), 10, (4, 10)),
@@ -125,6 +124,7 @@ mod tests {
             ((4, 10), 20, (4, 20)),
             ((3, 7), 10, (2, 10)),
             ((4, 10), 3, (2, 3)),
+            ((0, 0), 10, (0, 0)),
         ] {
             let found = Bounds { min: found.0, max: found.1 };
             let expected = Bounds { min: expected.0, max: expected.1 };
@@ -142,8 +142,8 @@ mod tests {
             (vec![named("a"), named("b"), named("a")], "s[2].name: two entries have the name \"a\""),
             (vec![entry(None, None)], "s[0]: must set min, max or both"),
             (vec![entry(Some(-1), None)], "s[0].min: must be between 0 and 5000; found -1"),
-            (vec![entry(None, Some(0))], "s[0].max: must be between 1 and 5000; found 0"),
-            (vec![entry(Some(1), Some(5001))], "s[0].max: must be between 1 and 5000; found 5001"),
+            (vec![entry(None, Some(-1))], "s[0].max: must be between 0 and 5000; found -1"),
+            (vec![entry(Some(1), Some(5001))], "s[0].max: must be between 0 and 5000; found 5001"),
             (vec![entry(Some(9), Some(8))], "s[0].min: must be at most the maximum of 8; found 9"),
         ] {
             let error = check(&entries, "s", Bounds { min: 2, max: 10 }).err().unwrap().to_string();
@@ -157,6 +157,7 @@ mod tests {
             (vec![entry(Some(4), None), entry(None, Some(6))], Ok(())),
             (vec![entry(Some(5), Some(10)), entry(Some(2), Some(3))], Ok(())),
             (vec![entry(Some(10), None)], Ok(())),
+            (vec![entry(Some(0), Some(0)), entry(Some(2), Some(10))], Ok(())),
             (vec![entry(Some(11), None)], Err("s[0]: the minimum would be 11 and the maximum 10")),
             (vec![entry(None, Some(1))], Err("s[0]: the minimum would be 2 and the maximum 1")),
             (vec![entry(Some(5), None), entry(Some(2), Some(3))], Err("s[0]: the minimum would be 5 and the maximum 3")),

@@ -1,5 +1,7 @@
 //! The settings of scaling: `x-scale` at the top level (the instances) and of each service (its tasks), and their flags.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde::Serialize;
 use shared::doc::{At, Cluster, LaunchType, Selection, ServiceRecord, Svc, replicas};
@@ -22,6 +24,10 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     selection: Selection,
+    /// Delete also what services have that are no longer in the document
+    #[arg(long, conflicts_with_all = ["only", "except", "down"])]
+    #[serde(skip)]
+    prune: bool,
 }
 
 impl Flags {
@@ -69,6 +75,10 @@ shared::settings! {
         ///
         /// In percent of the CPU that the service reserves. Example: --cpu 60
         cpu: f64 [1..=100] = 70.0, arg(long, value_name = "PERCENT");
+        /// Whether to scale on metrics of 20 seconds instead of 60
+        ///
+        /// svc-deploy configures the resolution of the service's metrics, so this is a setting of the document alone. CloudWatch charges for them.
+        fast: bool = false, arg(skip), schemars(extend("x-flag" = false));
         /// Target for the average memory of the tasks, in percent
         ///
         /// In percent of the memory that the service reserves. Example: --memory 80
@@ -85,6 +95,10 @@ shared::settings! {
 /// The settings, checked.
 pub struct Wanted {
     pub tasks: Vec<Tasks>,
+    /// All services of the document, also those that are not selected.
+    pub services: BTreeSet<String>,
+    /// Whether what other services have is deleted.
+    pub prune: bool,
     /// `None` without an Auto Scaling group, as on Fargate.
     pub instances: Option<Instances>,
 }
@@ -105,6 +119,8 @@ pub struct Tasks {
 pub struct Target {
     pub metric: Metric,
     pub value: f64,
+    /// Whether the metric is one of 20 seconds.
+    pub fast: bool,
     /// The load balancer and target group whose requests are counted.
     pub label: Option<String>,
 }
@@ -151,13 +167,18 @@ impl Wanted {
             let at = services.iter().find(|(service, _)| service == name).map(|(_, at)| at);
             let place = format!("services.{name}.x-scale");
             let settings = task_settings(doc, at, &place, &flags.tasks);
-            let tasks = settings.and_then(|settings| tasks(settings, (&cluster, &svc), (name, record), at, (&place, &flags.tasks)));
+            let tasks = settings.and_then(|settings| tasks(doc, settings, (&cluster, &svc), (name, record), at, (&place, &flags.tasks)));
             tasks.map_err(|error| blame(error, &format!("{place}."), "--", &flags.tasks))
         });
         let tasks = doc.all(tasks);
         let instances = instances(doc, &flags.instances, &cluster);
         let instances = instances.map_err(|error| blame(error, "x-scale.", "--instances-", &flags.instances));
-        doc.both(tasks, instances).map(|(tasks, instances)| Self { tasks, instances })
+        doc.both(tasks, instances).map(|(tasks, instances)| Self {
+            tasks,
+            services: svc.services.keys().cloned().collect(),
+            prune: flags.prune,
+            instances,
+        })
     }
 }
 
@@ -170,6 +191,7 @@ fn task_settings(doc: &Document, at: Option<&At<'_>>, place: &str, flags: &TaskF
 }
 
 fn tasks(
+    doc: &Document,
     settings: TaskSettings,
     (cluster, svc): (&Cluster, &Svc),
     (name, record): (&str, &ServiceRecord),
@@ -180,8 +202,20 @@ fn tasks(
     bounds.check(place, only_max(flags.min, flags.max) || only_max(settings.min, settings.max))?;
     let targets = targets(&settings, svc, record, place)?;
     schedule::check(&settings.schedule, &format!("{place}.schedule"), bounds)?;
+    warn_of_zero(doc, &settings.schedule, bounds, place);
     let resource_id = format!("service/{}/{name}", cluster.name);
     Ok(Tasks { service: name.to_owned(), resource_id, bounds, targets, schedule: settings.schedule })
+}
+
+/// Without a task there is no metric, so target tracking starts none. Bounds that are both 0 are a service that is off on purpose.
+fn warn_of_zero(doc: &Document, schedule: &[Entry], bounds: Bounds, place: &str) {
+    let stays_at_zero = |min: Option<i32>, max: Option<i32>| min == Some(0) && max.unwrap_or(bounds.max) > 0;
+    let entry = schedule.iter().position(|entry| stays_at_zero(entry.min, entry.max)).map(|i| format!("{place}.schedule[{i}]"));
+    let place = if stays_at_zero(Some(bounds.min), Some(bounds.max)) { Some(place.to_owned()) } else { entry };
+    if let Some(place) = place {
+        let what = "a service without a task has no metric, so target tracking never starts one again. Set min to 1, or max to 0 as well to stop it";
+        doc.warn("scale-from-zero", format!("{place}.min: {what}"));
+    }
 }
 
 /// One replica in the document, or a service that svc-deploy calls single, means one task and not more, because a second one may do harm. No replica
@@ -195,8 +229,9 @@ fn task_bounds(settings: &TaskSettings, at: Option<&At<'_>>, single: bool) -> Re
 }
 
 fn targets(settings: &TaskSettings, svc: &Svc, record: &ServiceRecord, place: &str) -> Result<Vec<Target>> {
-    let mut targets = vec![Target { metric: Metric::Cpu, value: settings.cpu, label: None }];
-    targets.extend(settings.memory.map(|value| Target { metric: Metric::Memory, value, label: None }));
+    let fast = settings.fast;
+    let mut targets = vec![Target { metric: Metric::Cpu, value: settings.cpu, fast, label: None }];
+    targets.extend(settings.memory.map(|value| Target { metric: Metric::Memory, value, fast, label: None }));
     if let Some(value) = settings.requests {
         if !record.published {
             let what = "only a published service has requests to count. Remove this setting, or publish the service";
@@ -204,7 +239,7 @@ fn targets(settings: &TaskSettings, svc: &Svc, record: &ServiceRecord, place: &s
         }
         // In a plan of a new load balancer the label is not known yet.
         let label = label(svc.load_balancer_arn.as_deref(), record.target_group_arn.as_deref());
-        targets.push(Target { metric: Metric::Requests, value, label });
+        targets.push(Target { metric: Metric::Requests, value, fast: false, label });
     }
     Ok(targets)
 }
@@ -293,6 +328,26 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_never_starts_again_is_warned_of() {
+        for (x_scale, place) in [
+            (json!({}), None),
+            (json!({"min": 0, "max": 0}), None),
+            (json!({"min": 0}), Some("services.web.x-scale.min: a service")),
+            (json!({"schedule": [{"name": "a", "schedule": "rate(1 day)", "min": 0, "max": 0}]}), None),
+            (
+                json!({"schedule": [{"name": "a", "schedule": "rate(1 day)", "min": 0}]}),
+                Some("services.web.x-scale.schedule[0].min: a service"),
+            ),
+        ] {
+            let doc = Document::parse(shop(&json!({"x-scale": x_scale}), &json!({})).to_string().as_bytes()).unwrap();
+            Wanted::read(&doc, &Flags::default()).unwrap();
+            let said = doc.warnings().iter().map(|(code, text)| format!("{code} {text}")).collect::<Vec<_>>().join("\n");
+            let expected = place.map_or(String::new(), |place| format!("scale-from-zero {place}"));
+            assert!(said.starts_with(&expected) && said.is_empty() == place.is_none(), "{x_scale}: {said}");
+        }
+    }
+
+    #[test]
     fn a_service_that_keeps_data_has_one_task_until_the_author_says_more() {
         let bounds = |db: Value| {
             let doc = json!({"name": "shop", "services": {"db": db}, "cluster": {"name": "shop", "launch_type": "fargate"},
@@ -357,11 +412,11 @@ mod tests {
     #[test]
     fn every_metric_that_is_set_is_tracked() {
         let doc = shop(&json!({"x-scale": {"memory": 80, "requests": 1000}}), &json!({"cpu": 60}));
-        let Wanted { tasks, instances } = wanted(&doc, &["--cpu", "50"]).unwrap();
+        let Wanted { tasks, instances, .. } = wanted(&doc, &["--cpu", "50"]).unwrap();
         let label = Some("app/shop/50dc/targetgroup/shop-web/73e2".to_owned());
         let of_web = [(Metric::Cpu, 50.0, None), (Metric::Memory, 80.0, None), (Metric::Requests, 1000.0, label)];
-        assert_eq!(tasks[0].targets, of_web.map(|(metric, value, label)| Target { metric, value, label }));
-        assert_eq!(tasks[1].targets, [Target { metric: Metric::Cpu, value: 50.0, label: None }]);
+        assert_eq!(tasks[0].targets, of_web.map(|(metric, value, label)| Target { metric, value, fast: false, label }));
+        assert_eq!(tasks[1].targets, [Target { metric: Metric::Cpu, value: 50.0, fast: false, label: None }]);
         let group = Instances { group: "shop".to_owned(), bounds: Bounds { min: 2, max: 6 }, cpu: Some(60.0) };
         assert_eq!(instances, Some(group));
     }

@@ -242,7 +242,7 @@ fn requests(app: &Wanted, service: &Service) -> Value {
         target_group_arn: Some(format!("arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/shop-{}/1", service.name)),
         ..ServiceRecord::default()
     };
-    let update = service_request::Update { strategy: false, new_deployment: false, disconnect: false };
+    let update = service_request::Update { strategy: false, new_deployment: false, disconnect: false, resolution: None };
     json!({
         "RegisterTaskDefinition": task_definition_request::request("shop", &caller(), service, &roles),
         "CreateTargetGroup": service.published.as_ref().map(|published| &published.target_group),

@@ -99,6 +99,8 @@ pub struct Service {
     /// In Docker's words, as `linux/amd64`.
     pub platform: Option<&'static str>,
     pub published: Option<Published>,
+    /// Whether CPU and memory are measured every 20 seconds instead of 60, for `scale-set`.
+    pub fast_metrics: bool,
     /// Tasks at creation; afterwards the count belongs to `scale-set`.
     pub desired: i32,
     /// Whether two tasks at once may do harm: they would write to the same data, or each have data of its own.

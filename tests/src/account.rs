@@ -169,6 +169,8 @@ async fn balancing(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
 /// Lists log groups, alarms, topics, schedule groups and scalable targets.
 #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
 async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
+    use aws_sdk_cloudwatch::error::ProvideErrorMetadata;
+    use aws_sdk_cloudwatch::types::AlarmType;
     let (logs, cloudwatch) = (aws_sdk_cloudwatchlogs::Client::new(config), aws_sdk_cloudwatch::Client::new(config));
     let (sns, scaling) = (aws_sdk_sns::Client::new(config), aws_sdk_applicationautoscaling::Client::new(config));
     let groups = listed("log groups", logs.describe_log_groups().log_group_name_prefix(format!("/ecs-pipe/{app}/")).send().await);
@@ -178,6 +180,16 @@ async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     all.extend(flows.log_groups().iter().map(|one| format!("log group {}", one.log_group_name().unwrap_or_default())));
     let alarms = listed("alarms", cloudwatch.describe_alarms().alarm_name_prefix(format!("{app}/")).send().await);
     all.extend(alarms.metric_alarms().iter().map(|one| format!("alarm {}", one.alarm_name().unwrap_or_default())));
+    // Without types, the answer has no composite alarms.
+    let composite = cloudwatch.describe_alarms().alarm_name_prefix(format!("{app}/")).alarm_types(AlarmType::CompositeAlarm);
+    let composite = listed("composite alarms", composite.send().await);
+    all.extend(composite.composite_alarms().iter().map(|one| format!("composite alarm {}", one.alarm_name().unwrap_or_default())));
+    let dashboard = format!("{app}-{}", config.region().map(AsRef::as_ref).unwrap_or_default());
+    let said = cloudwatch.get_dashboard().dashboard_name(&dashboard).send().await;
+    if !said.as_ref().err().and_then(ProvideErrorMetadata::code).is_some_and(|code| code.contains("NotFound")) {
+        listed("dashboards", said);
+        all.push(format!("dashboard {dashboard}"));
+    }
     let topics = listed("topics", sns.list_topics().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await);
     all.extend(
         topics

@@ -89,7 +89,7 @@ impl SvcDeploy {
     }
 
     async fn deploy_again(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<()> {
-        let update = Update { strategy: false, new_deployment: true, disconnect: false };
+        let update = Update { strategy: false, new_deployment: true, disconnect: false, resolution: None };
         let request = service_request::update(&run.app, wanted, service, &self.recorded(&service.name), update)?;
         let call = self.ecs.update_service().service(&service.name).customize().mutate_request(call::with_body(&request));
         let said = call.send().await.tried(format!("start a new deployment of the service {}", service.name))?;

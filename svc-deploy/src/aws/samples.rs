@@ -34,6 +34,7 @@ pub fn service(name: &str) -> Service {
         published: None,
         desired: 2,
         single: false,
+        fast_metrics: false,
         after: Vec::new(),
         job: None,
         before: Vec::new(),

@@ -12,8 +12,10 @@ use super::ecs_tag;
 use super::endpoint::unseen_diff;
 use super::found_service::{FoundService, described, has_failed};
 use super::service_default::{is_patched, left};
-use super::service_diff::{PATCH, diff, is_connected, is_patch_new, is_strategy_new, not_undone, patch_fingerprint};
-use super::service_request::{self, Update};
+use super::service_diff::{
+    PATCH, RESOLUTION, diff, is_connected, is_patch_new, is_resolution_new, is_strategy_new, not_undone, patch_fingerprint,
+};
+use super::service_request::{self, Update, resolution};
 use super::task_read::{service_of, unstopped};
 use crate::SvcDeploy;
 use crate::model::{Service, Wanted};
@@ -41,6 +43,9 @@ impl SvcDeploy {
     pub async fn create_service(&self, run: &Run, wanted: &Wanted, service: &Service) -> Result<String> {
         let mut tags = tags(run, service);
         tags.push((PATCH.to_owned(), patch_fingerprint(service)));
+        if service.fast_metrics {
+            tags.push((RESOLUTION.to_owned(), resolution(service).to_string()));
+        }
         let request = service_request::create(&run.app, wanted, service, &self.recorded(&service.name), tags)?;
         // A name is free again when the tasks of its last service have stopped.
         if self.found.services.contains_key(&service.name) {
@@ -79,6 +84,7 @@ impl SvcDeploy {
             strategy: is_strategy_new(wanted, found),
             new_deployment: has_failed(found) || unseen || left.needs_new_tasks(),
             disconnect: is_connected(found),
+            resolution: is_resolution_new(service, found).then(|| resolution(service)),
         };
         let mut request = service_request::update(&run.app, wanted, service, &self.recorded(&service.name), update)?;
         left.add_to(&mut request);
@@ -89,11 +95,14 @@ impl SvcDeploy {
         })
         .await?;
         self.has_begun(service, said.service());
-        if !is_patch_new(service, found) {
+        let tag = |key: &str, value: String| Tag::builder().key(key).value(value).build();
+        let patch = is_patch_new(service, found).then(|| tag(PATCH, patch_fingerprint(service)));
+        let resolution = update.resolution.map(|seconds| tag(RESOLUTION, seconds.to_string()));
+        let tags: Vec<Tag> = patch.into_iter().chain(resolution).collect();
+        if tags.is_empty() {
             return Ok(());
         }
-        let tag = Tag::builder().key(PATCH).value(patch_fingerprint(service)).build();
-        let call = self.ecs.tag_resource().set_resource_arn(found.service_arn().map(str::to_owned)).tags(tag);
+        let call = self.ecs.tag_resource().set_resource_arn(found.service_arn().map(str::to_owned)).set_tags(Some(tags));
         call.send().await.tried(format!("tag the service {}", service.name)).map(drop)
     }
 

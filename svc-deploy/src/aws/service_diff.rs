@@ -12,13 +12,15 @@ use super::action::NEW_TARGET_GROUP;
 use super::arn::{last_name, target_group_name};
 use super::found_service::{FoundService, has_failed};
 use super::service_default::{is_patched, left, unknown};
-use super::service_request::{CONNECT, ECS_THRESHOLD, rebalancing, service_connect, threshold};
+use super::service_request::{CONNECT, ECS_THRESHOLD, MONITORING, rebalancing, resolution, service_connect, threshold};
 use super::{ecs_tag, found_service};
 use crate::model::{NetworkMode, Service, Wanted};
 
 /// The tag that says which patch a service has: what a patch sets need not be a field that ECS returns.
 pub const PATCH: &str = "ecs-pipe:patch";
 const MANAGED_TAGS: &str = "enableECSManagedTags";
+/// The tag with the resolution of the service's metrics in seconds, because ECS returns it with none of its answers about services.
+pub const RESOLUTION: &str = "ecs-pipe:metrics-resolution";
 /// What a plan calls a revision that is not registered yet.
 pub const NEW_REVISION: &str = "the new revision";
 
@@ -64,6 +66,9 @@ pub fn diff(wanted: &Wanted, service: &Service, record: &ServiceRecord, found: &
     if !patched(CONNECT) {
         diff = diff.and(connect_diff(wanted, service, found));
     }
+    if !patched(MONITORING) {
+        diff = diff.field("monitoring.metricConfigurations.resolutionSeconds", found_resolution(found), resolution(service).to_string());
+    }
     diff = diff.and(left(service, whole, is_patch_new(service, found)).diff());
     if !is_patch_new(service, found) {
         return diff;
@@ -94,6 +99,16 @@ pub fn not_undone<'a>(service: &Service, found: &'a EcsService) -> Vec<&'a str> 
 /// Returns whether the found service has another patch.
 pub fn is_patch_new(service: &Service, found: &EcsService) -> bool {
     ecs_tag::value(found.tags(), PATCH).unwrap_or_default() != patch_fingerprint(service)
+}
+
+/// Returns whether the metrics of the found service have another resolution.
+pub fn is_resolution_new(service: &Service, found: &EcsService) -> bool {
+    found_resolution(found) != resolution(service).to_string()
+}
+
+/// ECS's own default is 60 seconds.
+fn found_resolution(found: &EcsService) -> String {
+    ecs_tag::value(found.tags(), RESOLUTION).unwrap_or("60").to_owned()
 }
 
 /// Returns whether the found service has another capacity provider strategy.
@@ -302,6 +317,7 @@ mod tests {
                 |_, service, _| service.published = None,
                 "loadBalancers.web.targetGroupArn: shop-web-1a2b3c -> none, loadBalancers.web.containerPort: 80 -> none",
             ),
+            (|_, service, _| service.fast_metrics = true, "monitoring.metricConfigurations.resolutionSeconds: 60 -> 20"),
             (|_, service, _| service.published.as_mut().unwrap().grace = 90, "healthCheckGracePeriodSeconds: 60 -> 90"),
             (
                 |wanted, _, _| wanted.net.private_subnet_ids[1] = Some("subnet-3".to_owned()),

@@ -22,6 +22,9 @@ pub fn create(app: &str, wanted: &Wanted, service: &Service, record: &ServiceRec
     request["desiredCount"] = json!(service.desired);
     request["capacityProviderStrategy"] = strategy(&wanted.cluster);
     request["tags"] = ecs_tag::json(tags);
+    if service.fast_metrics {
+        request[MONITORING] = monitoring(resolution(service));
+    }
     Ok(patched(request, service))
 }
 
@@ -34,6 +37,8 @@ pub struct Update {
     pub new_deployment: bool,
     /// The service leaves the namespace.
     pub disconnect: bool,
+    /// The resolution of its metrics in seconds, when it differs.
+    pub resolution: Option<i32>,
 }
 
 /// Returns the request of `UpdateService`. It never sets the number of tasks, which belongs to `scale-set`.
@@ -53,6 +58,9 @@ pub fn update(app: &str, wanted: &Wanted, service: &Service, record: &ServiceRec
     }
     if update.disconnect && service.connect.is_none() {
         request[CONNECT] = json!({"enabled": false});
+    }
+    if let Some(seconds) = update.resolution {
+        request[MONITORING] = monitoring(seconds);
     }
     if update.strategy || update.new_deployment {
         request["forceNewDeployment"] = json!(true);
@@ -105,6 +113,19 @@ pub fn network(net: &Net) -> Value {
         "securityGroups": [net.task_security_group_id],
         "assignPublicIp": "DISABLED",
     }})
+}
+
+/// The field of both requests with the resolution of the service's metrics.
+pub const MONITORING: &str = "monitoring";
+
+/// Returns the seconds between two measurements.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_MetricConfiguration.html>
+pub fn resolution(service: &Service) -> i32 {
+    if service.fast_metrics { 20 } else { 60 }
+}
+
+fn monitoring(seconds: i32) -> Value {
+    json!({"metricConfigurations": [{"metricNames": ["CPUUtilization", "MemoryUtilization"], "resolutionSeconds": seconds}]})
 }
 
 /// The field of both requests with the configuration of Service Connect.
@@ -182,7 +203,9 @@ mod tests {
             (false, true, vec!["forceNewDeployment"]),
             (true, false, vec!["capacityProviderStrategy", "forceNewDeployment"]),
         ] {
-            let request = update("shop", &wanted, &service, &record, Update { strategy, new_deployment, disconnect: false }).unwrap();
+            let request =
+                update("shop", &wanted, &service, &record, Update { strategy, new_deployment, disconnect: false, resolution: None })
+                    .unwrap();
             let sent: Vec<&str> = ["capacityProviderStrategy", "forceNewDeployment", "desiredCount"]
                 .into_iter()
                 .filter(|key| request.get(key).is_some())
@@ -190,6 +213,23 @@ mod tests {
             assert_eq!(sent, keys);
             assert_eq!(request["loadBalancers"], json!([]));
         }
+    }
+
+    #[test]
+    fn fast_metrics_are_sent_at_creation_and_when_they_differ() {
+        let (wanted, mut service) = (samples::wanted(Vec::new()), samples::service("web"));
+        let record = ServiceRecord { task_definition_arn: Some("arn".to_owned()), ..ServiceRecord::default() };
+        let sent = |service: &Service, differs: bool| {
+            let change =
+                Update { strategy: false, new_deployment: false, disconnect: false, resolution: differs.then(|| resolution(service)) };
+            let created = create("shop", &wanted, service, &record, Vec::new()).unwrap();
+            let updated = update("shop", &wanted, service, &record, change).unwrap();
+            [created, updated]
+                .map(|request| request.pointer("/monitoring/metricConfigurations/0/resolutionSeconds").and_then(Value::as_i64))
+        };
+        assert_eq!((sent(&service, false), sent(&service, true)), ([None, None], [None, Some(60)]));
+        service.fast_metrics = true;
+        assert_eq!((sent(&service, false), sent(&service, true)), ([Some(20), None], [Some(20), Some(20)]));
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Source<'_> {
             published: published.and_then(|published| doc.keep(published)),
             desired,
             single,
+            fast_metrics: tasks::fast_metrics(at),
             after: doc.keep(dependency::after(doc, &containers, &places, job.is_some())).unwrap_or_default(),
             before: doc.keep(dependency::before(doc, &containers, &places)).unwrap_or_default(),
             connect,
@@ -336,6 +337,10 @@ mod tests {
             (json!({"volumes": ["/cache"]}), (2, false, 100, 200)),
             (json!({"volumes": ["data:/data"], "deploy": {"update_config": {"order": "start-first"}}}), (1, true, 100, 200)),
             (json!({"deploy": {"replicas": 1}}), (1, false, 100, 200)),
+            (json!({"deploy": {"replicas": 0}}), (0, false, 100, 200)),
+            (json!({"x-scale": {"min": 0, "max": 0}}), (0, false, 100, 200)),
+            (json!({"x-scale": {"min": 4}}), (4, false, 100, 200)),
+            (json!({"x-scale": {"min": 0}}), (2, false, 100, 200)),
         ] {
             assert_eq!(of(&service), expected, "{service}");
         }

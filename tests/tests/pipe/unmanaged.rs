@@ -282,6 +282,12 @@ fn alarms(unmanaged: &mut Unmanaged<'_>) {
         },
         async |clients| Ok(clients.cloudwatch.delete_alarms().alarm_names("unmanaged/web/cpu").send().await.map(drop)?),
     );
+    let dashboard = "unmanaged-us-east-1";
+    unmanaged.is_refused(
+        "dashboard",
+        async |clients| Ok(clients.cloudwatch.put_dashboard().dashboard_name(dashboard).dashboard_body("{}").send().await.map(drop)?),
+        async |clients| Ok(clients.cloudwatch.delete_dashboards().dashboard_names(dashboard).send().await.map(drop)?),
+    );
     unmanaged.is_refused(
         "topic",
         async |clients| Ok(clients.sns.create_topic().name("unmanaged-alarms").send().await.map(drop)?),

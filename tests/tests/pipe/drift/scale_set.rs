@@ -2,7 +2,7 @@
 
 use aws_sdk_applicationautoscaling::types::ScalableDimension::EcsServiceDesiredCount;
 use aws_sdk_applicationautoscaling::types::ServiceNamespace::Ecs;
-use aws_sdk_applicationautoscaling::types::{PolicyType, ScalableTargetAction};
+use aws_sdk_applicationautoscaling::types::{PolicyType, ScalableTargetAction, SuspendedState};
 
 use super::{APP, Deployed, Done, PIPE};
 
@@ -72,5 +72,21 @@ fn scheduled_action_changed() {
         let bounds = ScalableTargetAction::builder().min_capacity(1).build();
         let call = call.resource_id("service/drift/api").scheduled_action_name("ecs-pipe-morning").schedule("rate(1 day)");
         Ok(call.scalable_target_action(bounds).send().await.map(drop)?)
+    });
+}
+
+#[test]
+fn service_stopped_by_hand() {
+    reverts("~ service web (desiredCount: 0 -> 2)", async |app| {
+        Ok(app.clients.ecs.update_service().cluster(APP).service("web").desired_count(0).send().await.map(drop)?)
+    });
+}
+
+#[test]
+fn scaling_suspended() {
+    reverts("scalable target service/drift/web (SuspendedState.DynamicScalingOutSuspended: true -> false)", async |app| {
+        let call = app.clients.application.register_scalable_target().service_namespace(Ecs).scalable_dimension(EcsServiceDesiredCount);
+        let state = SuspendedState::builder().dynamic_scaling_out_suspended(true).build();
+        Ok(call.resource_id("service/drift/web").suspended_state(state).send().await.map(drop)?)
     });
 }
