@@ -77,8 +77,8 @@ impl ImgPush {
             return Ok(Some(found));
         }
         if let Some(before) = before {
-            let (ports, digest, seeded) = (before.exposed_ports.clone(), before.digest.clone(), before.seeded.clone());
-            return Ok(before.architecture.clone().map(|architecture| Description { ports, architecture, digest, seeded }));
+            let (ports, seeded) = (before.exposed_ports.clone(), before.seeded.clone());
+            return Ok(before.architecture.clone().map(|architecture| Description { ports, architecture, seeded }));
         }
         if !one.is_silent {
             return Ok(None);
@@ -116,12 +116,13 @@ impl ImgPush {
         if let Some(name) = &one.name {
             *image = Image { uri: Some(name.clone()), tag: tag(name), ..Image::default() };
         }
-        let Description { ports, architecture, digest, seeded } = description.unwrap_or_default();
+        let Description { ports, architecture, seeded } = description.unwrap_or_default();
         (image.exposed_ports, image.seeded) = (ports, seeded);
         image.architecture = Some(architecture).filter(|architecture| !architecture.is_empty());
         // ECR's own digest is part of the URI.
         let pushed = image.uri.as_deref().and_then(|uri| uri.split_once('@')).map(|(_, digest)| digest.to_owned());
-        image.digest = pushed.or(newest).or(digest);
+        // Not that of the Docker Engine, which may have an image of last year under a tag: svc-deploy runs what is here.
+        image.digest = pushed.or(newest);
     }
 }
 
@@ -134,9 +135,7 @@ fn local_name(wanted: &Wanted, one: &Described) -> Option<String> {
 fn of_engine(found: ImageInspect) -> Option<Description> {
     let mut ports = found.config.and_then(|config| config.exposed_ports).unwrap_or_default();
     ports.sort();
-    let digest =
-        found.repo_digests.and_then(|digests| digests.first().and_then(|one| one.split_once('@')).map(|(_, digest)| digest.to_owned()));
-    Some(Description { ports, architecture: found.architecture?, digest, seeded: Vec::new() })
+    Some(Description { ports, architecture: found.architecture?, seeded: Vec::new() })
 }
 
 /// Returns the tag in the name of an image.

@@ -20,7 +20,6 @@ const CONNECT_TIME: Duration = Duration::from_secs(3);
 pub struct Description {
     pub ports: Vec<String>,
     pub architecture: String,
-    pub digest: Option<String>,
     /// The paths of volumes at which it has files.
     pub seeded: Vec<String>,
 }
@@ -29,8 +28,8 @@ pub struct Description {
 pub async fn describe(image: &str, platform: Option<&'static str>, login: Option<DockerCredentials>) -> Option<Description> {
     let reference: Reference = image.parse().ok()?;
     let client = client(&reference, platform);
-    let (_, digest, config) = timeout(TIME, client.pull_manifest_and_config(&reference, &auth(login))).await.ok()?.ok()?;
-    of_config(&config, digest)
+    let (_, _, config) = timeout(TIME, client.pull_manifest_and_config(&reference, &auth(login))).await.ok()?.ok()?;
+    of_config(&config)
 }
 
 /// Returns the digest of what the name of an image means now: that of all platforms, where it has several. It reads no manifest, so Docker Hub does
@@ -73,12 +72,12 @@ fn choose(entries: &[ImageIndexEntry], platform: Option<&str>) -> Option<String>
 }
 
 /// <https://github.com/opencontainers/image-spec/blob/main/config.md>
-fn of_config(config: &str, digest: String) -> Option<Description> {
+fn of_config(config: &str) -> Option<Description> {
     let config: Value = serde_json::from_str(config).ok()?;
     let ports = config["config"]["ExposedPorts"].as_object();
     let mut ports: Vec<String> = ports.map(|ports| ports.keys().cloned().collect()).unwrap_or_default();
     ports.sort();
-    Some(Description { ports, architecture: config["architecture"].as_str()?.to_owned(), digest: Some(digest), seeded: Vec::new() })
+    Some(Description { ports, architecture: config["architecture"].as_str()?.to_owned(), seeded: Vec::new() })
 }
 
 #[cfg(test)]
@@ -90,9 +89,9 @@ mod tests {
     #[test]
     fn an_image_says_its_ports_and_architecture() {
         let config = json!({"architecture": "arm64", "os": "linux", "config": {"ExposedPorts": {"5432/tcp": {}, "1234/udp": {}}}});
-        let found = of_config(&config.to_string(), "sha256:1".to_owned()).unwrap();
+        let found = of_config(&config.to_string()).unwrap();
         assert_eq!((found.ports, found.architecture), (vec!["1234/udp".to_owned(), "5432/tcp".to_owned()], "arm64".to_owned()));
-        assert_eq!(of_config("{}", String::new()), None);
+        assert_eq!(of_config("{}"), None);
     }
 
     #[test]

@@ -23,8 +23,8 @@ use shared::{Document, Result, Run, Stage};
 use aws::kept::Kept;
 use aws::{access_point, parameter};
 use aws::{
-    by_hand, container_definition, endpoint, found_service, kept_ports, load_balancer, log_group, role, schedule, target_group, task,
-    task_definition, traffic_shift, volume_change,
+    by_hand, container_definition, endpoint, found_service, image, kept_ports, load_balancer, log_group, role, schedule, target_group,
+    task, task_definition, traffic_shift, volume_change,
 };
 use model::Wanted;
 use settings::{Flags, ServiceFlags, SvcFlags, SvcSettings};
@@ -44,6 +44,8 @@ struct SvcDeploy {
     ssm: aws_sdk_ssm::Client,
     /// Whether `--down` deletes the data of the volumes, too.
     delete_data: bool,
+    /// Whether a service that is as it should be gets a new deployment.
+    redeploy: bool,
     scheduler: aws_sdk_scheduler::Client,
     cloud_map: aws_sdk_servicediscovery::Client,
     found: Found,
@@ -178,7 +180,9 @@ impl Stage for SvcDeploy {
         let (services, schedules) = untouched(doc, wanted)?;
         let jobs = wanted.map(|wanted| wanted.services.iter().filter(|one| one.job.is_some()).map(|one| one.name.clone()).collect());
         let kept = Kept { files_image: wanted.map(|wanted| wanted.files_image.clone()).unwrap_or_default(), ..Kept::default() };
-        let completed = wanted.and_then(|wanted| kept_ports::kept(run, wanted, &found.task_definitions));
+        let with_images = wanted.and_then(|wanted| image::kept(run, wanted, &found.task_definitions));
+        let with_ports = with_images.as_ref().or(wanted).and_then(|wanted| kept_ports::kept(run, wanted, &found.task_definitions));
+        let completed = with_ports.or(with_images);
         Ok(Self {
             completed,
             ecs: shared::client!(aws_sdk_ecs, run),
@@ -191,6 +195,7 @@ impl Stage for SvcDeploy {
             scheduler: shared::client!(aws_sdk_scheduler, run),
             cloud_map: shared::client!(aws_sdk_servicediscovery, run),
             delete_data: flags.data.delete_data,
+            redeploy: flags.redeploy,
             svc: RefCell::new(Svc { services, ..Svc::default() }),
             kept: RefCell::new(kept),
             schedules: RefCell::new(schedules),

@@ -33,6 +33,7 @@ fn wanted(launch_type: &str, more: &Value) -> Result<Wanted, String> {
         publish: shared::doc::public::Publish::default(),
         one: One::default(),
         data: DeleteData::default(),
+        redeploy: false,
         by_hand: ByHand::default(),
     };
     let mut found = compose::read(&doc, &flags).map_err(|error| error.to_string());
@@ -186,7 +187,7 @@ fn a_job_with_names_has_a_container_that_stays() {
     let more = json!({
         "cluster": {"namespace": "shop", "namespace_arn": "arn"},
         "img": {"migrate": {"uri": "acme/migrate", "tag": "latest", "repository_arn": null, "digest": "sha256:1"},
-                "web": {"uri": "acme/web", "tag": "latest", "repository_arn": null, "digest": "sha256:2"}},
+                "web": {"uri": "acme/web", "tag": "latest", "repository_arn": null, "digest": format!("sha256:{:064}", 2)}},
         "services": {"migrate": {"image": "acme/migrate", "x-svc": {"job": true}}, "web": {"image": "acme/web"}}});
     let app = wanted("ec2", &more).unwrap();
     let of = |name: &str| {
@@ -195,7 +196,8 @@ fn a_job_with_names_has_a_container_that_stays() {
     };
     let (job, web) = (of("migrate"), of("web"));
     assert_eq!(job[0]["dockerLabels"], json!({"ecs-pipe.image": "sha256:1"}), "a moved tag is another content");
-    assert_eq!(web[0].get("dockerLabels"), None);
+    assert_eq!(web[0]["image"], format!("acme/web@sha256:{:064}", 2), "a deployment runs one image");
+    assert_eq!(web[0]["dockerLabels"], json!({"ecs-pipe.image": "acme/web"}));
     assert_eq!((job.len(), &job[1]["entryPoint"], job[1]["command"].as_array().unwrap().len()), (2, &json!(["/bin/sh", "-c"]), 1));
 }
 

@@ -1,6 +1,7 @@
 //! What an app needs from ECS: plain values, neither the document's JSON nor AWS's, so that both floors can know them.
 
 mod connect;
+mod image;
 mod job;
 mod published;
 mod secret;
@@ -13,6 +14,7 @@ pub use shared::doc::port::Protocol;
 use shared::doc::{Cluster, Net};
 
 pub use connect::{AppProtocol, Connect, Endpoint};
+pub use image::by_digest;
 pub use job::{BY_HAND, IMAGE_LABEL, Job, KEEPER, KEEPER_MEMORY, KEEPER_SCRIPT, SHELL, Schedule};
 pub use published::{Codes, Published, RULE_PRIORITIES, RULE_VALUES, RULE_WILDCARDS, TargetGroupShape, needs_https, wildcards};
 pub use secret::{Parameter, Secret, SecretFile, SecretValue};
@@ -30,6 +32,8 @@ pub struct Wanted {
     pub internal: bool,
     /// S3 bucket of the load balancer's access logs.
     pub access_logs: Option<String>,
+    /// Attributes of the load balancer that the document sets. `None` leaves one to AWS.
+    pub attributes: BTreeMap<String, Option<String>>,
     /// ARN of the load balancer that is used instead of one of our own.
     pub alb: Option<String>,
     /// The first number of the app's rules on that load balancer.

@@ -1,5 +1,6 @@
 //! The settings of the services: `x-svc` at the top level and in each service, with their flags, and the flags of one service without a Compose file.
 
+mod balancer;
 mod form;
 mod schedule;
 
@@ -13,6 +14,7 @@ use shared::doc::Selection;
 use shared::doc::public::Publish;
 use shared::flags::DeleteData;
 
+pub use balancer::{BalancerFlags, BalancerSettings, SharedPatch};
 pub use form::{BreakerSetting, TaskRoleSetting};
 pub use schedule::ScheduleSetting;
 
@@ -34,6 +36,12 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     pub data: DeleteData,
+    /// Start a new deployment of each service, also when nothing differs
+    ///
+    /// For example when a secret has another value, or a tag names another image whose digest is not known. Jobs do not run again.
+    #[arg(long, conflicts_with_all = ["down", "run"])]
+    #[serde(skip)]
+    pub redeploy: bool,
     #[command(flatten)]
     #[serde(skip)]
     pub by_hand: ByHand,
@@ -75,6 +83,8 @@ shared::settings! {
         internal: bool = false, arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true");
         /// S3 bucket for the access logs of the load balancer
         access_logs: String, arg(long, value_name = "BUCKET");
+        /// Attributes of the load balancer
+        load_balancer: BalancerFlags, command(flatten);
         /// Existing load balancer to use instead of a new one
         ///
         /// svc-deploy adds rules to its listener, changes nothing else of it, and never deletes it. Each published service then needs a path or
@@ -103,6 +113,8 @@ shared::settings! {
         ///
         /// Without it, svc-deploy refuses to mount something else where the deployed tasks have their data. The data itself is kept.
         change_volumes: bool = false, arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true");
+        /// Merge patches (RFC 7396) of what the services share, applied last
+        patch: SharedPatch, arg(skip);
     }
 }
 

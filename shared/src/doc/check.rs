@@ -30,6 +30,35 @@ pub fn check_tags(path: &str, tags: &[(String, String)]) -> Result<()> {
     Ok(())
 }
 
+/// Tags that AWS accepts on a resource, without those that ecs-pipe and AWS add.
+/// <https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html#tag-conventions>
+const MOST_TAGS: usize = 40;
+
+/// Checks the tags that all resources get, together.
+///
+/// # Errors
+/// Fails for too many of them, and for keys that differ by case alone, which IAM takes for the same.
+pub fn check_all_tags(path: &str, tags: &[(String, String)]) -> Result<()> {
+    check_tags(path, tags)?;
+    if tags.len() > MOST_TAGS {
+        let what = format!("must have at most {MOST_TAGS} tags, because AWS accepts 50 and ecs-pipe adds its own; found {}", tags.len());
+        return Err(Error::document("tag-count", path, what));
+    }
+    let lower = |key: &str| key.to_lowercase();
+    let twice = tags.iter().enumerate().find_map(|(i, (key, _))| {
+        let (other, _) = tags[..i].iter().find(|(other, _)| lower(other) == lower(key))?;
+        Some((key, other))
+    });
+    match twice {
+        Some((key, other)) => Err(Error::document(
+            "tag-case",
+            format!("{path}.{key}"),
+            format!("differs from {other} by case alone, and IAM takes both for the same key. Remove one of them"),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Checks for how many days log lines are kept.
 ///
 /// # Errors
@@ -40,5 +69,22 @@ pub fn check_retention(path: &str, days: i32) -> Result<i32> {
     } else {
         let known: Vec<String> = RETENTIONS.iter().map(ToString::to_string).collect();
         Err(Error::document("retention", path, format!("must be one of {} (days); found {days}", known.join(", "))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_that_iam_takes_for_the_same_are_refused() {
+        let tags = |keys: &[&str]| keys.iter().map(|key| ((*key).to_owned(), String::new())).collect::<Vec<_>>();
+        let code = |tags: &[(String, String)]| check_all_tags("x-tags", tags).map_err(|error| error.code());
+        assert_eq!(code(&tags(&["Team", "team2"])), Ok(()));
+        assert_eq!(code(&tags(&["Team", "a", "team"])), Err("tag-case"));
+        let many: Vec<String> = (0..41).map(|i| format!("key{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!((code(&tags(&many[..40])), code(&tags(&many))), (Ok(()), Err("tag-count")));
+        assert_eq!(code(&tags(&["a!"])), Err("tag-characters"));
     }
 }

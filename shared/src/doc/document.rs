@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::at::At;
-use super::check::check_tags;
+use super::check::{check_all_tags, check_tags};
 use super::{dollar, profile, unique, yaml};
 use crate::error::{Error, Result};
 use crate::name::check_app;
@@ -269,7 +269,7 @@ impl Document {
         }
         tags.retain(|(key, _)| !flags.iter().any(|(flag, _)| flag == key));
         tags.extend(flags.iter().cloned());
-        check_tags("x-tags", &tags)?;
+        check_all_tags("x-tags", &tags)?;
         Ok(tags)
     }
 

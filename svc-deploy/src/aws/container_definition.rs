@@ -13,39 +13,50 @@ use crate::model::{AppProtocol, Container, Endpoint, HealthCheck, Linux, Network
 
 /// Returns `containerDefinitions` of `RegisterTaskDefinition`.
 pub fn definitions(app: &str, caller: &Caller, service: &Service, kept: &Kept) -> Vec<Value> {
-    let mut definitions = patched(service);
+    let log = |options: &BTreeMap<String, String>| awslogs(app, caller, &service.name, options);
+    let mut definitions = patched(service, |container| log(&container.log_options));
+    let own = definitions.len();
     secret_file::add(service, &mut definitions, kept);
-    for (i, definition) in definitions.iter_mut().enumerate() {
-        // The container that writes secrets comes last, and has no options of its own.
-        let options = service.containers.get(i).map(|container| container.log_options.clone()).unwrap_or_default();
-        if let Some(fields) = definition.as_object_mut() {
-            fields.entry("logConfiguration").or_insert_with(|| awslogs(app, caller, &service.name, &options));
-        }
+    // The container that writes secrets comes last, and has no options of its own.
+    for added in definitions.iter_mut().skip(own) {
+        added["logConfiguration"] = log(&BTreeMap::new());
+    }
+    for definition in &mut definitions {
         secret::resolve(caller, definition);
     }
     definitions
 }
 
-/// Returns the definitions with their patches, before the default log driver is set. `x-svc.patch.container` is merged into the service's own
-/// container, which is the first.
-fn patched(service: &Service) -> Vec<Value> {
-    let mut definitions: Vec<Value> = service.containers.iter().map(|container| definition(container, service)).collect();
-    for (container, definition) in service.containers.iter().zip(&mut definitions) {
-        if let Some(patch) = service.patch.containers.get(&container.name) {
-            json_patch::merge(definition, patch);
+/// Returns the definitions with their patches. `x-svc.patch.container` is merged into the service's own container, which is the first.
+fn patched(service: &Service, awslogs: impl Fn(&Container) -> Value) -> Vec<Value> {
+    let patch = |(i, container): (usize, &Container)| {
+        let mut definition = definition(container, service);
+        let log = awslogs(container);
+        if container.log.is_none() {
+            definition["logConfiguration"] = log.clone();
         }
+        let own = service.patch.container.as_ref().filter(|_| i == 0);
+        for patch in service.patch.containers.get(&container.name).into_iter().chain(own) {
+            change_driver(&mut definition, &patch["logConfiguration"]["logDriver"], &log);
+            json_patch::merge(&mut definition, patch);
+        }
+        definition
+    };
+    service.containers.iter().enumerate().map(patch).collect()
+}
+
+/// A patch with another log driver gets none of the options of the one before, which ECS would refuse.
+fn change_driver(definition: &mut Value, driver: &Value, awslogs: &Value) {
+    if driver.is_string() && definition["logConfiguration"]["logDriver"] != *driver {
+        definition["logConfiguration"] = if *driver == "awslogs" { awslogs.clone() } else { json!({}) };
     }
-    if let (Some(patch), Some(own)) = (&service.patch.container, definitions.first_mut()) {
-        json_patch::merge(own, patch);
-    }
-    definitions
 }
 
 /// Refuses a container that waits for the health of one without a health check, as patches may say. ECS refuses it later.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html>
 pub fn check_health(wanted: &Wanted) -> Result<()> {
     for service in &wanted.services {
-        let definitions = patched(service);
+        let definitions = patched(service, |_| Value::Null);
         let is_checked = |name: &Value| definitions.iter().any(|one| one["name"] == *name && one["healthCheck"]["command"].is_array());
         let dependencies = definitions.iter().flat_map(|one| one["dependsOn"].as_array().into_iter().flatten());
         if let Some(one) = dependencies.filter(|one| one["condition"] == "HEALTHY").find(|one| !is_checked(&one["containerName"])) {
@@ -69,7 +80,7 @@ const LARGEST: usize = 64 * 1024;
 /// Refuses containers that are too large for one task definition.
 pub fn check_size(wanted: &Wanted) -> Result<()> {
     for service in &wanted.services {
-        let size: usize = patched(service).iter().map(|definition| definition.to_string().len()).sum();
+        let size: usize = patched(service, |_| Value::Null).iter().map(|definition| definition.to_string().len()).sum();
         if size > LARGEST {
             return Err(Error::document(
                 "task-definition-size",
@@ -331,6 +342,33 @@ mod tests {
         assert_eq!((&definitions[1]["cpu"], &definitions[1]["user"], definitions[1].get("memory")), (&json!(256), &json!("log"), None));
         assert_eq!(definitions[1]["logConfiguration"]["options"]["awslogs-group"], "/ecs-pipe/shop/web");
     }
+
+    #[test]
+    fn a_patch_of_the_log_keeps_the_group_unless_the_driver_is_another_one() {
+        let log = |compose: Option<LogDriver>, patch: Value| {
+            let mut service = samples::service("web");
+            service.containers[0].log = compose;
+            service.patch.container = Some(json!({"logConfiguration": patch}));
+            definitions("shop", &samples::caller(), &service, &Kept::default())[0]["logConfiguration"].clone()
+        };
+        let own = awslogs("shop", &samples::caller(), "web", &BTreeMap::new());
+        let pattern = |mut log: Value| {
+            log["options"]["awslogs-multiline-pattern"] = json!("^x");
+            log
+        };
+        let splunk = || Some(LogDriver { driver: "splunk".to_owned(), options: [("a".to_owned(), "b".to_owned())].into() });
+        let options = json!({"awslogs-multiline-pattern": "^x"});
+        assert_eq!(log(None, json!({"options": options})), pattern(own.clone()));
+        assert_eq!(log(None, json!({"logDriver": "awslogs", "options": options})), pattern(own.clone()));
+        assert_eq!(log(splunk(), json!({"logDriver": "awslogs"})), own);
+        assert_eq!(log(None, json!({"options": {"mode": null}}))["options"].get("mode"), None);
+        assert_eq!(
+            log(None, json!({"logDriver": "fluentd", "options": {"c": "d"}})),
+            json!({"logDriver": "fluentd", "options": {"c": "d"}})
+        );
+        assert_eq!(log(splunk(), json!({"options": {"c": "d"}})), json!({"logDriver": "splunk", "options": {"a": "b", "c": "d"}}));
+    }
+
     #[test]
     fn who_waits_for_health_needs_a_health_check() {
         let mut service = samples::service("web");

@@ -258,7 +258,7 @@ fn subnets(wanted: &Wanted) -> Vec<String> {
 }
 
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html>
-fn attributes(run: &Run, wanted: &Wanted) -> Vec<(&'static str, String)> {
+fn attributes<'a>(run: &Run, wanted: &'a Wanted) -> Vec<(&'a str, String)> {
     // A header that the load balancer and a server read in different ways can smuggle a request past one of them.
     let mut attributes = vec![("routing.http.drop_invalid_header_fields.enabled", "true".to_owned())];
     attributes.push(("access_logs.s3.enabled", wanted.access_logs.is_some().to_string()));
@@ -266,5 +266,7 @@ fn attributes(run: &Run, wanted: &Wanted) -> Vec<(&'static str, String)> {
         attributes.push(("access_logs.s3.bucket", bucket.clone()));
         attributes.push(("access_logs.s3.prefix", run.app.clone()));
     }
+    attributes.retain(|(key, _)| !wanted.attributes.contains_key(*key));
+    attributes.extend(wanted.attributes.iter().filter_map(|(key, value)| Some((key.as_str(), value.clone()?))));
     attributes
 }

@@ -14,6 +14,7 @@ mod elb_default;
 pub mod endpoint;
 pub mod execution_policy;
 pub mod found_service;
+pub mod image;
 mod job;
 mod job_image;
 mod job_service;

@@ -90,6 +90,7 @@ pub fn wanted(services: Vec<Service>) -> Wanted {
         ssl_policy: "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09".to_owned(),
         internal: false,
         access_logs: None,
+        attributes: BTreeMap::new(),
         alb: None,
         priority: None,
         execution_role: None,

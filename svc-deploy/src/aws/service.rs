@@ -72,6 +72,7 @@ impl SvcDeploy {
         self.settle_ecs_tags(run, "service", &arn, tags, found.service.tags()).await?;
         let unseen = self.unseen(run, wanted, service);
         let diff = diff(wanted, service, &self.recorded(&service.name), found).and(unseen_diff(&unseen));
+        let diff = diff.note(self.redeploy, "a new deployment (--redeploy)");
         warn_of_kept(run, service, found);
         run.change("service", &service.name, &diff, self.update_service(run, wanted, service, found, !unseen.is_empty())).await?;
         Ok(Some(arn))
@@ -82,7 +83,7 @@ impl SvcDeploy {
         let found = &found.service;
         let update = Update {
             strategy: is_strategy_new(wanted, found),
-            new_deployment: has_failed(found) || unseen || left.needs_new_tasks(),
+            new_deployment: has_failed(found) || unseen || self.redeploy || left.needs_new_tasks(),
             disconnect: is_connected(found),
             resolution: is_resolution_new(service, found).then(|| resolution(service)),
         };

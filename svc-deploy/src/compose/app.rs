@@ -4,7 +4,7 @@ use shared::doc::public::Publishing;
 use shared::doc::{Cluster, Img, Net, check_retention};
 use shared::{Document, Error, Result};
 
-use super::{job, one_service, publishing, service};
+use super::{balancer, job, one_service, publishing, service};
 use crate::model::{Service, Wanted, needs_https};
 use crate::settings::{Flags, SvcFlags, SvcSettings};
 
@@ -43,6 +43,7 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
             "the rules of the app's own load balancer are in the order of their conditions. Remove priority, or set x-svc.alb",
         ));
     }
+    let attributes = balancer::attributes(&settings)?;
     check_protocols(&settings, &services)?;
     publishing::explain(doc, &publishing, settings.internal);
     Ok(Wanted {
@@ -52,6 +53,7 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
         ssl_policy: settings.ssl_policy,
         internal: settings.internal,
         access_logs: settings.access_logs,
+        attributes,
         alb: settings.alb,
         priority: settings.priority,
         execution_role: settings.execution_role,
@@ -109,6 +111,8 @@ fn check_adopted(given: &SvcFlags, services: &[Service]) -> Result<()> {
         ("ssl_policy", given.ssl_policy.is_some()),
         ("internal", given.internal.is_some()),
         ("access_logs", given.access_logs.is_some()),
+        ("load_balancer", given.load_balancer.as_ref().is_some_and(|one| one.idle_timeout.is_some() || one.keep_alive.is_some())),
+        ("patch.load_balancer", given.patch.as_ref().is_some_and(|patch| patch.load_balancer.is_some())),
     ];
     let set: Vec<&str> = settings.into_iter().filter_map(|(key, is_set)| is_set.then_some(key)).collect();
     if !set.is_empty() {

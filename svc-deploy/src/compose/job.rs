@@ -6,7 +6,7 @@ use shared::doc::{At, Document, Img, is_awaited, is_job};
 
 use crate::model::{
     Breaker, Condition, Connect, Container, Dependency, HealthyPercent, IMAGE_LABEL, Job, KEEPER, KEEPER_MEMORY, KEEPER_SCRIPT, SHELL,
-    Schedule, Service,
+    Schedule, Service, by_digest,
 };
 use crate::settings::ServiceSettings;
 
@@ -41,16 +41,23 @@ pub fn without_ports(job: Option<&Job>, connected: Option<Connect>, containers: 
     connected.filter(|_| job.schedule.is_none()).map(|connect| Connect { endpoints: Vec::new(), ..connect })
 }
 
-/// Notes in the containers of a job the digest of each image that is used by its tag, so that the job runs again when the tag is moved. The URI of an
-/// image in ECR has the digest.
+/// Uses each image of a service by its digest where that is known, so that a deployment runs one image. A job has the digest in a label, so that it
+/// runs again when the tag is moved. The URI of an image in ECR has the digest.
 pub fn with_digests(job: Option<&Job>, img: Option<&Img>, containers: &mut [Container]) {
-    for container in containers.iter_mut().filter(|_| job.is_some()) {
+    for container in containers {
         let image =
             img.and_then(|img| img.get(&container.name)).filter(|image| image.repository_arn.is_none() && image.uri == container.image);
-        if let Some(digest) = image.and_then(|image| image.digest.clone()) {
+        let Some(digest) = image.and_then(|image| image.digest.clone()) else { continue };
+        if job.is_some() {
             container.labels.insert(IMAGE_LABEL.to_owned(), digest);
+        } else if is_digest(&digest) && container.image.as_ref().is_some_and(|image| !image.contains('@')) {
+            by_digest(container, &digest);
         }
     }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
 /// A job in the namespace runs as a service of one task. ECS would start a task that has ended again. So the containers of the job may end, and one

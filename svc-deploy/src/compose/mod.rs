@@ -1,6 +1,7 @@
 //! From the document to the model: what Compose and `x-svc` say, in the terms of `model.rs`.
 
 mod app;
+mod balancer;
 mod calls;
 mod capability;
 mod connect;

@@ -30,6 +30,7 @@ pub fn read(doc: &Document, at: &At<'_>, settings: &ServiceSettings, public: &Pu
     warn_of_database(doc, at);
     let mut paths = settings.path.clone().unwrap_or_default();
     check_paths(&paths, setting("path"))?;
+    hint_below(doc, &paths, setting("path").as_ref());
     // Every path is the same as none.
     if paths.iter().any(|path| path == "/*") {
         paths.clear();
@@ -154,6 +155,19 @@ fn check_paths(paths: &[String], at: Option<At<'_>>) -> Result<()> {
     }
 }
 
+/// A path without a wildcard is exact, other than the location of a web server. A file has no paths below it.
+fn hint_below(doc: &Document, paths: &[String], at: Option<&At<'_>>) {
+    let covered = |below: &str| paths.iter().filter_map(|path| path.strip_suffix('*')).any(|start| below.starts_with(start));
+    let is_file = |path: &str| path.rsplit('/').next().is_some_and(|last| last.contains('.'));
+    for path in paths.iter().filter(|path| !path.contains(['*', '?']) && !is_file(path)) {
+        let below = format!("{}/", path.trim_end_matches('/'));
+        if let Some(at) = at.filter(|_| !covered(&below)) {
+            let text = format!("{path} does not include the paths below it. Add {below}* to forward these, too");
+            doc.warn("path-without-below", format!("{}: {text}", at.path()));
+        }
+    }
+}
+
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html#host-conditions>
 fn check_hosts(hosts: &[String], at: Option<At<'_>>) -> Result<()> {
     let fits = |host: &String| {
@@ -249,6 +263,28 @@ mod tests {
             (json!({"host": "*.*.a.b", "path": ["/*/*/*/*/*"]}), "services.web.x-svc.host: a host and a path must have at most 6"),
         ] {
             assert!(wrong(&x_svc).contains(said), "{x_svc}: {}", wrong(&x_svc));
+        }
+    }
+
+    #[test]
+    fn an_exact_path_gets_a_hint_unless_the_paths_below_are_forwarded() {
+        for (path, hints) in [
+            (json!("/orders"), 1),
+            (json!(["/orders", "/orders/*"]), 0),
+            (json!(["/orders", "/or*"]), 0),
+            (json!(["/orders", "/items/*", "/items/"]), 1),
+            (json!("/"), 1),
+            (json!(["/api/*", "/robots.txt"]), 0),
+        ] {
+            let doc = json!({"services": {"web": {"x-svc": {"path": path}}}});
+            let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
+            let at = doc.root().key("services").and_then(|all| all.key("web")?.key("x-svc")?.key("path"));
+            let paths: Vec<String> = match &path {
+                Value::String(one) => vec![one.clone()],
+                list => serde_json::from_value(list.clone()).unwrap(),
+            };
+            hint_below(&doc, &paths, at.as_ref());
+            assert_eq!(doc.warnings().len(), hints, "{path}");
         }
     }
 

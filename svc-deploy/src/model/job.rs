@@ -1,6 +1,6 @@
 //! Jobs: services that run to their end.
 
-/// The label of a job's container with the digest of its image.
+/// The label of a container with what its image does not say: the digest of a job's image, or the tag of an image that is used by its digest.
 pub const IMAGE_LABEL: &str = "ecs-pipe.image";
 
 /// When a job runs.

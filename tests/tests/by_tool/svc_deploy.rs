@@ -4,6 +4,7 @@
 mod health;
 mod jobs;
 mod listeners;
+mod redeploy;
 mod removal;
 mod requests;
 mod rules;

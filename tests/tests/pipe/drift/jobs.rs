@@ -6,9 +6,9 @@ use tests::{Pipe, Relay};
 
 use super::{Deployed, Done, Shared, allow_all_inline, trust_anybody};
 
-const APP: &str = "drift-jobs";
-const PARAMETER: &str = "/ecs-pipe/drift-jobs/password";
-const ROLE: &str = "drift-jobs-scheduler-us-east-1";
+const APP: &str = "hand-jobs";
+const PARAMETER: &str = "/ecs-pipe/hand-jobs/password";
+const ROLE: &str = "hand-jobs-scheduler-us-east-1";
 
 static PIPE: Shared = Shared::new(up, |app| Pipe::down(&app.relay.endpoint).run_while_ok(&app.live));
 
@@ -30,7 +30,7 @@ fn reverts(says: &str, change: impl AsyncFnOnce(&Deployed) -> Done) {
 
 #[test]
 fn parameter_value_changed() {
-    reverts("parameter /ecs-pipe/drift-jobs/password (value: changed)", async |app| {
+    reverts("parameter /ecs-pipe/hand-jobs/password (value: changed)", async |app| {
         let call = app.clients.ssm.put_parameter().name(PARAMETER).value("theirs").r#type(ParameterType::SecureString).overwrite(true);
         Ok(call.send().await.map(drop)?)
     });
@@ -39,35 +39,33 @@ fn parameter_value_changed() {
 /// The new parameter has version 1 again, and tasks may have another value than it.
 #[test]
 fn parameter_deleted() {
-    reverts("~ task definition drift-jobs-web (containers.web.dockerLabels.ecs-pipe.secrets: changed)", async |app| {
+    reverts("~ task definition hand-jobs-web (containers.web.dockerLabels.ecs-pipe.secrets: changed)", async |app| {
         Ok(app.clients.ssm.delete_parameter().name(PARAMETER).send().await.map(drop)?)
     });
 }
 
 #[test]
 fn schedule_deleted() {
-    reverts("+ schedule drift-jobs-report", async |app| {
-        Ok(app.clients.scheduler.delete_schedule().group_name(APP).name("drift-jobs-report").send().await.map(drop)?)
+    reverts("+ schedule hand-jobs-report", async |app| {
+        Ok(app.clients.scheduler.delete_schedule().group_name(APP).name("hand-jobs-report").send().await.map(drop)?)
     });
 }
 
 #[test]
 fn schedule_group_deleted() {
-    reverts("+ schedule group drift-jobs", async |app| {
+    reverts("+ schedule group hand-jobs", async |app| {
         Ok(app.clients.scheduler.delete_schedule_group().name(APP).send().await.map(drop)?)
     });
 }
 
 #[test]
 fn schedule_role_inline_policy_added() {
-    reverts("role drift-jobs-scheduler-us-east-1 (inline policies: theirs -> none)", async |app| {
-        allow_all_inline(&app.clients, ROLE).await
-    });
+    reverts("role hand-jobs-scheduler-us-east-1 (inline policies: theirs -> none)", async |app| allow_all_inline(&app.clients, ROLE).await);
 }
 
 #[test]
 fn schedule_role_trust_changed() {
-    reverts("role drift-jobs-scheduler-us-east-1 (trust.Statement[0].", async |app| trust_anybody(&app.clients, ROLE).await);
+    reverts("role hand-jobs-scheduler-us-east-1 (trust.Statement[0].", async |app| trust_anybody(&app.clients, ROLE).await);
 }
 
 /// The last test, also by name.

@@ -122,6 +122,11 @@ impl Deployed {
     /// Makes a change. After it, `tool --plan` must say this and equal the snapshot of the test. A
     /// run must restore the app with the calls that the tool's policy allows.
     fn reverts(&mut self, tool: &str, says: &str, change: impl AsyncFnOnce(&Self) -> Done) {
+        self.reverts_but(tool, says, None, change);
+    }
+
+    /// The same, but a later run, which waits, still makes a change that its plan calls `later`.
+    fn reverts_but(&mut self, tool: &str, says: &str, later: Option<&str>, change: impl AsyncFnOnce(&Self) -> Done) {
         self.clients.wait(change(self)).unwrap_or_else(|error| unreachable!("{tool}: {says}: {error:?}"));
         let _ = self.relay.calls();
         let plan = self.tool(tool, &["--plan"]);
@@ -130,7 +135,10 @@ impl Deployed {
         masked::settings().bind(|| insta::assert_snapshot!(test(), masked::changes(&plan)));
         let reverted = self.tool(tool, &[]).ok();
         let left = self.tool(tool, &["--plan"]);
-        assert_eq!((left.code, masked::changes(&left)), (0, String::new()), "{tool}: {says}");
+        match later {
+            None => assert_eq!((left.code, masked::changes(&left)), (0, String::new()), "{tool}: {says}"),
+            Some(later) => assert!(masked::changes(&left).lines().all(|line| line.contains(later)), "{tool}: {says}: {}", left.stderr),
+        }
         let called: BTreeSet<String> = self.relay.calls().into_iter().map(|call| call.action).collect();
         let allowed = allowed(tool);
         let forbidden: Vec<&String> = called.difference(&allowed).collect();

@@ -5,7 +5,7 @@ use tests::{Output, Pipe, Relay, run};
 
 use super::{Deployed, Done, Shared};
 
-const APP: &str = "drift-volumes";
+const APP: &str = "hand-volumes";
 
 static VOLUMES: Shared = Shared::new(up, down);
 
@@ -44,14 +44,14 @@ async fn mount_target(app: &Deployed) -> Result<String, Box<dyn std::error::Erro
 
 #[test]
 fn file_system_policy_deleted() {
-    reverts("cluster-up", "file system policy drift-volumes", async |app| {
+    reverts("cluster-up", "file system policy hand-volumes", async |app| {
         Ok(app.clients.efs.delete_file_system_policy().file_system_id(file_system(app)).send().await.map(drop)?)
     });
 }
 
 #[test]
 fn file_system_policy_changed() {
-    reverts("cluster-up", "file system policy drift-volumes (policy.Statement.OnlyByIam.Principal.AWS: * -> arn:aws:iam::", async |app| {
+    reverts("cluster-up", "file system policy hand-volumes (policy.Statement.OnlyByIam.Principal.AWS: * -> arn:aws:iam::", async |app| {
         let said = app.clients.efs.describe_file_system_policy().file_system_id(file_system(app)).send().await?;
         let mut policy: Value = serde_json::from_str(said.policy().ok_or("no policy")?)?;
         policy["Statement"][0]["Principal"]["AWS"] = json!("*");
@@ -96,10 +96,14 @@ fn access_point_tag_deleted() {
 /// svc-deploy refuses.
 #[test]
 fn access_point_deleted() {
-    reverts("svc-deploy", "access point data", async |app| {
-        let said = app.clients.efs.describe_access_points().file_system_id(file_system(app)).send().await?;
-        let id = said.access_points()[0].access_point_id().ok_or("no ID")?;
-        Ok(app.clients.efs.delete_access_point().access_point_id(id).send().await.map(drop)?)
+    VOLUMES.with(|app| {
+        // The tasks of the old revision may use the old access point until the new one is complete.
+        let permissions = "role hand-volumes-db-task-us-east-1 (use-volumes";
+        app.reverts_but("svc-deploy", "access point data", Some(permissions), async |app| {
+            let said = app.clients.efs.describe_access_points().file_system_id(file_system(app)).send().await?;
+            let id = said.access_points()[0].access_point_id().ok_or("no ID")?;
+            Ok(app.clients.efs.delete_access_point().access_point_id(id).send().await.map(drop)?)
+        });
     });
 }
 
