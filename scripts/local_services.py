@@ -88,7 +88,7 @@ def updates(ecs):
 
 
 # Seconds for which a deleted service is draining, and for which its tasks go on.
-DRAINS, ENDS = 0.5, 1.0
+DRAINS, ENDS = 2.0, 2.5
 
 
 def deletions(ecs):
