@@ -104,6 +104,9 @@ fn access_point_deleted() {
             let id = said.access_points()[0].access_point_id().ok_or("no ID")?;
             Ok(app.clients.efs.delete_access_point().access_point_id(id).send().await.map(drop)?)
         });
+        // No run waits in moto, so the next test gets another app.
+        let _ = (VOLUMES.down)(app).ok();
+        *app = (VOLUMES.up)();
     });
 }
 
