@@ -87,7 +87,13 @@ impl Stage for AlarmsSet {
             dashboard::find(&cloudwatch, run),
             topic::find(&sns, run),
         )?;
-        Ok(Self { cloudwatch, sns, prune: flags.prune, found: Found { alarms, composite, dashboard, topic }, alarms: RefCell::default() })
+        Ok(Self {
+            cloudwatch,
+            sns,
+            prune: flags.prune.prune,
+            found: Found { alarms, composite, dashboard, topic },
+            alarms: RefCell::default(),
+        })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use shared::doc::{At, Caller, Cluster, Selection, Svc};
+use shared::flags::Prune;
 use shared::settings::read;
 use shared::{Document, Error, Result};
 
@@ -18,10 +19,9 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     selection: Selection,
-    /// Delete also what services have that are no longer in the document
-    #[arg(long, conflicts_with_all = ["only", "except", "down"])]
+    #[command(flatten)]
     #[serde(skip)]
-    pub prune: bool,
+    pub prune: Prune,
 }
 
 shared::settings! {

@@ -14,6 +14,7 @@ use shared::doc::{At, Document, file};
 use shared::{Result, name};
 
 use crate::dockerignore::Ignore;
+use crate::private::{is_private, private};
 use crate::record::is_document;
 use crate::tree::{Kind, walk};
 
@@ -253,25 +254,6 @@ impl Entry {
     fn of_root(content: Content, mode: u32) -> Self {
         Self { content, mode, uid: 0, gid: 0 }
     }
-}
-
-/// Files of variables that are examples, without passwords.
-const EXAMPLES: &[&str] = &["example", "sample", "template", "dist", "default"];
-
-/// Returns whether this is the history of a repository, or a file of variables as Compose and many frameworks read it, which often has passwords.
-fn is_private(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Not `.envoy.yaml`.
-    let is_env =
-        |name: &str| name.strip_prefix(".env").is_some_and(|rest| rest.chars().next().is_none_or(|c| !c.is_alphanumeric() || rest == "rc"));
-    name == ".git" || is_env(&name) && !EXAMPLES.iter().any(|example| name.contains(example))
-}
-
-/// Returns the name of the private file or folder that a path is, or is in, unless `.dockerignore` names it.
-fn private<'a>(path: &'a str, ignore: &Ignore) -> Option<&'a str> {
-    let above = path.match_indices('/').map(|(end, _)| &path[..end]).chain([path]);
-    let mut private = above.filter(|path| is_private(Path::new(path)) && !ignore.includes_hidden(path));
-    private.next().map(|path| path.rsplit('/').next().unwrap_or(path))
 }
 
 /// Returns the files that the secrets of the app name.

@@ -14,6 +14,7 @@ mod image;
 mod layer;
 mod pieces;
 mod policy;
+mod private;
 mod push;
 mod record;
 mod registry;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use serde::Serialize;
 use shared::doc::{At, Cluster, LaunchType, Selection, ServiceRecord, Svc, replicas};
+use shared::flags::Prune;
 use shared::settings::{blame, first_given, read};
 use shared::{Document, Error, Result};
 
@@ -24,10 +25,9 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     selection: Selection,
-    /// Delete also what services have that are no longer in the document
-    #[arg(long, conflicts_with_all = ["only", "except", "down"])]
+    #[command(flatten)]
     #[serde(skip)]
-    prune: bool,
+    prune: Prune,
 }
 
 impl Flags {
@@ -176,7 +176,7 @@ impl Wanted {
         doc.both(tasks, instances).map(|(tasks, instances)| Self {
             tasks,
             services: svc.services.keys().cloned().collect(),
-            prune: flags.prune,
+            prune: flags.prune.prune,
             instances,
         })
     }

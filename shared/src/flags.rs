@@ -96,3 +96,11 @@ pub struct DeleteData {
     #[arg(long, requires = "down")]
     pub delete_data: bool,
 }
+
+/// The flag of the tools whose resources belong to services.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Prune {
+    /// Delete also what services have that are no longer in the document
+    #[arg(long, conflicts_with_all = ["only", "except", "down"])]
+    pub prune: bool,
+}

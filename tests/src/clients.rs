@@ -47,6 +47,13 @@ impl Clients {
         }
     }
 
+    /// Creates the service-linked role of ECS, if the account has none. With it, a plan is the same
+    /// in each run.
+    pub fn create_service_linked_role(&self) {
+        // An error says that the role exists.
+        let _ = self.wait(self.iam.create_service_linked_role().aws_service_name("ecs.amazonaws.com").send());
+    }
+
     /// Runs a request to its end.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)

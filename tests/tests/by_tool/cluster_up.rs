@@ -230,7 +230,7 @@ fn two_private_subnets_in_one_zone_share_a_mount_target() {
     let id = made.subnet().unwrap().subnet_id().unwrap().to_owned();
     doc["net"]["private_subnet_ids"].as_array_mut().unwrap().insert(0, json!(id));
 
-    crate::pipe::create_service_linked_role(&clients);
+    clients.create_service_linked_role();
     let plan = run(&relay.endpoint, "cluster-up", &["--plan"], &doc.to_string());
     let up = run(&relay.endpoint, "cluster-up", &[], &doc.to_string()).ok();
     assert_eq!(plan.acts('+'), up.acts('+'));

@@ -1,13 +1,16 @@
 //! svc-deploy: changes of a load balancer while it serves requests, an unmanaged load balancer, and
 //! a failed deployment.
 
+mod by_hand;
 mod health;
 mod jobs;
 mod listeners;
+mod ports;
 mod redeploy;
 mod removal;
 mod requests;
 mod rules;
+mod small_app;
 mod undone;
 
 use std::sync::Arc;

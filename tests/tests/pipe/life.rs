@@ -5,7 +5,7 @@ use tests::app::{fetch, one, shop};
 use tests::tool::TOOLS;
 use tests::{Clients, Pipe, Relay, account, run, script};
 
-use super::{create_service_linked_role, masked};
+use super::masked;
 
 /// The example as the real `docker compose config` prints it, with real containers: services that
 /// call each other by name, a job, a config, a secret, and a volume whose data outlives the app.
@@ -13,7 +13,7 @@ use super::{create_service_linked_role, masked};
 fn the_life_of_the_shop() {
     let (relay, app) = (Relay::new(), "life");
     let doc = shop(app);
-    create_service_linked_role(&Clients::at(&relay.endpoint));
+    Clients::at(&relay.endpoint).create_service_linked_role();
     let _ = relay.calls();
 
     let plan = Pipe::plan(&relay.endpoint).run(&doc);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tests::account::holdings;
 use tests::{Clients, Output, Pipe, Relay, run};
 
-use super::{create_service_linked_role, masked};
+use super::masked;
 
 const APP: &str = "planned";
 
@@ -43,7 +43,7 @@ fn plan(relay: &Relay, doc: &Value) -> Output {
 fn a_plan_lists_every_resource_and_every_field_that_changes() {
     let relay = Relay::before("ECS_PIPE_MOTO");
     let clients = Clients::at(&relay.endpoint);
-    create_service_linked_role(&clients);
+    clients.create_service_linked_role();
     let certificate =
         clients.iam.upload_server_certificate().server_certificate_name(APP).certificate_body("certificate").private_key("key");
     clients.wait(certificate.send()).unwrap();

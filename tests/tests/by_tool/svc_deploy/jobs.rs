@@ -2,100 +2,14 @@
 
 use std::io::Write as _;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use aws_sdk_ecs::types::{DesiredStatus, Task};
 use aws_sdk_scheduler::types::{FlexibleTimeWindow, FlexibleTimeWindowMode, ScheduleState};
 use serde_json::{Value, json};
-use tests::tool::{TOOLS, finish, start};
-use tests::{Call, Clients, Faults, Moment, Output, Pipe, Relay, account, run};
+use tests::tool::{finish, start};
+use tests::{Call, Faults, Moment, run};
 
-/// An app on the local AWS, with the network and the cluster that it needs.
-struct App {
-    relay: Relay,
-    aws: Clients,
-    name: &'static str,
-    base: Value,
-    /// When the test began: ECS still returns the tasks of an earlier app of the same name.
-    since: SystemTime,
-}
-
-impl App {
-    fn new(name: &'static str, env: &str) -> Self {
-        Self::with(name, env, &json!({}))
-    }
-
-    /// An app of several services has a namespace, in which they call each other by name.
-    fn with(name: &'static str, env: &str, services: &Value) -> Self {
-        let relay = Relay::before(env);
-        let doc = json!({"name": name, "x-net": {"nat": "none"}, "x-cluster": {"launch_type": "fargate"}, "x-svc": {"files_image": "busybox"},
-            "services": services});
-        let base = Pipe::up(&relay.endpoint).only(|tool| matches!(tool, "net-up" | "cluster-up")).run(&doc.to_string()).ok().doc();
-        let _ = relay.calls();
-        Self { aws: Clients::at(&relay.endpoint), relay, name, base, since: SystemTime::now() }
-    }
-
-    fn doc(&self, services: &Value) -> String {
-        let mut doc = self.base.clone();
-        doc["services"] = services.clone();
-        doc.to_string()
-    }
-
-    fn deploy(&self, args: &[&str], services: &Value) -> Output {
-        run(&self.relay.endpoint, "svc-deploy", args, &self.doc(services))
-    }
-
-    /// Returns the tasks of a service or job, running and stopped.
-    fn tasks(&self, service: &str) -> Vec<Task> {
-        let of = async |status: DesiredStatus| {
-            let call = self.aws.ecs.list_tasks().cluster(self.name).family(format!("{}-{service}", self.name)).desired_status(status);
-            let arns = call.send().await.unwrap().task_arns().to_vec();
-            if arns.is_empty() {
-                return Vec::new();
-            }
-            self.aws.ecs.describe_tasks().cluster(self.name).set_tasks(Some(arns)).send().await.unwrap().tasks().to_vec()
-        };
-        let mut tasks = self.aws.wait(async { [of(DesiredStatus::Running).await, of(DesiredStatus::Stopped).await].concat() });
-        let since = self.since.duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
-        tasks.retain(|task| task.created_at().unwrap().as_secs_f64() >= since.floor());
-        tasks
-    }
-
-    /// Returns how many lines of a log are this line.
-    fn lines(&self, service: &str, line: &str) -> usize {
-        let call = self.aws.logs.filter_log_events().log_group_name(format!("/ecs-pipe/{}/{service}", self.name));
-        let said = self.aws.wait(call.send()).unwrap();
-        said.events().iter().filter(|event| event.message().is_some_and(|message| message.trim_end() == line)).count()
-    }
-
-    /// Returns the revision that a service runs.
-    fn revision(&self, service: &str) -> String {
-        let said = self.aws.wait(self.aws.ecs.describe_services().cluster(self.name).services(service).send()).unwrap();
-        said.services()[0].task_definition().unwrap().to_owned()
-    }
-
-    /// Expects that a further run has nothing to do.
-    fn rests(&self, services: &Value) {
-        let _ = self.relay.calls();
-        let _ = self.deploy(&[], services).ok();
-        assert_eq!(self.relay.mutations(), Vec::<String>::new(), "nothing is left to do");
-        let plan = self.deploy(&["--plan"], services);
-        assert_eq!((plan.code, plan.acts('+'), plan.acts('~')), (0, Vec::new(), Vec::new()), "{}", plan.stderr);
-    }
-
-    /// Deletes everything, from the name of the app alone.
-    fn down(self) {
-        for tool in TOOLS.iter().rev() {
-            let _ = run(&self.relay.endpoint, tool, &["--down", "--app", self.name], "").ok();
-        }
-        assert_eq!(account::resources(&self.relay.endpoint, self.name), Vec::<String>::new());
-    }
-}
-
-/// A service that stays.
-fn stays(after: &Value) -> Value {
-    json!({"image": "busybox", "command": ["sh", "-c", "exec sleep 1000"], "depends_on": after})
-}
+use super::small_app::{App, stays};
 
 /// A job that runs this script.
 fn runs(script: &str, after: &Value) -> Value {
@@ -334,56 +248,6 @@ fn the_life_of_a_schedule() {
     }
 }
 
-/// `--run` starts one task with the task definition of a service or job. Its log is on stdout.
-#[test]
-fn a_task_is_run_by_hand() {
-    let app = App::new("by-hand", "AWS_ENDPOINT_URL");
-    let mut web = stays(&json!([]));
-    web["environment"] = json!({"WHO": "web"});
-    let live = app
-        .deploy(&[], &json!({"web": web, "once": {"image": "busybox", "command": ["echo", "from the job"], "x-svc": {"job": true}}}))
-        .ok();
-    let tool = |args: &[&str], stdin: &str| run(&app.relay.endpoint, "svc-deploy", args, stdin);
-
-    let _ = app.relay.calls();
-    // Flags of the tool come before the command.
-    let by_name = |command: &[&str]| {
-        let mut child = tests::tool::command("svc-deploy", &["--app", app.name, "--run", "web"]);
-        finish(tests::tool::spawn(child.arg("--").args(command), &app.relay.endpoint), "")
-    };
-    let said = by_name(&["sh", "-c", "echo one $WHO; sleep 2; echo two"]);
-    assert_eq!((said.code, said.stdout.as_str()), (0, "one web\ntwo\n"), "{}", said.stderr);
-    assert_eq!(app.relay.mutations(), ["ecs:RunTask"]);
-    let said = tool(&["--run", "once"], &live.stdout);
-    assert_eq!((said.code, said.stdout.as_str()), (0, "from the job\n"), "{}", said.stderr);
-
-    let said = by_name(&["sh", "-c", "echo no; exit 4"]);
-    assert_eq!((said.code, said.stdout.as_str()), (1, "no\n"), "{}", said.stderr);
-    assert!(
-        said.stderr.contains("error[run-failed]: could not complete the task of web: container web ended with exit code 4"),
-        "{}",
-        said.stderr
-    );
-    let said = tool(&["--run", "nothing"], &live.stdout);
-    assert!(said.code == 2 && said.stderr.contains("error[run-unknown-service]"), "{}", said.stderr);
-
-    let _ = app.relay.calls();
-    let mut command = tests::tool::command("svc-deploy", &["--app", app.name, "--run", "web"]);
-    let mut child = tests::tool::spawn(&mut command, &app.relay.endpoint);
-    drop(child.stdin.take());
-    std::thread::sleep(Duration::from_secs(4));
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let said = finish(child, "");
-    assert_eq!(said.code, 130, "{}", said.stderr);
-    assert!(said.stderr.contains("stopping task "), "{}", said.stderr);
-    let began = Instant::now();
-    while app.tasks("web").iter().any(|task| task.started_by() == Some("ecs-pipe/run") && task.last_status() != Some("STOPPED")) {
-        assert!(began.elapsed() < Duration::from_secs(20), "Ctrl-C stops the task");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    app.down();
-}
-
 /// A job that calls another service by name: a service of one task, which is deleted after the end of the job.
 #[test]
 fn a_job_calls_other_services_by_name() {
@@ -456,90 +320,5 @@ fn a_moved_tag_runs_the_job_again() {
         let said = run(&app.relay.endpoint, "svc-deploy", &[], &doc.to_string()).ok();
         assert_eq!(app.lines("once", "ran"), runs, "{digest}: {}", said.stderr);
     }
-    app.down();
-}
-
-/// The task of `--run` reaches other services by name. Nothing of it is left.
-#[test]
-fn a_task_by_hand_calls_other_services_by_name() {
-    let mut api = stays(&json!([]));
-    api["command"] = json!(["sh", "-c", "mkdir /w; echo hello from api > /w/index.html; exec httpd -f -p 8080 -h /w"]);
-    api["expose"] = json!(["8080"]);
-    let mut web = stays(&json!(["api"]));
-    web["environment"] = json!({"API": "http://api:8080"});
-    let services = json!({"api": api, "web": web});
-    let app = App::with("named-by-hand", "AWS_ENDPOINT_URL", &services);
-    let _ = app.deploy(&[], &services).ok();
-    let by_hand = |script: &str| {
-        let mut child = tests::tool::command("svc-deploy", &["--app", app.name, "--files-image", "busybox", "--run", "web"]);
-        finish(tests::tool::spawn(child.args(["--", "sh", "-c", script]), &app.relay.endpoint), "")
-    };
-    let services_left = || {
-        let said = app.aws.wait(app.aws.ecs.list_services().cluster(app.name).send()).unwrap();
-        said.service_arns().iter().filter(|arn| arn.contains("/_run-")).count()
-    };
-    let _ = app.relay.calls();
-    let said = by_hand("wget -qO- $API");
-    assert_eq!((said.code, said.stdout.as_str()), (0, "hello from api\n"), "{}", said.stderr);
-    let made = [
-        "ecs:RegisterTaskDefinition",
-        "ecs:CreateService",
-        "ecs:DeleteService",
-        "ecs:DeregisterTaskDefinition",
-        "ecs:DeleteTaskDefinitions",
-    ];
-    let mut calls = app.relay.mutations();
-    calls.sort();
-    let mut made = made.map(str::to_owned);
-    made.sort();
-    assert_eq!((calls, services_left()), (made.to_vec(), 0));
-
-    let said = by_hand("exit 4");
-    assert_eq!((said.code, services_left()), (1, 0), "{}", said.stderr);
-    assert!(said.stderr.contains("error[run-failed]"), "{}", said.stderr);
-
-    // What a killed run has left is deleted by the next one, and a deployment has nothing to do with it.
-    app.relay.fail(Faults { kill: Some((2, Moment::After)), ..Faults::default() });
-    let dead = by_hand("echo forgotten");
-    app.relay.fail(Faults::default());
-    assert_eq!((dead.code, services_left()), (137, 1), "{}", dead.stderr);
-    app.rests(&services);
-    let began = Instant::now();
-    loop {
-        let said = by_hand("true");
-        assert_eq!(said.code, 0, "{}", said.stderr);
-        if said.stderr.contains("of an earlier run, whose task has ended") {
-            break;
-        }
-        assert!(began.elapsed() < Duration::from_mins(1), "{}", said.stderr);
-    }
-    assert_eq!(services_left(), 0);
-    app.down();
-}
-
-/// A registry that does not answer takes no port from a service: others call it.
-#[test]
-fn unknown_ports_are_kept() {
-    let services = json!({"queue": stays(&json!([])), "web": stays(&json!([]))});
-    let app = App::with("kept-ports", "AWS_ENDPOINT_URL", &services);
-    let deploy = |img: &Value| {
-        let mut doc: Value = serde_json::from_str(&app.doc(&services)).unwrap();
-        doc["img"] = img.clone();
-        run(&app.relay.endpoint, "svc-deploy", &[], &doc.to_string()).ok()
-    };
-    let image = |ports: Value, architecture: Value| json!({"uri": "busybox", "repository_arn": null, "tag": "latest", "exposed_ports": ports, "architecture": architecture});
-    let known = image(json!([]), json!("amd64"));
-    let first = deploy(&json!({"queue": image(json!(["7000/tcp"]), json!("amd64")), "web": known}));
-    assert_eq!(first.doc()["svc"]["services"]["queue"]["endpoints"], json!(["queue:7000"]), "{}", first.stderr);
-    let _ = app.relay.calls();
-    let second = deploy(&json!({"queue": image(json!([]), Value::Null), "web": known}));
-    assert_eq!((app.relay.mutations(), &second.doc()["svc"]), (Vec::new(), &first.doc()["svc"]), "{}", second.stderr);
-    assert!(
-        second.stderr.contains("warning[image-ports-kept]: services.queue keeps the ports of its running revision (7000)"),
-        "{}",
-        second.stderr
-    );
-    let third = deploy(&json!({"queue": known, "web": known}));
-    assert_eq!(third.doc()["svc"]["services"]["queue"]["endpoints"], json!([]), "an image without ports has none");
     app.down();
 }
