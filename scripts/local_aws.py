@@ -13,6 +13,7 @@ import os
 import random
 import re
 import sys
+import threading
 import urllib.parse
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -213,6 +214,8 @@ async def only_one(app, call, describe, there, code):
     """Refuses to create a second resource, which moto allows."""
     async with ONE_AT_A_TIME:
         _, _, body = await ask(app, call.like(Version=call.form["Version"], **describe))
+        # The port to which a listener redirects is none on which it listens.
+        body = re.sub(b"<RedirectConfig>.*?</RedirectConfig>", b"", body, flags=re.S)
         if there.encode() not in body:
             return await ask(app, call)
     error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>The resource already exists</Message></Error>"
@@ -394,6 +397,16 @@ def ministack_app():
         return deployment
 
     ecs._make_deployment = begin
+
+    # A service's own call and the check of an earlier service of the same name may reconcile its
+    # tasks at the same time, and each would start one. ECS starts as many as it should.
+    reconcile, one_at_a_time = ecs._reconcile_service_tasks, threading.RLock()
+
+    def reconcile_alone(cluster, key):
+        with one_at_a_time:
+            return reconcile(cluster, key)
+
+    ecs._reconcile_service_tasks = reconcile_alone
 
     # ministack's times have whole seconds. Those of AWS have milliseconds, so that it can be said
     # whether a deployment began before or after an endpoint was created.
