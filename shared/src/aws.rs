@@ -117,8 +117,16 @@ impl Session {
     /// metadata when no region is set.
     ///
     /// # Errors
-    /// Returns [`Error::Usage`] when there is no region.
+    /// Returns [`Error::Usage`] when there is no region or no root certificate.
     pub async fn open(tool: &'static str, common: &Common, known: Option<&Caller>) -> Result<Self> {
+        // The SDK panics without them, as in an image without the package ca-certificates.
+        if rustls_native_certs::load_native_certs().certs.is_empty() {
+            return Err(Error::usage(
+                "no-root-certificates",
+                "no root certificates are on this machine, so no connection to AWS can be trusted. Install the package ca-certificates, \
+                 or set SSL_CERT_FILE to a file of certificates",
+            ));
+        }
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_BACKOFF))
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIME).operation_attempt_timeout(ATTEMPT_TIME).build());
