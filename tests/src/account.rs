@@ -1,6 +1,9 @@
 //! The resources of an app in an account. The tests ask AWS what is left, not the tools.
 
+use std::sync::LazyLock;
+
 use aws_config::BehaviorVersion;
+use regex::Regex;
 use shared::owner::TAG_APP;
 
 /// Returns everything that has the app's tag or its name, as `kind id`.
@@ -21,12 +24,8 @@ pub fn resources(endpoint: &str, app: &str) -> Vec<String> {
     })
 }
 
-/// Returns a text without the ids that AWS chooses.
-///
-/// # Panics
-/// If a pattern is not valid.
-#[must_use]
-pub fn nameless(text: &str) -> String {
+/// What replaces the ids that AWS chooses. Compiled once, because that takes milliseconds.
+static IDS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let patterns = [
         (r"\b(vpc|subnet|igw|nat|eipalloc|rtb|sg|lt|vpce|fl|fs|fsmt|fsap)-[0-9a-f]{8,}\b", "$1-*"),
         (r"\bns-[0-9a-z]{16,}\b", "ns-*"),
@@ -35,10 +34,13 @@ pub fn nameless(text: &str) -> String {
         (r"http://[\w.-]+", "*"),
         (r"(task-definition/[\w-]+):\d+", "$1:*"),
     ];
-    patterns.into_iter().fold(text.to_owned(), |text, (pattern, instead)| {
-        let pattern = regex::Regex::new(pattern).unwrap_or_else(|error| unreachable!("{error}"));
-        pattern.replace_all(&text, instead).into_owned()
-    })
+    patterns.into_iter().map(|(pattern, instead)| (Regex::new(pattern).unwrap_or_else(|error| unreachable!("{error}")), instead)).collect()
+});
+
+/// Returns a text without the ids that AWS chooses.
+#[must_use]
+pub fn nameless(text: &str) -> String {
+    IDS.iter().fold(text.to_owned(), |text, (pattern, instead)| pattern.replace_all(&text, *instead).into_owned())
 }
 
 /// Returns the resources of an app by kind and name, without ids, so that two accounts can be

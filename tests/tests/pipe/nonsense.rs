@@ -2,6 +2,7 @@
 //! has no words of Rust, and no values of the document or of AWS's response.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::{Value, json};
@@ -19,18 +20,19 @@ fn app(name: &str) -> Value {
 }
 
 /// What no message has.
-fn is_unfit(line: &str) -> Option<&'static str> {
-    for (what, words) in [
+static UNFIT: LazyLock<[(&str, Regex); 4]> = LazyLock::new(|| {
+    [
         ("Rust's words", r"\b(Some\(|None\b|Ok\(|Err\(|[A-Z]\w+ ?\{|[A-Z]\w+Error\(|panicked|unwrap|(aws_\w+|serde_json|hyper|std)::)"),
         ("a page", r"(?i)</?(html|h1|title)|it works!"),
         ("a value", VALUE),
         ("nothing", r"\(\)|: \.|: $"),
-    ] {
-        if Regex::new(words).unwrap().is_match(line) {
-            return Some(what);
-        }
-    }
-    (line.chars().count() > 1200).then_some("too much")
+    ]
+    .map(|(what, words)| (what, Regex::new(words).unwrap()))
+});
+
+fn is_unfit(line: &str) -> Option<&'static str> {
+    let unfit = UNFIT.iter().find(|(_, words)| words.is_match(line)).map(|(what, _)| *what);
+    unfit.or_else(|| (line.chars().count() > 1200).then_some("too much"))
 }
 
 /// Returns what is wrong with the output of a tool.
