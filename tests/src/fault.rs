@@ -117,6 +117,12 @@ impl Fates {
         self.faults.delay
     }
 
+    /// Returns the number of changing calls so far.
+    #[must_use]
+    pub fn changing(&self) -> usize {
+        self.changing
+    }
+
     /// Decides what happens to a call, before it is forwarded.
     pub fn decide(&mut self, call: &Call, request: &str) -> Fate {
         if call.mutates() {

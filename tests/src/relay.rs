@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -77,6 +78,18 @@ impl Relay {
     /// Injects these faults from now on.
     pub fn fail(&self, faults: Faults) {
         *lock(&self.state.fates) = Fates::of(faults);
+    }
+
+    /// Waits until a changing call has arrived since [`Self::fail`].
+    ///
+    /// # Panics
+    /// If none arrives within a minute.
+    pub fn wait_for_a_change(&self) {
+        let began = Instant::now();
+        while lock(&self.state.fates).changing() == 0 {
+            assert!(began.elapsed() < Duration::from_mins(1), "the tool changes nothing");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Returns the actions that change something since the last time, and forgets all calls.

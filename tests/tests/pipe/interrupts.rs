@@ -55,11 +55,10 @@ fn every_tool_reports_the_calls_under_way() {
         if tool == "img-push" {
             wanted["services"]["web"]["build"] = json!({"context": "./worker", "dockerfile_inline": "FROM busybox"});
         }
-        // Discovery takes three seconds, and so does the first change.
         relay.fail(Faults { delay: Duration::from_secs(3), ..Faults::default() });
         let mut child = start(&relay.endpoint, tool, &["--no-wait"]);
         child.stdin.take().unwrap().write_all(wanted.to_string().as_bytes()).unwrap();
-        std::thread::sleep(Duration::from_secs(4));
+        relay.wait_for_a_change();
         let said = stops(child, "-INT", 130);
         assert!(said.stderr.contains("under way when the run stopped, with an unknown outcome: "), "{tool}: {}", said.stderr);
         assert!(said.stderr.contains(&format!("run the same command again to go on from here, or `{tool} --down --app {app}`")), "{tool}");
@@ -74,7 +73,14 @@ fn every_tool_reports_the_calls_under_way() {
     // moto runs no tasks, so this wait does not end.
     let mut child = start(&relay.endpoint, "svc-deploy", &[]);
     child.stdin.take().unwrap().write_all(doc.to_string().as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let _ = relay.calls();
+    // It reads the services once before it waits.
+    let mut reads = 0;
+    while reads < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "it waits");
+        std::thread::sleep(Duration::from_millis(100));
+        reads += relay.calls().iter().filter(|call| call.action == "ecs:DescribeServices").count();
+    }
     let said = stops(child, "-TERM", 143);
     assert!(said.stderr.contains("waiting for"), "{}", said.stderr);
     let _ = Pipe::down(&relay.endpoint).run_while_ok(&doc.to_string()).ok();
