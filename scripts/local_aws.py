@@ -14,7 +14,9 @@ import random
 import re
 import sys
 import threading
+import time
 import urllib.parse
+from collections import defaultdict
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -400,13 +402,24 @@ def ministack_app():
 
     # A service's own call and the check of an earlier service of the same name may reconcile its
     # tasks at the same time, and each would start one. ECS starts as many as it should.
-    reconcile, one_at_a_time = ecs._reconcile_service_tasks, threading.RLock()
+    reconcile, one_at_a_time = ecs._reconcile_service_tasks, defaultdict(threading.RLock)
 
     def reconcile_alone(cluster, key):
-        with one_at_a_time:
+        with one_at_a_time[key]:
             return reconcile(cluster, key)
 
     ecs._reconcile_service_tasks = reconcile_alone
+
+    # A thread a task inspects its containers ten times a second, and the Docker Engine has no time for the tests.
+    inspect, inspected = ecs._maybe_mark_stopped, {}
+
+    def inspect_less(task, docker_client=None):
+        now = time.monotonic()
+        if now - inspected.get(task["taskArn"], 0) > 0.4:
+            inspected[task["taskArn"]] = now
+            inspect(task, docker_client)
+
+    ecs._maybe_mark_stopped = inspect_less
 
     # ministack's times have whole seconds. Those of AWS have milliseconds, so that it can be said
     # whether a deployment began before or after an endpoint was created.
