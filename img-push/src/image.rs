@@ -254,6 +254,7 @@ impl Described {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
+    use shared::flags::Prune;
 
     use super::*;
     use crate::settings::ImgFlags;
@@ -261,7 +262,7 @@ mod tests {
     fn read(services: &Value, img: ImgFlags, only: &[&str]) -> Result<Wanted, String> {
         let doc = Document::parse(json!({"name": "shop", "services": services}).to_string().as_bytes()).unwrap();
         let selection = Selection { only: only.iter().map(|service| (*service).to_owned()).collect(), except: Vec::new() };
-        Wanted::read(&doc, &Flags { img, selection }).map_err(|error| error.to_string())
+        Wanted::read(&doc, &Flags { img, selection, prune: Prune::default() }).map_err(|error| error.to_string())
     }
 
     fn mirror(tag: Option<&str>) -> ImgFlags {
@@ -328,7 +329,11 @@ mod tests {
             "job": {"image": "shop-plain", "configs": ["a"]}});
         let doc = json!({"name": "shop", "configs": {"a": {"content": "1"}, "b": {"content": "2"}}, "services": services});
         let doc = Document::parse(doc.to_string().as_bytes()).unwrap();
-        let flags = Flags { img: ImgFlags { tag: Some("v1".to_owned()), ..ImgFlags::default() }, selection: Selection::default() };
+        let flags = Flags {
+            img: ImgFlags { tag: Some("v1".to_owned()), ..ImgFlags::default() },
+            selection: Selection::default(),
+            prune: Prune::default(),
+        };
         let images = Wanted::read(&doc, &flags).unwrap().images;
         let users: Vec<String> = images.iter().map(|image| image.services.join(" ")).collect();
         assert_eq!(users, ["plain", "web worker job", "api"]);
@@ -349,7 +354,7 @@ mod tests {
         let doc = Document::parse(
             br#"{"name": "my--shop", "services": {"web": {"build": {"context": "/", "dockerfile_inline": "FROM busybox"}}}}"#,
         );
-        let flags = Flags { img: mirror(Some("v1")), selection: Selection::default() };
+        let flags = Flags { img: mirror(Some("v1")), selection: Selection::default(), prune: Prune::default() };
         let found = Wanted::read(&doc.unwrap(), &flags).err().unwrap().to_string();
         assert!(found.contains("name: must have letters and digits with single hyphens"), "{found}");
     }

@@ -12,6 +12,7 @@ mod engine;
 mod file_sync;
 mod image;
 mod layer;
+mod orphan;
 mod pieces;
 mod policy;
 mod private;
@@ -46,6 +47,8 @@ fn main() -> ExitCode {
 struct ImgPush {
     ecr: aws_sdk_ecr::Client,
     found: repository::Found,
+    /// The repositories to delete with `--prune`.
+    orphans: repository::Found,
     /// The section, which the steps fill.
     img: RefCell<Img>,
     /// The section as the document has it.
@@ -65,6 +68,8 @@ enum Step {
     Lifecycles,
     Pushes,
     Descriptions,
+    /// The repositories of services that left the document, with `--prune`.
+    Orphans,
 }
 
 impl Stage for ImgPush {
@@ -82,7 +87,7 @@ impl Stage for ImgPush {
     const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
     const WAVES: &'static [&'static [Step]] =
-        &[&[Step::Repositories, Step::Login, Step::Images], &[Step::Lifecycles, Step::Pushes], &[Step::Descriptions]];
+        &[&[Step::Repositories, Step::Login, Step::Images], &[Step::Lifecycles, Step::Pushes], &[Step::Descriptions], &[Step::Orphans]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
@@ -95,15 +100,16 @@ impl Stage for ImgPush {
         Wanted::read(doc, flags)
     }
 
-    async fn find(run: &Run, doc: &Document, _: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
+    async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let ecr = shared::client!(aws_sdk_ecr, run);
         let credentials = Credentials::new(ecr.clone());
         let found = repository::find(&ecr, run, wanted).await?;
+        let orphans = if flags.prune.prune { orphan::find(&ecr, run, doc).await? } else { repository::Found::new() };
         // The section keeps the images of services that this run does not work on.
         let before: Img = doc.view("img")?.unwrap_or_default();
         let mut img = before.clone();
         img.retain(|service, _| wanted.is_some_and(|wanted| wanted.unselected.contains(service)));
-        Ok(Self { ecr, found, img: RefCell::new(img), before, uris: RefCell::default(), credentials, builds: RwLock::default() })
+        Ok(Self { ecr, found, orphans, img: RefCell::new(img), before, uris: RefCell::default(), credentials, builds: RwLock::default() })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
@@ -114,14 +120,15 @@ impl Stage for ImgPush {
             Step::Lifecycles => each(&wanted.images, async |image| self.lifecycle_up(run, wanted, image).await).await.map(drop),
             Step::Pushes => self.pushes_up(run, wanted).await,
             Step::Descriptions => self.descriptions_up(run, wanted).await,
+            Step::Orphans => self.repositories_down(run, &self.orphans).await,
         }
     }
 
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
         match step {
-            Step::Repositories => self.repositories_down(run).await,
+            Step::Repositories => self.repositories_down(run, &self.found).await,
             // Images and lifecycle policies are deleted with their repository. The cache of the Docker Engine is not ours.
-            Step::Login | Step::Images | Step::Lifecycles | Step::Pushes | Step::Descriptions => Ok(()),
+            Step::Login | Step::Images | Step::Lifecycles | Step::Pushes | Step::Descriptions | Step::Orphans => Ok(()),
         }
     }
 

@@ -5,6 +5,9 @@ use shared::policy::Grant;
 pub const GRANTS: &[Grant] = &[
     // Neither call can be limited to repositories: `--down` lists all of them, and a token is valid for all of them.
     Grant { sid: "Read", actions: &["ecr:DescribeRepositories", "ecr:GetAuthorizationToken"], on: &["*"] },
+    // Neither call has resources. `--prune` keeps the repositories that tasks still use.
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+    Grant { sid: "ReadTaskDefinitions", actions: &["ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitionFamilies"], on: &["*"] },
     Grant {
         sid: "Repositories",
         actions: &[

@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use futures_util::try_join;
 use serde_json::{Value, json};
 use shared::error::{given, if_found};
+use shared::owner::TAG_NAME;
 use shared::step::each;
 use shared::{Diff, Error, Result, Run, Tried};
 
@@ -25,7 +26,7 @@ pub type Found = BTreeMap<String, FoundRepository>;
 /// What ECR has under the name of a repository.
 pub struct FoundRepository {
     repository: Repository,
-    ours: bool,
+    pub ours: bool,
     tags: Vec<Tag>,
     lifecycle: Option<Value>,
     /// The digest of the wanted image, if the repository has it.
@@ -39,16 +40,16 @@ pub struct FoundRepository {
 pub async fn find(ecr: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let found = match wanted {
         Some(wanted) => try_join_all(wanted.images.iter().map(|image| find_one(ecr, run, image))).await?.into_iter().flatten().collect(),
-        None => try_join_all(list(ecr, run).await?.into_iter().map(|repository| with_tags(ecr, run, repository))).await?,
+        None => all(ecr, run).await?,
     };
     Ok(found.into_iter().map(|found| (found.repository.repository_name().unwrap_or_default().to_owned(), found)).collect())
 }
 
-async fn list(ecr: &Client, run: &Run) -> Result<Vec<Repository>> {
+async fn all(ecr: &Client, run: &Run) -> Result<Vec<FoundRepository>> {
     let mut items = shared::pages!(ecr.describe_repositories(), "list the repositories")?;
     let prefix = format!("{}/", run.app);
     items.retain(|repository| repository.repository_name().is_some_and(|name| name.starts_with(&prefix)));
-    Ok(items)
+    try_join_all(items.into_iter().map(|repository| with_tags(ecr, run, repository))).await
 }
 
 /// Finds a repository by name. All four calls are made at the same time, because each needs only the name.
@@ -89,6 +90,13 @@ async fn tags_of(ecr: &Client, run: &Run, name: &str) -> Result<Option<Vec<Tag>>
     let said = ecr.list_tags_for_resource().resource_arn(arn).send().await;
     let said = if_found(said.tried(format!("list the tags of the repository {name}")))?;
     Ok(said.map(|said| said.tags.unwrap_or_default()))
+}
+
+impl FoundRepository {
+    /// Returns the service that named it.
+    pub fn service(&self) -> Option<&str> {
+        self.tags.iter().find(|tag| tag.key() == TAG_NAME).map(Tag::value)
+    }
 }
 
 fn is_ours(run: &Run, tags: &[Tag]) -> bool {
@@ -174,12 +182,12 @@ impl ImgPush {
         run.change("repository", name, &diff, set).await
     }
 
-    /// Deletes the repositories of the app with all their images (`force`).
+    /// Deletes these repositories with all their images (`force`).
     ///
     /// # Errors
     /// Returns what ECR refused.
-    pub async fn repositories_down(&self, run: &Run) -> Result<()> {
-        each(self.found.iter().filter(|(name, found)| run.may_delete("repository", name, found.ours)), async |(name, _)| {
+    pub async fn repositories_down(&self, run: &Run, found: &Found) -> Result<()> {
+        each(found.iter().filter(|(name, found)| run.may_delete("repository", name, found.ours)), async |(name, _)| {
             let delete = async {
                 let call = self.ecr.delete_repository().repository_name(name).force(true);
                 call.send().await.tried(format!("delete the repository {name}")).map(drop)

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 use shared::doc::Selection;
+use shared::flags::Prune;
 use shared::{Document, Error, Result};
 
 /// The command line.
@@ -14,6 +15,9 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     pub selection: Selection,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub prune: Prune,
 }
 
 shared::settings! {

@@ -21,7 +21,7 @@ use shared::settings::Parts;
 use shared::{Document, Result, Run, Stage};
 
 use aws::kept::Kept;
-use aws::{access_point, parameter};
+use aws::{access_point, orphan, parameter};
 use aws::{
     by_hand, container_definition, endpoint, found_service, image, kept_ports, load_balancer, log_group, role, schedule, target_group,
     task, task_definition, traffic_shift, volume_change,
@@ -65,6 +65,8 @@ struct SvcDeploy {
     endpoints: RefCell<endpoint::Found>,
     /// When the newest deployment of each service began.
     deployed: RefCell<BTreeMap<String, DateTime>>,
+    /// What left the document, with `--prune`.
+    orphans: Option<Found>,
     /// Rules and listeners that move to another target group when its targets are healthy.
     moves: RefCell<Vec<traffic_shift::Move>>,
 }
@@ -80,6 +82,8 @@ struct Found {
     access_points: access_point::Found,
     parameters: parameter::Found,
     tasks: Vec<aws_sdk_ecs::types::Task>,
+    /// The names of all services of the cluster; unknown with `--down`.
+    others: Vec<String>,
     schedules: schedule::Found,
 }
 
@@ -110,11 +114,22 @@ impl Found {
                 endpoint::find(&cloud_map, wanted),
             )
         };
-        let (around, (task_definitions, services, tasks, schedules, endpoints)) = try_join!(around, running)?;
+        let (around, (task_definitions, (services, others), tasks, schedules, endpoints)) = try_join!(around, running)?;
         let (log_groups, roles, balancer, target_groups, access_points, parameters) = around;
-        let found =
-            Self { log_groups, roles, balancer, target_groups, task_definitions, services, access_points, parameters, tasks, schedules };
-        Ok((found, endpoints))
+        let around = Self {
+            log_groups,
+            roles,
+            balancer,
+            target_groups,
+            task_definitions,
+            services,
+            access_points,
+            parameters,
+            tasks,
+            others,
+            schedules,
+        };
+        Ok((around, endpoints))
     }
 }
 
@@ -132,6 +147,8 @@ enum Step {
     Rules,
     Services,
     Schedules,
+    /// What left the document, with `--prune`.
+    Orphans,
 }
 
 impl Stage for SvcDeploy {
@@ -154,6 +171,7 @@ impl Stage for SvcDeploy {
         &[Step::Rules],
         &[Step::Services],
         &[Step::Schedules],
+        &[Step::Orphans],
     ];
     type Step = Step;
     type Flags = Flags;
@@ -175,8 +193,15 @@ impl Stage for SvcDeploy {
         let (found, endpoints) = Found::read(run, wanted).await?;
         if let Some(wanted) = wanted {
             found_service::check_network(run, wanted, &found.services)?;
+            if !flags.prune.prune {
+                orphan::warn(run, wanted, &found);
+            }
             volume_change::check(doc, &run.app, wanted, &found.task_definitions, &found.access_points)?;
         }
+        let orphans = match wanted.filter(|_| flags.prune.prune) {
+            Some(wanted) => orphan::of(run, wanted, Found::read(run, None).await?.0),
+            None => None,
+        };
         let (services, schedules) = untouched(doc, wanted)?;
         let jobs = wanted.map(|wanted| wanted.services.iter().filter(|one| one.job.is_some()).map(|one| one.name.clone()).collect());
         let kept = Kept { files_image: wanted.map(|wanted| wanted.files_image.clone()).unwrap_or_default(), ..Kept::default() };
@@ -196,6 +221,7 @@ impl Stage for SvcDeploy {
             cloud_map: shared::client!(aws_sdk_servicediscovery, run),
             delete_data: flags.data.delete_data,
             redeploy: flags.redeploy,
+            orphans,
             svc: RefCell::new(Svc { services, ..Svc::default() }),
             kept: RefCell::new(kept),
             schedules: RefCell::new(schedules),
@@ -223,6 +249,7 @@ impl Stage for SvcDeploy {
             Step::Rules => self.rules_up(run, wanted).await,
             Step::Services => self.services_up(run, wanted).await,
             Step::Schedules => self.schedules_up(run, wanted).await,
+            Step::Orphans => self.prune(run, wanted).await,
         }
     }
 
@@ -234,24 +261,7 @@ impl Stage for SvcDeploy {
     }
 
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
-        match step {
-            Step::LogGroups => self.log_groups_down(run).await,
-            Step::AccessPoints => self.access_points_down(run).await,
-            Step::Parameters => self.parameters_down(run).await,
-            Step::Roles => self.roles_down(run).await,
-            Step::LoadBalancer => self.balancer_down(run).await,
-            Step::TargetGroups => self.target_groups_down(run).await,
-            Step::TaskDefinitions => self.task_definitions_down(run).await,
-            Step::Listeners => self.listeners_down(run).await,
-            Step::Rules => self.rules_down(run).await,
-            // Settings are deleted with their resources.
-            Step::Settings => Ok(()),
-            Step::Schedules => self.schedules_down(run).await,
-            Step::Services => {
-                let (services, tasks) = futures_util::join!(self.services_down(run), self.tasks_down(run));
-                services.and(tasks)
-            }
-        }
+        self.take_down(run, &self.found, step).await
     }
 
     fn is_aside(flags: &Flags) -> bool {
@@ -285,6 +295,28 @@ impl Stage for SvcDeploy {
 }
 
 impl SvcDeploy {
+    /// Undoes one step of what was found: everything, or what left the document.
+    async fn take_down(&self, run: &Run, found: &Found, step: Step) -> Result<()> {
+        match step {
+            Step::LogGroups => self.log_groups_down(run, &found.log_groups).await,
+            Step::AccessPoints => self.access_points_down(run, &found.access_points).await,
+            Step::Parameters => self.parameters_down(run, &found.parameters).await,
+            Step::Roles => self.roles_down(run, &found.roles).await,
+            Step::LoadBalancer => self.balancer_down(run).await,
+            Step::TargetGroups => self.target_groups_down(run, &found.target_groups).await,
+            Step::TaskDefinitions => self.task_definitions_down(run, &found.task_definitions).await,
+            Step::Listeners => self.listeners_down(run).await,
+            Step::Rules => self.rules_down(run, found, None).await,
+            // Settings are deleted with their resources, and orphans are among the others.
+            Step::Settings | Step::Orphans => Ok(()),
+            Step::Schedules => self.schedules_down(run).await,
+            Step::Services => {
+                let (services, tasks) = futures_util::join!(self.services_down(run, &found.services), self.tasks_down(run, &found.tasks));
+                services.and(tasks)
+            }
+        }
+    }
+
     /// Sets what can be changed in resources, found or created, all at the same time.
     async fn settings_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let (logs, roles, balancer, groups) = futures_util::join!(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::Document;
 use shared::doc::{Caller, ServiceRecord};
-use shared::flags::DeleteData;
+use shared::flags::{DeleteData, Prune};
 
 use crate::aws::kept::Kept;
 use crate::aws::{container_definition, execution_policy, service_request, task_definition_request};
@@ -33,6 +33,7 @@ fn wanted(launch_type: &str, more: &Value) -> Result<Wanted, String> {
         publish: shared::doc::public::Publish::default(),
         one: One::default(),
         data: DeleteData::default(),
+        prune: Prune::default(),
         redeploy: false,
         by_hand: ByHand::default(),
     };

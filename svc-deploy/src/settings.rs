@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::doc::Selection;
 use shared::doc::public::Publish;
-use shared::flags::DeleteData;
+use shared::flags::{DeleteData, Prune};
 
 pub use balancer::{BalancerFlags, BalancerSettings, SharedPatch};
 pub use form::{BreakerSetting, TaskRoleSetting};
@@ -36,6 +36,9 @@ pub struct Flags {
     #[command(flatten)]
     #[serde(skip)]
     pub data: DeleteData,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub prune: Prune,
     /// Start a new deployment of each service, also when nothing differs
     ///
     /// For example when a secret has another value, or a tag names another image whose digest is not known. Jobs do not run again.
@@ -56,7 +59,7 @@ pub struct ByHand {
     /// Needs the document of the deployment, or --app. It deploys nothing and prints no document: stdout has what the container writes. When it does
     /// not end with the exit code 0, the exit code of svc-deploy is 1. Ctrl-C stops the task; --no-wait starts it only. Example:
     /// svc-deploy --app shop --run api -- bin/console cache:clear
-    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["plan", "down", "check", "only", "except", "service"])]
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["plan", "down", "check", "only", "except", "service", "prune"])]
     pub run: Option<String>,
     /// Command of the task that --run starts, instead of that of the service
     #[arg(last = true, value_name = "COMMAND", requires = "run")]
@@ -212,7 +215,7 @@ shared::settings! {
 #[command(next_help_heading = "One service without a Compose file")]
 pub struct One {
     /// Name of the service; the flags below describe it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "prune")]
     pub service: Option<String>,
     /// Image of the service
     #[arg(long, requires = "service")]
@@ -283,6 +286,7 @@ mod tests {
     use schemars::schema_for;
     use serde_json::json;
     use shared::Document;
+    use shared::flags::Common;
 
     use super::form::BREAKER;
     use super::*;
@@ -293,7 +297,7 @@ mod tests {
     }
 
     fn flags(args: &[&str]) -> Result<ServiceFlags, String> {
-        let command = One::augment_args(Command::new("svc-deploy"));
+        let command = Common::augment_args(Flags::augment_args(Command::new("svc-deploy")));
         let matches = command.try_get_matches_from([&["svc-deploy", "--service", "web"], args].concat());
         let one = matches.and_then(|matches| One::from_arg_matches(&matches));
         one.map(|one| one.settings).map_err(|error| error.to_string())

@@ -117,15 +117,15 @@ impl SvcDeploy {
     }
 
     /// Keeps the access points, unless `--delete-data` is given.
-    pub async fn access_points_down(&self, run: &Run) -> Result<()> {
+    pub async fn access_points_down(&self, run: &Run, found: &Found) -> Result<()> {
         if !self.delete_data {
-            let names: Vec<&str> = self.found.access_points.keys().map(String::as_str).collect();
+            let names: Vec<&str> = found.keys().map(String::as_str).collect();
             if !names.is_empty() {
                 run.note(&format!("the data of these volumes is kept: {}. cluster-up --down --delete-data deletes it", names.join(", ")));
             }
             return Ok(());
         }
-        each(&self.found.access_points, async |(name, point)| {
+        each(found, async |(name, point)| {
             let id = given(point.access_point_id(), "the ID of the access point")?;
             let delete = async {
                 let call = self.efs.delete_access_point().access_point_id(&id);

@@ -13,7 +13,7 @@ use shared::{Error, Result, Run, Tried};
 use super::arn::last_name;
 use super::call::Answer;
 use super::task_read::{service_of, unstopped};
-use crate::model::{BY_HAND, NetworkMode, Wanted};
+use crate::model::{NetworkMode, Wanted};
 
 /// By name; those that are deleted for good are left out.
 pub type Found = BTreeMap<String, FoundService>;
@@ -29,22 +29,12 @@ pub struct FoundService {
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServices.html>
 const SERVICES_A_CALL: usize = 10;
 
-/// Finds those that this run deploys, or with `--down` all of the cluster.
-pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
-    let Some(wanted) = wanted else { return all(ecs, run).await };
+/// Finds those that this run deploys, with the names of all in the cluster; or with `--down` all of the cluster.
+pub async fn find(ecs: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<(Found, Vec<String>)> {
+    let Some(wanted) = wanted else { return Ok((all(ecs, run).await?, Vec::new())) };
     let names = wanted.selected().map(|service| service.name.clone()).collect();
     let (found, listed) = futures_util::try_join!(by_name(ecs, run, names), listed(ecs, run))?;
-    let is_wanted = |name: &str| wanted.services.iter().any(|service| service.name == name);
-    for name in listed.iter().map(|arn| last_name(arn)).filter(|name| !is_wanted(name) && !name.starts_with(BY_HAND)) {
-        run.warn(
-            "service-not-in-document",
-            format!(
-                "the service {name} runs in the cluster {0} but is not in the document. It is kept with its roles, but without rules of the load balancer. Add it to the document, or delete it with `aws ecs delete-service --cluster {0} --service {name} --force`",
-                run.app
-            ),
-        );
-    }
-    Ok(found)
+    Ok((found, listed.iter().map(|arn| last_name(arn).to_owned()).collect()))
 }
 
 /// Finds all of the cluster whose tasks may still run. ECS lists no service that is draining, and one is inactive while its tasks still stop.

@@ -19,7 +19,7 @@ pub type Found = BTreeMap<String, FoundGroup>;
 
 pub struct FoundGroup {
     group: LogGroup,
-    tags: HashMap<String, String>,
+    pub tags: HashMap<String, String>,
 }
 
 /// Returns the name of a service's log group.
@@ -127,8 +127,8 @@ impl SvcDeploy {
         .await
     }
 
-    pub async fn log_groups_down(&self, run: &Run) -> Result<()> {
-        let ours = self.found.log_groups.iter().filter(|(name, found)| run.may_delete("log group", name, run.is_ours(pairs(&found.tags))));
+    pub async fn log_groups_down(&self, run: &Run, found: &Found) -> Result<()> {
+        let ours = found.iter().filter(|(name, found)| run.may_delete("log group", name, run.is_ours(pairs(&found.tags))));
         each(ours, async |(name, _)| {
             let call = self.logs.delete_log_group().log_group_name(name);
             let delete = async { call.send().await.tried(format!("delete the log group {name}")).map(drop) };

@@ -24,6 +24,7 @@ mod listener;
 pub mod load_balancer;
 pub mod log_group;
 mod order;
+pub mod orphan;
 pub mod parameter;
 pub mod role;
 mod rule;

@@ -24,7 +24,7 @@ pub struct FoundParameter {
     /// Unknown with `--down`, which does not read it.
     value: Option<SecretValue>,
     version: i64,
-    ours: bool,
+    pub ours: bool,
     tags: Vec<Tag>,
 }
 
@@ -128,8 +128,8 @@ impl SvcDeploy {
         given(Some(said.version().to_string().as_str()), "the version of the parameter")
     }
 
-    pub async fn parameters_down(&self, run: &Run) -> Result<()> {
-        each(self.found.parameters.iter().filter(|(name, found)| run.may_delete("SSM parameter", name, found.ours)), async |(name, _)| {
+    pub async fn parameters_down(&self, run: &Run, found: &Found) -> Result<()> {
+        each(found.iter().filter(|(name, found)| run.may_delete("SSM parameter", name, found.ours)), async |(name, _)| {
             let delete = async {
                 let call = self.ssm.delete_parameter().name(name);
                 call.send().await.tried(format!("delete the parameter {name}")).map(drop)

@@ -81,7 +81,7 @@ pub async fn find(iam: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Fo
 }
 
 /// Returns the names of the roles that svc-deploy creates.
-fn own(run: &Run, wanted: &Wanted) -> Vec<String> {
+pub fn own(run: &Run, wanted: &Wanted) -> Vec<String> {
     let executions = wanted.selected().filter(|_| wanted.execution_role.is_none()).map(|service| execution_name(run, &service.name));
     let tasks = wanted.selected().filter(|service| matches!(service.task_role, TaskRole::Own(_)));
     let scheduler = scheduled(wanted).next().map(|_| scheduler_name(run));
@@ -210,7 +210,7 @@ impl SvcDeploy {
         iam_role::settle(&self.iam, run, &name, self.found.roles.get(&name), &policies).await
     }
 
-    pub async fn roles_down(&self, run: &Run) -> Result<()> {
-        each(self.found.roles.values(), async |found| iam_role::remove(&self.iam, run, Some(found)).await).await.map(drop)
+    pub async fn roles_down(&self, run: &Run, found: &Found) -> Result<()> {
+        each(found.values(), async |found| iam_role::remove(&self.iam, run, Some(found)).await).await.map(drop)
     }
 }

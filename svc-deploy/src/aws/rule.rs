@@ -11,8 +11,8 @@ use shared::{Diff, Error, Result, Run, Tried};
 use super::rule_order::{Matched, WantedRule, matched, number, rules, texts};
 use super::traffic_shift::Place;
 use super::{action, listener, tag};
-use crate::SvcDeploy;
 use crate::model::{RULE_PRIORITIES, Wanted};
+use crate::{Found, SvcDeploy};
 
 /// The number that a rule should have, by its ARN, with its name.
 type Numbers = BTreeMap<String, (String, i32)>;
@@ -141,11 +141,12 @@ impl SvcDeploy {
         Ok(())
     }
 
-    /// Deletes those on adopted load balancers, which the app's target groups name. Those on our own are deleted with it.
-    pub async fn rules_down(&self, run: &Run) -> Result<()> {
-        let own = self.found.balancer.as_ref().filter(|found| found.ours).and_then(|found| found.balancer.load_balancer_arn());
-        let groups = self.found.target_groups.values().flat_map(|found| found.group.load_balancer_arns());
-        let adopted: BTreeSet<&String> = groups.filter(|arn| own != Some(arn.as_str())).collect();
+    /// Deletes those on adopted load balancers, which these target groups name, except on one that has its rules from the document. Those on our own
+    /// are deleted with it.
+    pub async fn rules_down(&self, run: &Run, found: &Found, settled: Option<&String>) -> Result<()> {
+        let own = found.balancer.as_ref().filter(|found| found.ours).and_then(|found| found.balancer.load_balancer_arn());
+        let groups = found.target_groups.values().flat_map(|found| found.group.load_balancer_arns());
+        let adopted: BTreeSet<&String> = groups.filter(|arn| own != Some(arn.as_str()) && settled != Some(*arn)).collect();
         for arn in adopted {
             // For a while a target group still names a deleted load balancer.
             let Some(listeners) = if_found(listener::find(&self.elb, arn).await)? else { continue };

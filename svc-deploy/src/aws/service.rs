@@ -10,7 +10,7 @@ use super::arn::last_name;
 use super::call;
 use super::ecs_tag;
 use super::endpoint::unseen_diff;
-use super::found_service::{FoundService, described, has_failed};
+use super::found_service::{Found, FoundService, described, has_failed};
 use super::service_default::{is_patched, left};
 use super::service_diff::{
     PATCH, RESOLUTION, diff, is_connected, is_patch_new, is_resolution_new, is_strategy_new, not_undone, patch_fingerprint,
@@ -108,8 +108,8 @@ impl SvcDeploy {
     }
 
     /// Each service gets its call first, then all are awaited together: that takes only as long as the slowest.
-    pub async fn services_down(&self, run: &Run) -> Result<()> {
-        let ours = self.found.services.values().filter(|found| run.is_ours(found.service.tags().iter().map(ecs_tag::pair)));
+    pub async fn services_down(&self, run: &Run, found: &Found) -> Result<()> {
+        let ours = found.values().filter(|found| run.is_ours(found.service.tags().iter().map(ecs_tag::pair)));
         each(ours, async |found| {
             let name = given(found.service.service_name(), "the name of the service")?;
             run.delete("service", &name, self.delete_service(run, &name, &found.service)).await

@@ -22,7 +22,7 @@ pub type Found = BTreeMap<String, FoundGroup>;
 
 pub struct FoundGroup {
     pub group: TargetGroup,
-    ours: bool,
+    pub ours: bool,
     tags: Vec<Tag>,
     attributes: Vec<TargetGroupAttribute>,
 }
@@ -46,11 +46,15 @@ fn name(app: &str, service: &str, shape: &TargetGroupShape) -> String {
     shared::name::fit(&[app, service, &fixed[..6]], LONGEST)
 }
 
+/// Returns the names of those of the services that this run deploys.
+pub fn names(app: &str, wanted: &Wanted) -> Vec<String> {
+    wanted.selected_published().map(|(service, published)| name(app, &service.name, &published.target_group)).collect()
+}
+
 /// Finds those of the services that this run deploys, or with `--down` all of the app.
 pub async fn find(elb: &Client, run: &Run, wanted: Option<&Wanted>) -> Result<Found> {
     let Some(wanted) = wanted else { return all(elb, run).await };
-    let names = wanted.selected_published().map(|(service, published)| name(&run.app, &service.name, &published.target_group));
-    let found = try_join_all(names.map(|name| one(elb, run, name))).await?;
+    let found = try_join_all(names(&run.app, wanted).into_iter().map(|name| one(elb, run, name))).await?;
     Ok(found.into_iter().flatten().collect())
 }
 
@@ -171,8 +175,8 @@ impl SvcDeploy {
         .await
     }
 
-    pub async fn target_groups_down(&self, run: &Run) -> Result<()> {
-        each(self.found.target_groups.iter().filter(|(_, found)| found.ours), async |(name, found)| {
+    pub async fn target_groups_down(&self, run: &Run, found: &Found) -> Result<()> {
+        each(found.iter().filter(|(_, found)| found.ours), async |(name, found)| {
             let arn = given(found.group.target_group_arn(), "the ARN of the target group")?;
             // A deleted load balancer releases its target groups a moment later.
             let held = |error: &Error| error.is_code("ResourceInUse");

@@ -126,8 +126,8 @@ impl SvcDeploy {
     }
 
     /// The cluster can be deleted only when its tasks have stopped.
-    pub async fn tasks_down(&self, run: &Run) -> Result<()> {
-        each(&self.found.tasks, async |task| {
+    pub async fn tasks_down(&self, run: &Run, found: &[Task]) -> Result<()> {
+        each(found, async |task| {
             let arn = given(task.task_arn(), "the ARN of the task")?;
             let id = last_name(&arn);
             let stop = async {

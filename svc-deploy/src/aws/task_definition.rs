@@ -219,8 +219,8 @@ impl SvcDeploy {
     }
 
     /// Deletes every revision; only a list of a family's pages has them all.
-    pub async fn task_definitions_down(&self, run: &Run) -> Result<()> {
-        let ours = self.found.task_definitions.iter().filter(|(family, found)| run.may_delete("task definition", family, found.ours));
+    pub async fn task_definitions_down(&self, run: &Run, found: &Found) -> Result<()> {
+        let ours = found.iter().filter(|(family, found)| run.may_delete("task definition", family, found.ours));
         each(ours, async |(family, _)| run.delete("task definition", family, self.delete_family(run, family)).await).await.map(drop)
     }
 

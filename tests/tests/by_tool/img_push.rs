@@ -5,6 +5,7 @@
 
 mod context;
 mod engine;
+mod orphans;
 mod registries;
 
 use std::io::{Read as _, Write as _};

@@ -5,6 +5,7 @@ mod by_hand;
 mod health;
 mod jobs;
 mod listeners;
+mod orphans;
 mod ports;
 mod redeploy;
 mod removal;

@@ -10,7 +10,7 @@ fn a_wrong_flag_is_a_usage_error() {
     let mut deployed = live(&json!({"web": {"image": "x"}}));
     deployed["svc"] = json!({"services": {"web": {"arn": "arn:aws:ecs:us-east-1:000000000000:service/bad/web"}}});
     let (new, deployed) = (r#"{"name": "bad"}"#, deployed.to_string());
-    let cases: [(&str, &[&str], &str, &str); 18] = [
+    let cases: [(&str, &[&str], &str, &str); 19] = [
         ("net-up", &["--nat", "many"], new, "--nat"),
         ("net-up", &["--tag", "novalue"], new, "--tag"),
         ("net-up", &["--app", "My App"], new, "--app"),
@@ -28,6 +28,7 @@ fn a_wrong_flag_is_a_usage_error() {
             &deployed,
             "--health-interval (for services.web): must be between 5",
         ),
+        ("svc-deploy", &["--service", "web", "--prune"], &deployed, "--prune"),
         ("svc-deploy", &["--service", "web", "--memory", "much"], &deployed, "--memory: must be a number of bytes"),
         ("svc-deploy", &["--service", "web", "--port", "0"], &deployed, "--port: must be a port between 1"),
         ("scale-set", &["--min", "20", "--max", "3"], &deployed, "--min (for services.web): must be at most the maximum of 3; found 20"),

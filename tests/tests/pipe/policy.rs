@@ -93,7 +93,9 @@ fn documents() -> [Value; 3] {
     third["x-alarms"] = json!({"cpu": 90});
     third["x-svc"] = json!({"retention": 7, "certificate": certificate});
     third["x-tags"] = json!({});
-    third["services"].as_object_mut().unwrap().remove("report");
+    for service in ["report", "built"] {
+        third["services"].as_object_mut().unwrap().remove(service);
+    }
     third["x-cluster"]["ami"] = json!("ami-0abcdef1234567890");
     for service in ["web", "api"] {
         third["services"][service]["ports"] = json!(["9090"]);
@@ -107,10 +109,11 @@ fn a_policy_allows_what_the_tool_does_and_nothing_else() {
     let relay = Relay::new();
     let mut called: Vec<BTreeSet<String>> = vec![BTreeSet::new(); TOOLS.len()];
     let mut live = String::new();
-    for doc in documents() {
+    for (doc, n) in documents().iter().zip(1..) {
         live = doc.to_string();
         for (tool, called) in TOOLS.iter().zip(&mut called) {
-            live = run(&relay.endpoint, tool, &[], &live).ok().stdout;
+            let prunes = n == 3 && !matches!(*tool, "net-up" | "cluster-up");
+            live = run(&relay.endpoint, tool, if prunes { &["--prune"] } else { &[] }, &live).ok().stdout;
             called.extend(relay.calls().into_iter().map(|call| call.action));
         }
     }
