@@ -11,7 +11,7 @@ use shared::{Result, name};
 use crate::context::Context;
 
 /// Compose's `build`. <https://github.com/compose-spec/compose-spec/blob/main/build.md>
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Build {
     pub context: Context,
     pub args: BTreeMap<String, String>,

@@ -1,6 +1,7 @@
 //! The images that must be in ECR: for each service what to build or copy, into which repository and under which tag.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde_json::json;
 use shared::doc::known_image::known;
@@ -14,8 +15,9 @@ use crate::layer::{self, Layer};
 use crate::settings::{Flags, ImgSettings};
 
 /// The settings and the images, checked.
+#[derive(Clone)]
 pub struct Wanted {
-    pub settings: ImgSettings,
+    pub settings: Rc<ImgSettings>,
     pub images: Vec<WantedImage>,
     /// The images of all selected services.
     pub described: Vec<Described>,
@@ -24,7 +26,7 @@ pub struct Wanted {
 }
 
 /// One image that must be in ECR.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WantedImage {
     /// The service that names the repository.
     pub service: String,
@@ -43,7 +45,7 @@ pub struct WantedImage {
 }
 
 /// The image of a service, in ECR or not.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Described {
     pub service: String,
     /// Its name in the document, when ECR does not have it.
@@ -57,7 +59,7 @@ pub struct Described {
 }
 
 /// Where an image comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Origin {
     Built(Build),
     /// From another registry, by this name.
@@ -70,7 +72,7 @@ impl Wanted {
     /// # Errors
     /// Says what is wrong in the document or the flags, with its path.
     pub fn read(doc: &Document, flags: &Flags) -> Result<Self> {
-        let settings = ImgSettings::read(doc, &flags.img)?;
+        let settings = Rc::new(ImgSettings::read(doc, &flags.img)?);
         doc.services(&flags.selection)?;
         let services = doc.services(&Selection::default())?;
         let mut groups = groups(doc, &services);
@@ -171,6 +173,12 @@ impl WantedImage {
         let repository = name::repository(app, service);
         let services = users.into_iter().map(str::to_owned).collect();
         Ok(Some(Self { service: service.to_owned(), services, repository, tag, platform, origin, layer, base_tag }))
+    }
+
+    /// Adds to the tags what tells the contents under one name apart.
+    pub fn extend_tags(&mut self, end: &str) {
+        self.tag.push_str(end);
+        self.base_tag.push_str(end);
     }
 
     /// Returns the name under which the Docker Engine keeps the image until it is pushed.

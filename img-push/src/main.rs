@@ -3,6 +3,7 @@
 mod build;
 mod connection;
 mod context;
+mod copied;
 mod credentials;
 mod description;
 mod docker_config;
@@ -49,6 +50,8 @@ struct ImgPush {
     found: repository::Found,
     /// The repositories to delete with `--prune`.
     orphans: repository::Found,
+    /// The settings with what registries know better: the digests of copied images.
+    completed: Option<Wanted>,
     /// The section, which the steps fill.
     img: RefCell<Img>,
     /// The section as the document has it.
@@ -103,16 +106,23 @@ impl Stage for ImgPush {
     async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {
         let ecr = shared::client!(aws_sdk_ecr, run);
         let credentials = Credentials::new(ecr.clone());
+        let completed = match wanted {
+            Some(wanted) => copied::resolved(&ecr, run, wanted, &credentials).await?,
+            None => None,
+        };
+        let wanted = completed.as_ref().or(wanted);
         let found = repository::find(&ecr, run, wanted).await?;
         let orphans = if flags.prune.prune { orphan::find(&ecr, run, doc).await? } else { repository::Found::new() };
         // The section keeps the images of services that this run does not work on.
         let before: Img = doc.view("img")?.unwrap_or_default();
         let mut img = before.clone();
         img.retain(|service, _| wanted.is_some_and(|wanted| wanted.unselected.contains(service)));
-        Ok(Self { ecr, found, orphans, img: RefCell::new(img), before, uris: RefCell::default(), credentials, builds: RwLock::default() })
+        let (uris, builds) = Default::default();
+        Ok(Self { ecr, found, orphans, completed, img: RefCell::new(img), before, uris, credentials, builds })
     }
 
     async fn up(&self, run: &Run, wanted: &Wanted, step: Step) -> Result<()> {
+        let wanted = self.completed.as_ref().unwrap_or(wanted);
         match step {
             Step::Repositories => each(&wanted.images, async |image| self.repository_up(run, wanted, image).await).await.map(drop),
             Step::Login => self.login_up(run, wanted).await,

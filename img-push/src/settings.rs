@@ -47,7 +47,7 @@ shared::settings! {
             schemars(extend("x-flag" = "--tag-images", "x-default" = "a hash of all that goes into the image"));
         /// Also copy to ECR the images that are not built
         ///
-        /// The cluster then pulls images from ECR only. img-push copies each image name once and does not see later changes of its tag.
+        /// The cluster then pulls images from ECR only. When a tag is moved to another image, that is copied as well.
         mirror: bool = false, arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true");
         /// Host to push to, instead of the host that ECR returns
         ///

@@ -85,6 +85,7 @@ fn a_registry_that_wants_a_password_gets_that_of_docker() {
         file.docker(&["rmi", "-f", &name]);
     }
     a_moved_tag_is_seen(&file, &relay, &name);
+    a_moved_tag_is_copied_again(&file, &nothing, &relay, &name);
     let _ = run(&relay.endpoint, "img-push", &["--down", "--app", "guarded"], "").ok();
     clients.wait(async { clients.ecr.delete_repository().repository_name("private/base").force(true).send().await }).unwrap();
     assert_eq!(account::resources(&relay.endpoint, "guarded"), Vec::<String>::new());
@@ -97,13 +98,49 @@ fn a_moved_tag_is_seen(file: &Config, relay: &Relay, name: &str) {
     file.docker(&["pull", name]);
     let before = digest();
     assert!(before.as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{before}");
-    let other = Command::new("sh").args(["-c", "tar c -C / etc/hostname | docker import -"]).output().unwrap();
-    let other = String::from_utf8(other.stdout).unwrap();
-    file.docker(&["tag", other.trim(), name]);
+    let other = other_image();
+    file.docker(&["tag", &other, name]);
     file.docker(&["push", name]);
     file.docker(&["tag", "busybox", name]);
     assert_ne!(digest(), before);
-    file.docker(&["rmi", "-f", name, other.trim()]);
+    file.docker(&["rmi", "-f", name, &other]);
+}
+
+/// The tag is moved in the registry. The copy follows, and stays what it is while the registry
+/// refuses to answer.
+fn a_moved_tag_is_copied_again(file: &Config, nothing: &Config, relay: &Relay, name: &str) {
+    let doc = json!({"name": "guarded", "services": {"moved": {"image": name, "ports": ["80"]}}});
+    let mirror = |config: &Config| {
+        let _ = relay.calls();
+        let done = config.run(relay, &["--mirror"], &doc).ok();
+        (done.doc()["img"]["moved"]["uri"].clone(), done.stderr, relay.mutations())
+    };
+    file.docker(&["tag", "busybox", name]);
+    file.docker(&["push", name]);
+    let (first, said, _) = mirror(file);
+    assert!(!said.contains("another image"), "{said}");
+    assert_eq!((mirror(file).0, mirror(file).2), (first.clone(), Vec::new()));
+    let other = other_image();
+    file.docker(&["tag", &other, name]);
+    file.docker(&["push", name]);
+    file.docker(&["tag", "busybox", name]);
+    let plan = file.run(relay, &["--mirror", "--plan"], &doc);
+    assert_eq!((plan.code, plan.acts('+').len()), (3, 1), "{}", plan.stderr);
+    let (second, said, _) = mirror(file);
+    assert!(said.contains(&format!("{name} of services.moved means another image than before (sha256:")), "{said}");
+    assert_ne!(first, second);
+    for config in [file, nothing] {
+        let (uri, said, changes) = mirror(config);
+        assert_eq!((&uri, changes), (&second, Vec::new()), "{said}");
+        assert!(!said.contains("another image"), "{said}");
+    }
+    file.docker(&["rmi", "-f", name, &other]);
+}
+
+/// Returns the ID of an image that no registry has.
+fn other_image() -> String {
+    let made = Command::new("sh").args(["-c", "tar c -C / etc/hostname | docker import -"]).output().unwrap();
+    String::from_utf8(made.stdout).unwrap().trim().to_owned()
 }
 
 /// A token of ECR is valid in one region. The registry of the other one does not exist here, so the
