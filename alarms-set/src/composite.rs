@@ -20,6 +20,8 @@ pub struct Found {
 
 /// Alarms that the rule of one composite alarm can name.
 const MOST: usize = 100;
+/// Characters of its rule.
+const LONGEST: usize = 10_240;
 
 fn name(run: &Run) -> String {
     format!("{}/urgent", run.app)
@@ -40,11 +42,18 @@ pub async fn find(cloudwatch: &Client, run: &Run) -> Result<Found> {
     Ok(Found { alarm: said.composite_alarms().first().cloned(), tags: tags.remove(&name).unwrap_or_default() })
 }
 
-/// Returns the rule over these alarms, or `None` when no alarm is urgent.
-fn rule(definitions: &[Definition]) -> Option<String> {
-    let urgent: Vec<String> =
-        definitions.iter().filter(|one| one.urgent).take(MOST).map(|one| format!("ALARM(\"{}\")", one.name)).collect();
-    (!urgent.is_empty()).then(|| urgent.join(" OR "))
+/// Returns the rule over as many of these alarms as CloudWatch accepts, and how many these are; `None` when no alarm is urgent.
+fn rule(definitions: &[Definition]) -> Option<(String, usize)> {
+    let (mut rule, mut count) = (String::new(), 0);
+    for one in definitions.iter().filter(|one| one.urgent).take(MOST) {
+        let or = if rule.is_empty() { "" } else { " OR " };
+        let longer = format!("{rule}{or}ALARM(\"{}\")", one.name);
+        if longer.len() > LONGEST {
+            break;
+        }
+        (rule, count) = (longer, count + 1);
+    }
+    (count > 0).then_some((rule, count))
 }
 
 impl AlarmsSet {
@@ -56,11 +65,11 @@ impl AlarmsSet {
             return Ok(());
         }
         let definitions = definitions(&run.app, wanted);
-        let Some(rule) = rule(&definitions) else { return self.composite_down(run).await };
+        let Some((rule, watched)) = rule(&definitions) else { return self.composite_down(run).await };
         let urgent = definitions.iter().filter(|one| one.urgent).count();
-        if urgent > MOST {
+        if urgent > watched {
             let what = format!(
-                "the composite alarm {name} watches {MOST} of {urgent} alarms, as many as CloudWatch allows. The others notify x-alarms.notify"
+                "the composite alarm {name} watches {watched} of {urgent} alarms, as many as CloudWatch allows. The others notify x-alarms.notify"
             );
             run.warn("composite-alarm-full", what);
         }
@@ -140,10 +149,19 @@ mod tests {
 
     #[test]
     fn the_rule_names_what_users_notice() {
-        let rule = rule(&definitions("shop", &wanted(true, Some("shop")))).unwrap();
+        let (rule, _) = rule(&definitions("shop", &wanted(true, Some("shop")))).unwrap();
         let alarms = ["shop/web/healthy-targets", "shop/web/5xx", "shop/worker/no-task", "shop/5xx"];
         assert_eq!(rule, alarms.map(|name| format!("ALARM(\"{name}\")")).join(" OR "));
         assert_eq!(super::rule(&[]), None);
+    }
+
+    #[test]
+    fn a_rule_has_as_many_alarms_as_cloudwatch_accepts() {
+        let one = definitions("shop", &wanted(true, Some("shop"))).into_iter().find(|one| one.urgent).unwrap();
+        let named = |length: usize| (0..150).map(|i| Definition { name: format!("{i:0length$}"), ..one.clone() }).collect::<Vec<_>>();
+        assert_eq!(super::rule(&named(20)).unwrap().1, 100);
+        let (rule, count) = super::rule(&named(100)).unwrap();
+        assert!(rule.len() <= LONGEST && rule.len() + 113 > LONGEST && count < 100, "{count}: {}", rule.len());
     }
 
     #[test]

@@ -23,8 +23,8 @@ use shared::{Document, Result, Run, Stage};
 use aws::kept::Kept;
 use aws::{access_point, orphan, parameter};
 use aws::{
-    by_hand, container_definition, endpoint, found_service, image, kept_ports, load_balancer, log_group, role, schedule, target_group,
-    task, task_definition, traffic_shift, volume_change,
+    by_hand, container_definition, endpoint, found_service, image, kept_ports, limit, load_balancer, log_group, role, schedule,
+    target_group, task, task_definition, traffic_shift, volume_change,
 };
 use model::Wanted;
 use settings::{Flags, ServiceFlags, SvcFlags, SvcSettings};
@@ -186,6 +186,7 @@ impl Stage for SvcDeploy {
         let wanted = compose::read(doc, flags)?;
         container_definition::check_size(&wanted)?;
         container_definition::check_health(&wanted)?;
+        limit::check(doc, &wanted)?;
         Ok(wanted)
     }
 

@@ -34,12 +34,27 @@ const SCHEDULER: &str = "scheduler.amazonaws.com";
 const LONGEST: usize = 64;
 
 fn path(run: &Run) -> String {
-    format!("/ecs-pipe/{}/{}/", run.app, run.session.region())
+    path_of(&run.app, run.session.region())
+}
+
+fn path_of(app: &str, region: &str) -> String {
+    format!("/ecs-pipe/{app}/{region}/")
+}
+
+fn named(app: &str, service: &str, kind: &str, region: &str) -> String {
+    shared::name::fit(&[app, service, kind, region], LONGEST)
+}
+
+/// Returns the ARNs of the roles that a service has when the document adopts none.
+pub fn own_arns(app: &str, caller: &Caller, service: &str) -> [String; 2] {
+    let Caller { account, partition, region } = caller;
+    let path = path_of(app, region);
+    ["execution", "task"].map(|kind| format!("arn:{partition}:iam::{account}:role{path}{}", named(app, service, kind, region)))
 }
 
 /// The region is in the name, because names of roles belong to the account, not to a region.
 fn execution_name(run: &Run, service: &str) -> String {
-    shared::name::fit(&[&run.app, service, "execution", run.session.region()], LONGEST)
+    named(&run.app, service, "execution", run.session.region())
 }
 
 fn scheduler_name(run: &Run) -> String {
@@ -57,7 +72,7 @@ fn arn(run: &Run, name: &str) -> Result<String> {
 }
 
 fn task_name(run: &Run, service: &str) -> String {
-    shared::name::fit(&[&run.app, service, "task", run.session.region()], LONGEST)
+    named(&run.app, service, "task", run.session.region())
 }
 
 /// Finds those of the services that this run deploys, or with `--down` all under the app's path.
@@ -89,7 +104,7 @@ pub fn own(run: &Run, wanted: &Wanted) -> Vec<String> {
 }
 
 /// Returns the jobs that have a schedule.
-fn scheduled(wanted: &Wanted) -> impl Iterator<Item = &Service> {
+pub fn scheduled(wanted: &Wanted) -> impl Iterator<Item = &Service> {
     wanted.services.iter().filter(|service| service.job.as_ref().is_some_and(|job| job.schedule.is_some()))
 }
 

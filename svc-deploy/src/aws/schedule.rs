@@ -29,7 +29,7 @@ pub struct Found {
 /// <https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html>
 const LONGEST: usize = 64;
 
-fn name(app: &str, service: &str) -> String {
+pub fn name(app: &str, service: &str) -> String {
     shared::name::fit(&[app, service], LONGEST)
 }
 

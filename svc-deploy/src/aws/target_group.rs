@@ -34,7 +34,7 @@ const LONGEST: usize = 32;
 
 /// Returns the name. A hash is part of it of what can't be changed in a target group, so that another one is created beside it. So is what a healthy
 /// target answers: tasks of the old revision may not answer the new check, and would be stopped before the new ones are healthy.
-fn name(app: &str, service: &str, shape: &TargetGroupShape) -> String {
+pub fn name(app: &str, service: &str, shape: &TargetGroupShape) -> String {
     let TargetGroupShape { port, protocol, protocol_version, target_type, .. } = shape;
     let TargetGroupShape { health_check_path, health_check_timeout_seconds, matcher, .. } = shape;
     let (check_protocol, check_port) = health_check_place(shape);

@@ -4,7 +4,7 @@ use shared::doc::public::Publishing;
 use shared::doc::{Cluster, Img, Net, check_retention};
 use shared::{Document, Error, Result};
 
-use super::{balancer, job, one_service, publishing, service};
+use super::{balancer, job, limit, one_service, publishing, service};
 use crate::model::{Service, Wanted, needs_https};
 use crate::settings::{Flags, SvcFlags, SvcSettings};
 
@@ -22,6 +22,7 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
     let given = shared::settings::read_flags(doc, &doc.root(), "x-svc", &flags.svc)?;
     let settings = SvcSettings::from(given.clone());
     check_execution_role(settings.execution_role.as_deref())?;
+    check_values(&settings)?;
     let retention = check_retention("x-svc.retention", settings.retention)?;
     let blamed = |error| one_service::blame_flag(&flags.one, error);
     let publishing = Publishing::read(doc, &one_service::without_switch(&flags.one, &flags.publish)).map_err(blamed);
@@ -71,6 +72,27 @@ fn check_execution_role(role: Option<&str>) -> Result<()> {
         Some(role) => {
             Err(Error::document("execution-role", "x-svc.execution_role", format!("must be the ARN of an existing role; found {role:?}")))
         }
+        None => Ok(()),
+    }
+}
+
+/// AWS would refuse these only when the load balancer and the log groups exist.
+fn check_values(settings: &SvcSettings) -> Result<()> {
+    let arn = |key: &str, value: &Option<String>, services: &[&str], kind: &str| match value {
+        Some(value) if !limit::is_arn_of(value, services) => {
+            Err(Error::document("setting-arn", format!("x-svc.{key}"), format!("must be the ARN of {kind}; found {value:?}")))
+        }
+        _ => Ok(()),
+    };
+    arn("certificate", &settings.certificate, &["acm", "iam"], "a certificate in ACM")?;
+    arn("log_kms_key", &settings.log_kms_key, &["kms"], "a key in KMS")?;
+    arn("alb", &settings.alb, &["elasticloadbalancing"], "an Application Load Balancer")?;
+    match settings.access_logs.as_deref().filter(|name| !limit::is_bucket(name)) {
+        Some(name) => Err(Error::document(
+            "bucket-name",
+            "x-svc.access_logs",
+            format!("must be the name of an S3 bucket: 3 to 63 lower-case letters, digits, dots and hyphens; found {name:?}"),
+        )),
         None => Ok(()),
     }
 }

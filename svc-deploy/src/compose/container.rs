@@ -10,7 +10,7 @@ use shared::{Error, Result};
 use super::forms::{map, pairs, seconds, strings, values, words};
 use super::key::{DROPPED_ON_AWSVPC, IMPOSSIBLE, NOT_ON_AWSVPC, NOT_ON_FARGATE, OF_COMPOSE, SILENT, WITHOUT_EFFECT, is_default};
 use super::volume::{Disk, InImage};
-use super::{capability, health_check, logging, machine, secret, size, update, volume};
+use super::{capability, health_check, limit, logging, machine, secret, size, update, volume};
 use crate::model::{Container, NetworkMode, Port, Protocol, Ulimit, Volume};
 
 /// Where the container runs, which decides what it can have.
@@ -198,6 +198,7 @@ fn image(doc: &Document, name: &str, at: &At<'_>, img: Option<&Img>, needed: boo
 fn environment(doc: &Document, at: &At<'_>) -> Result<BTreeMap<String, String>> {
     let mut sorted = BTreeMap::new();
     for (name, value) in values(at)? {
+        limit::check_variable(&name, at)?;
         match value {
             Some(value) => drop(sorted.insert(name, value)),
             None => doc.warn_at("variable-without-value", &at.below(&name), "variables without a value are not set"),
@@ -226,11 +227,12 @@ fn extra_hosts(doc: &Document, at: &At<'_>) -> Result<Vec<(String, String)>> {
 }
 
 fn ulimits(at: &At<'_>) -> Result<Vec<Ulimit>> {
-    let limit = |name: &str, at: &At<'_>| {
+    let one = |name: &str, at: &At<'_>| {
+        limit::check_ulimit(name, at)?;
         let of = |key: &str| at.key(key).map_or_else(|| at.whole(-1..=i32::MAX), |at| at.whole(-1..=i32::MAX));
         Ok(Ulimit { name: name.to_owned(), soft: of("soft")?, hard: of("hard")? })
     };
-    at.entries()?.iter().map(|(name, at)| limit(name, at)).collect()
+    at.entries()?.iter().map(|(name, at)| one(name, at)).collect()
 }
 
 #[cfg(test)]

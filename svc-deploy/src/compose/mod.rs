@@ -11,6 +11,7 @@ mod forms;
 mod health_check;
 mod job;
 mod key;
+mod limit;
 mod logging;
 mod machine;
 mod managed;

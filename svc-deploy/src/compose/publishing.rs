@@ -8,6 +8,7 @@ use shared::doc::public::{Private, Public, Publishing, Why};
 use shared::doc::{At, Document};
 use shared::{Error, Result};
 
+use super::limit;
 use crate::model::{Codes, NetworkMode, Published, RULE_WILDCARDS, Service, TargetGroupShape, wildcards};
 use crate::settings::{Health, ServiceSettings};
 
@@ -112,6 +113,9 @@ fn target_group(at: &At<'_>, settings: &ServiceSettings, port: i32, network_mode
     if let Some(path) = place("path").filter(|_| !health.path.starts_with('/') || health.path.len() > 1024) {
         return Err(path.expected("health-path", "a path of at most 1024 characters that begins with /"));
     }
+    if let Some(codes) = place("codes").filter(|_| !limit::is_codes(&health.codes)) {
+        return Err(codes.expected("health-codes", "codes between 200 and 499, for example 200, 200,204 or 200-399"));
+    }
     let shape = TargetGroupShape {
         port,
         protocol: "HTTP".to_owned(),
@@ -148,9 +152,11 @@ fn patched(shape: &TargetGroupShape, patch: &Map<String, Value>, at: &At<'_>) ->
 }
 
 fn check_paths(paths: &[String], at: Option<At<'_>>) -> Result<()> {
-    let wrong = |path: &String| !path.starts_with('/') || path.len() > 128;
-    match item(at, paths.iter().position(wrong)) {
-        Some(item) => Err(item.expected("rule-path", "a path of at most 128 characters that begins with /")),
+    match item(at, paths.iter().position(|path| !limit::is_rule_path(path))) {
+        Some(item) => {
+            let kind = r#"a path of at most 128 characters that begins with / and has only letters, digits and _-.$/~"'@:+&*?"#;
+            Err(item.expected("rule-path", kind))
+        }
         None => Ok(()),
     }
 }
@@ -168,15 +174,10 @@ fn hint_below(doc: &Document, paths: &[String], at: Option<&At<'_>>) {
     }
 }
 
-/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html#host-conditions>
 fn check_hosts(hosts: &[String], at: Option<At<'_>>) -> Result<()> {
-    let fits = |host: &String| {
-        let letters = |last: &str| !last.is_empty() && last.chars().all(|c| c.is_ascii_alphabetic());
-        host.len() <= 128 && host.rsplit_once('.').is_some_and(|(_, last)| letters(last))
-    };
-    match item(at, hosts.iter().position(|host| !fits(host))) {
+    match item(at, hosts.iter().position(|host| !limit::is_rule_host(host))) {
         Some(item) => {
-            let kind = "a host name of at most 128 characters, with a dot and only letters after the last one";
+            let kind = "a host name of at most 128 letters, digits and -_.*?, with a dot and only letters after the last one";
             Err(item.expected("rule-host", kind))
         }
         None => Ok(()),

@@ -6,6 +6,7 @@ use shared::Result;
 use shared::doc::file::{self, FileEntry};
 use shared::doc::{At, Document, mount};
 
+use super::limit::check_parameter;
 use crate::model::{Parameter, Secret, SecretFile, SecretValue};
 
 /// The folder in which Compose shows secrets.
@@ -60,6 +61,7 @@ struct Source {
 fn source(doc: &Document, entry: &FileEntry<'_>) -> Result<Source> {
     let FileEntry { top, name, .. } = entry;
     if top.key("file").is_some() || top.key("environment").is_some() {
+        check_parameter(name, top)?;
         return Ok(Source { name: format!("/ecs-pipe/{}/{name}", doc.name()?), is_ours: true });
     }
     if top.key("external").is_none_or(|external| external.value().as_bool() != Some(true)) {

@@ -8,7 +8,7 @@ use shared::{Error, Result};
 use super::container::Target;
 use super::forms::pairs;
 use super::volume::Disk;
-use super::{connect, container, dependency, job, machine, network, publishing, size, tasks, update, volume};
+use super::{connect, container, dependency, job, limit, machine, network, publishing, size, tasks, update, volume};
 use crate::model::{Container, Patch, Service, TaskRole, Volume};
 use crate::settings::{PatchSetting, SecretsSetting, ServiceFlags, ServiceSettings, Strategy, TaskRoleSetting};
 
@@ -87,7 +87,7 @@ impl Source<'_> {
         if let Some(role) = &task_role {
             volume::check_adopted_role(doc, name, role, &volumes);
         }
-        let labels = deploy.and_then(|deploy| deploy.key("labels")).map(|at| labels(&at));
+        let labels = deploy.and_then(|deploy| deploy.key("labels")).map(|at| labels(doc, &at));
         Some(Service {
             name: (*name).to_owned(),
             selected,
@@ -195,13 +195,19 @@ fn task_role(setting: Option<&TaskRoleSetting>, at: &At<'_>) -> Result<TaskRole>
             let place = at.key("x-svc").and_then(|at| at.key("task_role")).unwrap_or_else(|| at.clone());
             Err(place.expected("task-role", r#"the ARN of an existing role, or an object {"policies": [ARNs]}"#))
         }
-        Some(TaskRoleSetting::Own(role)) => Ok(TaskRole::Own(role.policies.clone())),
+        Some(TaskRoleSetting::Own(role)) => {
+            let place = at.key("x-svc").and_then(|at| at.key("task_role")).and_then(|at| at.key("policies"));
+            limit::check_policies(role.policies.iter(), place.as_ref().unwrap_or(at))?;
+            Ok(TaskRole::Own(role.policies.clone()))
+        }
     }
 }
 
-fn labels(at: &At<'_>) -> Result<Vec<(String, String)>> {
+fn labels(doc: &Document, at: &At<'_>) -> Result<Vec<(String, String)>> {
     let labels = pairs(at)?;
     check_tags(at.path(), &labels)?;
+    let tags = doc.root().key("x-tags").and_then(|at| at.value().as_object().map(serde_json::Map::len));
+    limit::check_labels(labels.len(), tags.unwrap_or(0), at)?;
     Ok(labels)
 }
 

@@ -7,8 +7,8 @@ use shared::doc::volume::{Place, place};
 use shared::doc::{At, Document, Selection, file};
 use shared::{Error, Result};
 
-use super::managed;
 use super::size::mebibytes;
+use super::{limit, managed};
 use crate::model::{AccessPoint, Efs, Mount, TaskRole, Tmpfs, Volume, VolumeSource};
 
 /// What a container mounts, and which volumes its task therefore has.
@@ -228,6 +228,7 @@ fn named(doc: &Document, at: &At<'_>, service: &str, name: &str, disk: Disk) -> 
                     format!("volumes.{name} is external, but ECS does not have it. It is a new, empty volume on EFS. Copy the data, or set x-efs"),
                 );
             }
+            limit::check_folder(name, at)?;
             VolumeSource::AccessPoint(AccessPoint { volume: name.to_owned(), owner: owner(doc, name)? })
         }
         Place::Host => {

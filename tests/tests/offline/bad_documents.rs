@@ -94,7 +94,7 @@ fn a_bad_value_is_refused_with_its_path() {
             "svc-deploy",
             {
                 let mut doc = web(json!({}));
-                doc["x-svc"] = json!({"alb": "arn:aws:elasticloadbalancing:x", "internal": true, "access_logs": "logs"});
+                doc["x-svc"] = json!({"alb": "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/app/x/1", "internal": true, "access_logs": "logs"});
                 doc.to_string()
             },
             65,
@@ -140,6 +140,18 @@ fn a_value_that_aws_refuses_late_is_refused_with_its_path() {
         ),
         ("svc-deploy", json!({"shm_size": "1g"}), json!({}), "services.web.shm_size: is not possible on Fargate"),
         ("svc-deploy", json!({"expose": ["80/sctp"]}), json!({}), "services.web.expose[0]"),
+        ("svc-deploy", json!({"x-svc": {"path": "/users/{id}"}}), json!({}), "services.web.x-svc.path: must be a path"),
+        ("svc-deploy", json!({"x-svc": {"host": "bücher.de"}}), json!({}), "services.web.x-svc.host: must be a host name"),
+        ("svc-deploy", json!({"x-svc": {"health": {"codes": "2xx"}}}), json!({}), "services.web.x-svc.health.codes: must be codes"),
+        ("svc-deploy", json!({"x-svc": {"task_role": {"policies": ["Admin"]}}}), json!({}), "services.web.x-svc.task_role.policies"),
+        ("svc-deploy", json!({"environment": ["=x"]}), json!({}), "services.web.environment: the name of a variable"),
+        ("svc-deploy", json!({"ulimits": {"as": 5}}), json!({}), "services.web.ulimits.as: must be one of core"),
+        (
+            "svc-deploy",
+            json!({"deploy": {"labels": (0..41).map(|n| format!("key{n}=x")).collect::<Vec<_>>()}}),
+            json!({}),
+            "services.web.deploy.labels: with the 0 tags",
+        ),
         ("svc-deploy", json!({"mem_limit": "64m", "mem_reservation": "128m"}), json!({}), "services.web.mem_limit"),
         (
             "scale-set",
