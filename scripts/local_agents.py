@@ -317,7 +317,9 @@ def in_moto():
     """
     from moto.autoscaling.models import FakeAutoScalingGroup
     from moto.core.types import Base64EncodedString
-    from moto.ec2.models.launch_templates import LaunchTemplateVersion
+    from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateVersion
+    # moto keeps the tags of the creation, and does not see those that are set or removed later.
+    LaunchTemplate.tags = property(lambda self: self.get_tags(), lambda self, tags: None)
 
     def user_data(self):
         text = self.data.get("UserData")

@@ -90,10 +90,20 @@ impl AlarmsSet {
 
     async fn settle_composite(&self, run: &Run, wanted: &Wanted, rule: &str, found: &CompositeAlarm) -> Result<()> {
         let name = name(run);
-        run.settle_tags("composite alarm", &name, run.tags("urgent"), self.found.composite.tags.iter().map(pair), async |missing| {
-            let call = self.cloudwatch.tag_resource().resource_arn(arn(run, &name)?).set_tags(Some(aws_tags(missing)));
-            call.send().await.tried(format!("tag the composite alarm {name}")).map(drop)
-        })
+        run.settle_tags(
+            "composite alarm",
+            &name,
+            run.tags("urgent"),
+            self.found.composite.tags.iter().map(pair),
+            async |missing| {
+                let call = self.cloudwatch.tag_resource().resource_arn(arn(run, &name)?).set_tags(Some(aws_tags(missing)));
+                call.send().await.tried(format!("tag the composite alarm {name}")).map(drop)
+            },
+            async |left| {
+                let call = self.cloudwatch.untag_resource().resource_arn(arn(run, &name)?).set_tag_keys(Some(left));
+                call.send().await.tried(format!("remove tags of the composite alarm {name}")).map(drop)
+            },
+        )
         .await?;
         let diff = diff(found, rule, &wanted.notified.page);
         if diff.is_empty() {

@@ -92,10 +92,21 @@ impl ClusterUp {
             return Err(run.unmanaged("Auto Scaling group", &run.app));
         }
         run.found("Auto Scaling group", &run.app);
-        run.settle_tags("Auto Scaling group", &run.app, wanted_tags(run), found.tags().iter().map(pair), async |missing| {
-            let call = self.autoscaling.create_or_update_tags().set_tags(Some(aws_tags(run, missing)));
-            call.send().await.tried(format!("tag the Auto Scaling group {}", run.app)).map(drop)
-        })
+        run.settle_tags(
+            "Auto Scaling group",
+            &run.app,
+            wanted_tags(run),
+            found.tags().iter().map(pair),
+            async |missing| {
+                let call = self.autoscaling.create_or_update_tags().set_tags(Some(aws_tags(run, missing)));
+                call.send().await.tried(format!("tag the Auto Scaling group {}", run.app)).map(drop)
+            },
+            async |left| {
+                let left = left.into_iter().map(|key| (key, String::new())).collect();
+                let call = self.autoscaling.delete_tags().set_tags(Some(aws_tags(run, left)));
+                call.send().await.tried(format!("remove tags of the Auto Scaling group {}", run.app)).map(drop)
+            },
+        )
         .await?;
         let source = source(&run.app, wanted.spot, &instances.types);
         let template = self.cluster.borrow().launch_template_id.clone();

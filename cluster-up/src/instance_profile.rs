@@ -29,10 +29,20 @@ pub fn check(run: &Run, name: &str, found: Option<&InstanceProfile>) -> Result<(
 pub async fn up(iam: &Client, run: &Run, name: &str, found: Option<&InstanceProfile>) -> Result<()> {
     let Some(found) = found else { return run.create("instance profile", name, create(iam, run, name)).await.map(drop) };
     run.found("instance profile", name);
-    run.settle_tags("instance profile", name, run.tags("instance"), found.tags().iter().map(pair), async |missing| {
-        let call = iam.tag_instance_profile().instance_profile_name(name).set_tags(Some(aws_tags(missing)));
-        call.send().await.tried(format!("tag the instance profile {name}")).map(drop)
-    })
+    run.settle_tags(
+        "instance profile",
+        name,
+        run.tags("instance"),
+        found.tags().iter().map(pair),
+        async |missing| {
+            let call = iam.tag_instance_profile().instance_profile_name(name).set_tags(Some(aws_tags(missing)));
+            call.send().await.tried(format!("tag the instance profile {name}")).map(drop)
+        },
+        async |left| {
+            let call = iam.untag_instance_profile().instance_profile_name(name).set_tag_keys(Some(left));
+            call.send().await.tried(format!("remove tags of the instance profile {name}")).map(drop)
+        },
+    )
     .await
 }
 

@@ -4,6 +4,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{LaunchTemplateVersion, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification};
 use futures_util::try_join;
 use shared::error::{given, if_found};
+use shared::owner::TAG_KEYS;
 use shared::{Error, Result, Run, Tried};
 
 use crate::launch_template_data::{Content, Host, aws_tags, pair};
@@ -42,7 +43,10 @@ impl ClusterUp {
         let Some(instances) = &wanted.instances else { return Ok(()) };
         let Some(image) = &self.found.image else { return Err(Error::Internal("the AMI is not known yet".to_owned())) };
         let (root, is_bottlerocket) = (image.root_device.as_str(), image.is_bottlerocket);
-        let host = Host { app: &run.app, profile: &instance_role::name(run), root, is_bottlerocket, tags: &run.tags("instance") };
+        let mut tags = run.tags("instance");
+        // With the keys, the template of each app with tags would be another one than before.
+        tags.retain(|(key, _)| key != TAG_KEYS);
+        let host = Host { app: &run.app, profile: &instance_role::name(run), root, is_bottlerocket, tags: &tags };
         let data = host.data(instances);
         let content = Content::of_request(&data);
         let fingerprint = content.fingerprint();
@@ -56,10 +60,21 @@ impl ClusterUp {
         }
         let id = given(found.launch_template_id(), "the ID of the launch template")?;
         self.cluster.borrow_mut().launch_template_id = Some(id.clone());
-        run.settle_tags("launch template", &run.app, run.tags("instance"), self.found.template.tags.iter().map(pair), async |missing| {
-            let call = self.ec2.create_tags().resources(&id).set_tags(Some(aws_tags(missing)));
-            call.send().await.tried(format!("tag the launch template {id}")).map(drop)
-        })
+        run.settle_tags(
+            "launch template",
+            &run.app,
+            run.tags("instance"),
+            self.found.template.tags.iter().map(pair),
+            async |missing| {
+                let call = self.ec2.create_tags().resources(&id).set_tags(Some(aws_tags(missing)));
+                call.send().await.tried(format!("tag the launch template {id}")).map(drop)
+            },
+            async |left| {
+                let left = left.into_iter().map(|key| Tag::builder().key(key).build()).collect();
+                let call = self.ec2.delete_tags().resources(&id).set_tags(Some(left));
+                call.send().await.tried(format!("remove tags of the launch template {id}")).map(drop)
+            },
+        )
         .await?;
         // In the plan of a new network, the security group has no ID yet. That the group is new says enough.
         if instances.group.is_none() {

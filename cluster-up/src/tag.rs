@@ -11,9 +11,19 @@ shared::tagging!(aws_sdk_ecs::types::Tag);
 /// # Errors
 /// Returns what ECS refused.
 pub async fn settle(ecs: &Client, run: &Run, kind: &str, name: &str, arn: &str, found: &[Tag]) -> Result<()> {
-    run.settle_tags(kind, arn, run.tags(name), found.iter().map(pair), async |missing| {
-        let call = ecs.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing)));
-        call.send().await.tried(format!("tag the {kind} {arn}")).map(drop)
-    })
+    run.settle_tags(
+        kind,
+        arn,
+        run.tags(name),
+        found.iter().map(pair),
+        async |missing| {
+            let call = ecs.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing)));
+            call.send().await.tried(format!("tag the {kind} {arn}")).map(drop)
+        },
+        async |left| {
+            let call = ecs.untag_resource().resource_arn(arn).set_tag_keys(Some(left));
+            call.send().await.tried(format!("remove tags of the {kind} {arn}")).map(drop)
+        },
+    )
     .await
 }

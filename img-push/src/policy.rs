@@ -20,6 +20,7 @@ pub const GRANTS: &[Grant] = &[
             "ecr:PutImageTagMutability",
             "ecr:PutLifecyclePolicy",
             "ecr:TagResource",
+            "ecr:UntagResource",
         ],
         on: &["arn:*:ecr:*:*:repository/{app}/*"],
     },

@@ -38,10 +38,20 @@ impl NetUp {
             if !run.is_ours(pairs(tags)) {
                 return Err(run.unmanaged("log group", &name));
             }
-            run.settle_tags("log group", &name, run.tags("flow-logs"), pairs(tags), async |missing| {
-                let call = self.logs.tag_resource().resource_arn(arn(run)?).set_tags(Some(missing.into_iter().collect()));
-                call.send().await.tried(format!("tag the log group {name}")).map(drop)
-            })
+            run.settle_tags(
+                "log group",
+                &name,
+                run.tags("flow-logs"),
+                pairs(tags),
+                async |missing| {
+                    let call = self.logs.tag_resource().resource_arn(arn(run)?).set_tags(Some(missing.into_iter().collect()));
+                    call.send().await.tried(format!("tag the log group {name}")).map(drop)
+                },
+                async |left| {
+                    let call = self.logs.untag_resource().resource_arn(arn(run)?).set_tag_keys(Some(left));
+                    call.send().await.tried(format!("remove tags of the log group {name}")).map(drop)
+                },
+            )
             .await?;
         } else if run.create("log group", &name, self.create_log_group(run, &name)).await?.is_none() {
             // The plan of a new log group does not list its retention.

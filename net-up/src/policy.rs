@@ -44,6 +44,7 @@ pub const GRANTS: &[Grant] = &[
             "ec2:CreateSecurityGroup",
             "ec2:CreateSubnet",
             "ec2:CreateTags",
+            "ec2:DeleteTags",
             "ec2:CreateVpc",
             "ec2:CreateVpcEndpoint",
             "ec2:DeleteFlowLogs",
@@ -82,7 +83,14 @@ pub const GRANTS: &[Grant] = &[
     // For `x-net.flow_logs`.
     Grant {
         sid: "FlowLogGroup",
-        actions: &["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:ListTagsForResource", "logs:PutRetentionPolicy", "logs:TagResource"],
+        actions: &[
+            "logs:CreateLogGroup",
+            "logs:DeleteLogGroup",
+            "logs:ListTagsForResource",
+            "logs:PutRetentionPolicy",
+            "logs:TagResource",
+            "logs:UntagResource",
+        ],
         on: &["arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}", "arn:*:logs:*:*:log-group:/ecs-pipe-flow-logs/{app}:*"],
     },
     // CloudWatch Logs requires these of the caller who creates or deletes a flow log.
@@ -103,6 +111,7 @@ pub const GRANTS: &[Grant] = &[
             "iam:PassRole",
             "iam:PutRolePolicy",
             "iam:TagRole",
+            "iam:UntagRole",
             "iam:UpdateAssumeRolePolicy",
         ],
         on: &["arn:*:iam::*:role/{app}-flow-logs-*"],

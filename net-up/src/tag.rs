@@ -51,16 +51,27 @@ impl NetUp {
     /// Keeps a resource that exists, and sets the tags that it lacks. Returns its id.
     pub async fn keep(&self, run: &Run, kind: &str, name: &str, id: &str, tags: &[Tag]) -> Result<Option<String>> {
         run.found(kind, id);
-        run.settle_tags(kind, id, run.tags(name), tags.iter().map(pair), async |missing| {
-            self.ec2
-                .create_tags()
-                .resources(id)
-                .set_tags(Some(aws_tags(missing)))
-                .send()
-                .await
-                .tried(format!("tag the {kind} {id}"))
-                .map(drop)
-        })
+        run.settle_tags(
+            kind,
+            id,
+            run.tags(name),
+            tags.iter().map(pair),
+            async |missing| {
+                self.ec2
+                    .create_tags()
+                    .resources(id)
+                    .set_tags(Some(aws_tags(missing)))
+                    .send()
+                    .await
+                    .tried(format!("tag the {kind} {id}"))
+                    .map(drop)
+            },
+            async |left| {
+                let left = left.into_iter().map(|key| Tag::builder().key(key).build()).collect();
+                let call = self.ec2.delete_tags().resources(id).set_tags(Some(left));
+                call.send().await.tried(format!("remove tags of the {kind} {id}")).map(drop)
+            },
+        )
         .await?;
         Ok(Some(id.to_owned()))
     }

@@ -27,6 +27,7 @@ pub const GRANTS: &[Grant] = &[
             "application-autoscaling:PutScheduledAction",
             "application-autoscaling:RegisterScalableTarget",
             "application-autoscaling:TagResource",
+            "application-autoscaling:UntagResource",
         ],
         on: &["arn:*:application-autoscaling:*:*:scalable-target/*"],
     },

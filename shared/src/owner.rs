@@ -13,6 +13,11 @@ pub const TAG_STAGE: &str = "ecs-pipe:stage";
 /// The tag that tells the resources of one tool apart.
 pub const TAG_NAME: &str = "ecs-pipe:name";
 
+/// The tag with the keys of the user's own tags, so that a run knows which ones have left the document.
+pub const TAG_KEYS: &str = "ecs-pipe:tags";
+/// Characters of a tag's value.
+const LONGEST_VALUE: usize = 256;
+
 /// A tag as the SDKs return it.
 pub type Pair<'a> = (Option<&'a str>, Option<&'a str>);
 
@@ -26,7 +31,7 @@ impl Run {
         // IAM ignores the case of keys.
         tags.retain(|(key, _)| !self.user_tags.iter().any(|(user, _)| user.eq_ignore_ascii_case(key)));
         tags.extend(self.user_tags.iter().cloned());
-        tags
+        with_keys(tags)
     }
 
     /// Sorts found resources by their `ecs-pipe:name`. Those that do not belong to this app and tool are left out, whatever the filter returned.
@@ -97,7 +102,8 @@ impl Run {
         )
     }
 
-    /// Sets the tags that a found resource lacks, or has with another value. Other tags on it are left alone.
+    /// Sets the tags that a found resource lacks, or has with another value, and removes those that an earlier document set and this one does not.
+    /// Other tags on it are left alone.
     ///
     /// # Errors
     /// As [`Run::change`].
@@ -108,8 +114,10 @@ impl Run {
         wanted: Vec<(String, String)>,
         found: impl IntoIterator<Item = Pair<'a>>,
         put: impl AsyncFnOnce(Vec<(String, String)>) -> Result<()>,
+        remove: impl AsyncFnOnce(Vec<String>) -> Result<()>,
     ) -> Result<()> {
         let found: BTreeMap<&str, &str> = found.into_iter().filter_map(|(key, value)| Some((key?, value.unwrap_or_default()))).collect();
+        let left = left(&wanted, &found);
         let missing: Vec<(String, String)> =
             wanted.into_iter().filter(|(key, value)| found.get(key.as_str()) != Some(&value.as_str())).collect();
         let diff = missing.iter().fold(Diff::new(), |diff, (key, value)| {
@@ -117,8 +125,42 @@ impl Run {
             // A tag without a value is not the same as no tag.
             diff.field(&format!("tags.{key}"), was.map(quoted), Some(quoted(is)))
         });
-        self.change(kind, name, &diff, put(missing)).await
+        let was = |key: &String| found.get(key.as_str()).map(|was| quoted(was));
+        let diff = left.iter().fold(diff, |diff, key| diff.field(&format!("tags.{key}"), was(key), None::<String>));
+        // First those that are removed: to IAM, `name` is the same key as `Name`.
+        self.change(kind, name, &diff, async {
+            if !left.is_empty() {
+                remove(left.clone()).await?;
+            }
+            if missing.is_empty() { Ok(()) } else { put(missing).await }
+        })
+        .await
     }
+}
+
+/// Returns the tags with the one that names the user's own. A key with a space is not named, because a space is what separates them.
+#[must_use]
+pub fn with_keys(mut tags: Vec<(String, String)>) -> Vec<(String, String)> {
+    tags.retain(|(key, _)| key != TAG_KEYS);
+    let is_users = |key: &&str| !key.starts_with("ecs-pipe:") && *key != "Name" && !key.contains(' ');
+    let mut keys = String::new();
+    for key in tags.iter().map(|(key, _)| key.as_str()).filter(is_users) {
+        if keys.len() + key.len() < LONGEST_VALUE {
+            let space = if keys.is_empty() { "" } else { " " };
+            keys = format!("{keys}{space}{key}");
+        }
+    }
+    if !keys.is_empty() {
+        tags.push((TAG_KEYS.to_owned(), keys));
+    }
+    tags
+}
+
+/// Returns the keys of the tags that an earlier document set and this one does not.
+fn left(wanted: &[(String, String)], found: &BTreeMap<&str, &str>) -> Vec<String> {
+    let keys = found.get(TAG_KEYS).copied().unwrap_or_default().split(' ').chain([TAG_KEYS]);
+    let left = keys.filter(|key| found.contains_key(key) && !wanted.iter().any(|(wanted, _)| wanted == key));
+    left.map(str::to_owned).collect()
 }
 
 fn quoted(value: &str) -> String {
@@ -243,6 +285,20 @@ mod tests {
         let run = Run { user_tags: vec![("name".to_owned(), "mine".to_owned())], ..run() };
         let tags = run.tags("public-1");
         let keys: Vec<&str> = tags.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(keys, [TAG_APP, TAG_STAGE, TAG_NAME, "name"]);
+        assert_eq!(keys, [TAG_APP, TAG_STAGE, TAG_NAME, "name", TAG_KEYS]);
+    }
+
+    #[test]
+    fn tags_that_left_the_document_are_known() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let before = [pair(TAG_APP, "shop"), pair("Name", "web"), pair("team", "a"), pair("cost", "b"), pair("a b", "c")];
+        let before = with_keys(before.to_vec());
+        assert_eq!(before.last(), Some(&pair(TAG_KEYS, "team cost")));
+        assert_eq!(with_keys(before.clone()), before);
+        let mut found: BTreeMap<&str, &str> = before.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        found.insert("theirs", "x");
+        assert_eq!(left(&before, &found), [""; 0]);
+        assert_eq!(left(&with_keys(vec![pair("cost", "b")]), &found), ["team"]);
+        assert_eq!(left(&with_keys(vec![pair("Name", "web")]), &found), ["team", "cost", TAG_KEYS]);
     }
 }

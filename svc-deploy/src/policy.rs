@@ -32,12 +32,24 @@ pub const GRANTS: &[Grant] = &[
     // EFS chooses the ids of file systems and access points.
     Grant {
         sid: "Volumes",
-        actions: &["elasticfilesystem:CreateAccessPoint", "elasticfilesystem:DeleteAccessPoint", "elasticfilesystem:TagResource"],
+        actions: &[
+            "elasticfilesystem:CreateAccessPoint",
+            "elasticfilesystem:DeleteAccessPoint",
+            "elasticfilesystem:TagResource",
+            "elasticfilesystem:UntagResource",
+        ],
         on: &["arn:*:elasticfilesystem:*:*:file-system/*", "arn:*:elasticfilesystem:*:*:access-point/*"],
     },
     Grant {
         sid: "Secrets",
-        actions: &["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:GetParameters", "ssm:ListTagsForResource", "ssm:PutParameter"],
+        actions: &[
+            "ssm:AddTagsToResource",
+            "ssm:DeleteParameter",
+            "ssm:GetParameters",
+            "ssm:ListTagsForResource",
+            "ssm:PutParameter",
+            "ssm:RemoveTagsFromResource",
+        ],
         on: &["arn:*:ssm:*:*:parameter/ecs-pipe/{app}/*"],
     },
     Grant {
@@ -72,6 +84,7 @@ pub const GRANTS: &[Grant] = &[
             "scheduler:GetScheduleGroup",
             "scheduler:ListTagsForResource",
             "scheduler:TagResource",
+            "scheduler:UntagResource",
             "scheduler:UpdateSchedule",
         ],
         on: &["arn:*:scheduler:*:*:schedule-group/{app}", "arn:*:scheduler:*:*:schedule/{app}/*"],
@@ -80,7 +93,13 @@ pub const GRANTS: &[Grant] = &[
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
     Grant {
         sid: "TaskDefinitions",
-        actions: &["ecs:DeleteTaskDefinitions", "ecs:DeregisterTaskDefinition", "ecs:RegisterTaskDefinition", "ecs:TagResource"],
+        actions: &[
+            "ecs:DeleteTaskDefinitions",
+            "ecs:DeregisterTaskDefinition",
+            "ecs:RegisterTaskDefinition",
+            "ecs:TagResource",
+            "ecs:UntagResource",
+        ],
         on: &["*"],
     },
     Grant {
@@ -100,6 +119,7 @@ pub const GRANTS: &[Grant] = &[
             "elasticloadbalancing:ModifyRule",
             "elasticloadbalancing:ModifyTargetGroup",
             "elasticloadbalancing:ModifyTargetGroupAttributes",
+            "elasticloadbalancing:RemoveTags",
             "elasticloadbalancing:SetRulePriorities",
             "elasticloadbalancing:SetSecurityGroups",
             "elasticloadbalancing:SetSubnets",
@@ -138,6 +158,7 @@ pub const GRANTS: &[Grant] = &[
             "iam:PassRole",
             "iam:PutRolePolicy",
             "iam:TagRole",
+            "iam:UntagRole",
             "iam:UpdateAssumeRolePolicy",
         ],
         on: &["arn:*:iam::*:role/ecs-pipe/{app}/*"],
@@ -161,6 +182,7 @@ pub const GRANTS: &[Grant] = &[
             "logs:ListTagsForResource",
             "logs:PutRetentionPolicy",
             "logs:TagResource",
+            "logs:UntagResource",
         ],
         on: &["arn:*:logs:*:*:log-group:/ecs-pipe/{app}/*"],
     },

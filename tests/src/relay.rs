@@ -292,6 +292,7 @@ fn file_system_operation(method: &str, kind: &str, rest: &[&str]) -> &'static st
         ("POST", "access-points", []) => "CreateAccessPoint",
         ("DELETE", "access-points", [_]) => "DeleteAccessPoint",
         ("POST", "resource-tags", [_]) => "TagResource",
+        ("DELETE", "resource-tags", [_]) => "UntagResource",
         _ => "",
     }
 }

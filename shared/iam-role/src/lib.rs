@@ -96,10 +96,20 @@ pub async fn up(iam: &Client, run: &Run, wanted: &Wanted<'_>, found: Option<&Fou
         call.send().await.tried(format!("update the trust policy of the role {name}")).map(drop)
     })
     .await?;
-    run.settle_tags("role", name, run.tags(wanted.tag), found.tags(), async |missing| {
-        let call = iam.tag_role().role_name(name).set_tags(Some(aws_tags(missing)));
-        call.send().await.tried(format!("tag the role {name}")).map(drop)
-    })
+    run.settle_tags(
+        "role",
+        name,
+        run.tags(wanted.tag),
+        found.tags(),
+        async |missing| {
+            let call = iam.tag_role().role_name(name).set_tags(Some(aws_tags(missing)));
+            call.send().await.tried(format!("tag the role {name}")).map(drop)
+        },
+        async |left| {
+            let call = iam.untag_role().role_name(name).set_tag_keys(Some(left));
+            call.send().await.tried(format!("remove tags of the role {name}")).map(drop)
+        },
+    )
     .await?;
     Ok(Some(found.role.arn().to_owned()))
 }

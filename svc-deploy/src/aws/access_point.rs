@@ -64,10 +64,20 @@ impl SvcDeploy {
         };
         let id = given(found.access_point_id(), "the ID of the access point")?;
         run.found("access point", &id);
-        run.settle_tags("access point", &id, run.tags(&point.volume), found.tags().iter().map(pair), async |missing| {
-            let call = self.efs.tag_resource().resource_id(&id).set_tags(Some(aws_tags(missing)));
-            call.send().await.tried(format!("tag the access point {id}")).map(drop)
-        })
+        run.settle_tags(
+            "access point",
+            &id,
+            run.tags(&point.volume),
+            found.tags().iter().map(pair),
+            async |missing| {
+                let call = self.efs.tag_resource().resource_id(&id).set_tags(Some(aws_tags(missing)));
+                call.send().await.tried(format!("tag the access point {id}")).map(drop)
+            },
+            async |left| {
+                let call = self.efs.untag_resource().resource_id(&id).set_tag_keys(Some(left));
+                call.send().await.tried(format!("remove tags of the access point {id}")).map(drop)
+            },
+        )
         .await?;
         Ok(Some(id))
     }

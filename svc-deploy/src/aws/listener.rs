@@ -118,10 +118,7 @@ impl SvcDeploy {
             return Ok(());
         }
         each(listeners(wanted), async |listener| match self.found_listener(&listener) {
-            Some(found) if listener.switches(found) => {
-                warn_of_plain_http(run, wanted, &listener);
-                self.settle_listener(run, wanted, &listener, found).await.map(drop)
-            }
+            Some(found) if listener.switches(found) => self.settle_listener(run, wanted, &listener, found).await.map(drop),
             _ => Ok(()),
         })
         .await
@@ -198,10 +195,7 @@ impl SvcDeploy {
     async fn listener_up(&self, run: &Run, wanted: &Wanted, listener: &WantedListener) -> Result<Option<String>> {
         let name = listener.name(run);
         match self.found_listener(listener) {
-            None => {
-                warn_of_plain_http(run, wanted, listener);
-                run.create("listener", &name, self.create_listener(run, wanted, listener, &name)).await
-            }
+            None => run.create("listener", &name, self.create_listener(run, wanted, listener, &name)).await,
             Some(found) if !run.is_ours(found.tags.iter().map(tag::pair)) => Err(run.unmanaged("listener", &name)),
             Some(found) if listener.switches(found) => Ok(found.listener.listener_arn().map(str::to_owned)),
             Some(found) => self.settle_listener(run, wanted, listener, found).await.map(Some),
@@ -273,16 +267,6 @@ impl SvcDeploy {
         let call = self.elb.delete_listener().listener_arn(&arn);
         let delete = async { call.send().await.tried(format!("delete the listener {arn}")).map(drop) };
         run.delete("listener", &format!("{}:{port}", run.app), delete).await
-    }
-}
-
-/// Says once, when port 80 begins to forward, that whoever is between the browser and the load balancer can read and change all that is sent.
-fn warn_of_plain_http(run: &Run, wanted: &Wanted, listener: &WantedListener) {
-    if listener.port == 80 && listener.fallback != Fallback::RedirectToHttps && !wanted.internal {
-        run.warn(
-            "plain-http",
-            "the load balancer is open to the internet and speaks HTTP without TLS, so passwords and cookies can be read on the way. Request a certificate in ACM for a host name of your own and set x-svc.certificate",
-        );
     }
 }
 

@@ -102,10 +102,21 @@ impl SvcDeploy {
             return Err(run.unmanaged("SSM parameter", name));
         }
         run.found("parameter", name);
-        run.settle_tags("parameter", name, run.tags(secret_of(name)), found.tags.iter().map(pair), async |missing| {
-            let call = self.ssm.add_tags_to_resource().resource_type(ResourceTypeForTagging::Parameter).resource_id(name);
-            call.set_tags(Some(aws_tags(missing))).send().await.tried(format!("tag the parameter {name}")).map(drop)
-        })
+        run.settle_tags(
+            "parameter",
+            name,
+            run.tags(secret_of(name)),
+            found.tags.iter().map(pair),
+            async |missing| {
+                let call = self.ssm.add_tags_to_resource().resource_type(ResourceTypeForTagging::Parameter).resource_id(name);
+                call.set_tags(Some(aws_tags(missing))).send().await.tried(format!("tag the parameter {name}")).map(drop)
+            },
+            async |left| {
+                let call = self.ssm.remove_tags_from_resource().resource_type(ResourceTypeForTagging::Parameter).resource_id(name);
+                let call = call.set_tag_keys(Some(left));
+                call.send().await.tried(format!("remove tags of the parameter {name}")).map(drop)
+            },
+        )
         .await?;
         let differs = found.value.as_ref() != Some(value);
         let mut set = found.version + i64::from(differs);

@@ -49,10 +49,20 @@ impl SvcDeploy {
             return Err(run.unmanaged("schedule group", name));
         }
         run.found("schedule group", name);
-        run.settle_tags("schedule group", name, run.tags("schedules"), found.tags.iter().map(pair), async |missing| {
-            let call = self.scheduler.tag_resource().resource_arn(arn(run)?).set_tags(Some(aws_tags(missing)));
-            call.send().await.tried(format!("tag the schedule group {name}")).map(drop)
-        })
+        run.settle_tags(
+            "schedule group",
+            name,
+            run.tags("schedules"),
+            found.tags.iter().map(pair),
+            async |missing| {
+                let call = self.scheduler.tag_resource().resource_arn(arn(run)?).set_tags(Some(aws_tags(missing)));
+                call.send().await.tried(format!("tag the schedule group {name}")).map(drop)
+            },
+            async |left| {
+                let call = self.scheduler.untag_resource().resource_arn(arn(run)?).set_tag_keys(Some(left));
+                call.send().await.tried(format!("remove tags of the schedule group {name}")).map(drop)
+            },
+        )
         .await
     }
 

@@ -68,7 +68,6 @@ impl SvcDeploy {
         run.found("service", &service.name);
         let arn = given(found.service.service_arn(), "the ARN of the service")?;
         let tags = tags(run, service);
-        self.remove_ecs_tags(run, &arn, &tags, found.service.tags()).await?;
         self.settle_ecs_tags(run, "service", &arn, tags, found.service.tags()).await?;
         let unseen = self.unseen(run, wanted, service);
         let diff = diff(wanted, service, &self.recorded(&service.name), found).and(unseen_diff(&unseen));
@@ -193,5 +192,5 @@ fn tags(run: &Run, service: &Service) -> Vec<(String, String)> {
     let mut tags = run.tags(&service.name);
     tags.retain(|(key, _)| !service.labels.iter().any(|(label, _)| label == key));
     tags.extend(service.labels.clone());
-    ecs_tag::with_names(tags)
+    shared::owner::with_keys(tags)
 }

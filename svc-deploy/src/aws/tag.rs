@@ -41,10 +41,20 @@ pub async fn ours(elb: &Client, run: &Run, arns: Vec<String>) -> Result<BTreeMap
 impl SvcDeploy {
     /// Sets the tags that a found load balancer, listener or target group lacks.
     pub async fn settle_elb_tags(&self, run: &Run, kind: &str, name: &str, arn: &str, found: &[Tag]) -> Result<()> {
-        run.settle_tags(kind, arn, run.tags(name), found.iter().map(pair), async |missing| {
-            let call = self.elb.add_tags().resource_arns(arn).set_tags(Some(aws_tags(missing)));
-            call.send().await.tried(format!("tag the {kind} {arn}")).map(drop)
-        })
+        run.settle_tags(
+            kind,
+            arn,
+            run.tags(name),
+            found.iter().map(pair),
+            async |missing| {
+                let call = self.elb.add_tags().resource_arns(arn).set_tags(Some(aws_tags(missing)));
+                call.send().await.tried(format!("tag the {kind} {arn}")).map(drop)
+            },
+            async |left| {
+                let call = self.elb.remove_tags().resource_arns(arn).set_tag_keys(Some(left));
+                call.send().await.tried(format!("remove tags of the {kind} {arn}")).map(drop)
+            },
+        )
         .await
     }
 }

@@ -46,6 +46,7 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
     }
     let attributes = balancer::attributes(&settings)?;
     check_protocols(&settings, &services)?;
+    warn_of_plain_http(doc, &settings, &services);
     publishing::explain(doc, &publishing, settings.internal);
     Ok(Wanted {
         net,
@@ -123,6 +124,17 @@ fn check_protocols(settings: &SvcSettings, services: &[Service]) -> Result<()> {
             Err(needs_https(&service.name, "a load balancer with a certificate. Set x-svc.certificate, or remove ProtocolVersion"))
         }
         None => Ok(()),
+    }
+}
+
+/// Whoever is between the browser and the load balancer can read and change all that is sent.
+fn warn_of_plain_http(doc: &Document, settings: &SvcSettings, services: &[Service]) {
+    let is_plain = settings.certificate.is_none() && settings.alb.is_none() && !settings.internal;
+    if is_plain && services.iter().any(|service| service.published.is_some()) {
+        doc.warn(
+            "plain-http",
+            "the load balancer is open to the internet and speaks HTTP without TLS, so passwords and cookies can be read on the way. Request a certificate in ACM for a host name of your own and set x-svc.certificate",
+        );
     }
 }
 

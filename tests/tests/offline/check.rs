@@ -96,6 +96,8 @@ fn a_document_without_findings_is_passed_on_unchanged() {
         assert_eq!((said.code, said.stdout.as_str()), (65, ""), "{tool}");
         assert!(said.stderr.contains("x-tags.a: the variable \"HOME\" has no value yet"), "{tool}: {}", said.stderr);
     }
+    let said = run("http://127.0.0.1:1", "svc-deploy", &["--check"], text).ok();
+    assert!(said.stderr.contains("warning[plain-http]: the load balancer is open to the internet"), "{}", said.stderr);
     let said = run("http://127.0.0.1:1", "net-up", &["--check", "--app", "shop"], "").ok();
     assert_eq!(said.stdout, "{\"name\":\"shop\"}\n");
 }

@@ -16,6 +16,7 @@ mod policy;
 mod secrets;
 mod selection;
 mod storage;
+mod tags;
 mod together;
 mod unmanaged;
 mod unreachable;

@@ -63,7 +63,7 @@ const IN_THE_CALLERS_NAME: &[(&str, &[&str])] = &[
 fn documents() -> [Value; 3] {
     let web = serving(8080, "policy");
     let mut first = json!({"name": "policy", "x-net": {"nat": "per-az", "endpoints": ["s3", "ecr"], "flow_logs": 14},
-        "x-alarms": {"notify": ["a@example.com"], "notify_ok": true}, "x-scale": {"cpu": 60}, "secrets": {"key": {"environment": "HOME"}},
+        "x-alarms": {"notify": ["a@example.com"], "notify_ok": true}, "x-scale": {"cpu": 60}, "x-tags": {"cost": "web"}, "secrets": {"key": {"environment": "HOME"}},
         "services": {"web": web, "api": web, "built": {"build": "./worker", "environment": {"EVERY": "2"}}}});
     first["services"]["api"]["x-svc"] = json!({"path": ["/api/*"], "task_role": {"policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}});
     let morning = json!({"name": "morning", "schedule": "cron(0 8 ? * MON-FRI *)", "timezone": "Europe/Vienna", "min": 4});
