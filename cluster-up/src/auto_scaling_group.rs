@@ -319,6 +319,7 @@ mod tests {
             volume_gib: 30,
             target_capacity: 100,
             session_manager: true,
+            boundary: None,
             privileged: false,
             subnets: subnets.iter().map(|id| id.map(str::to_owned)).collect(),
             group: None,

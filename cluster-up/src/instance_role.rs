@@ -50,6 +50,7 @@ impl ClusterUp {
             description: &format!("The ECS agent on the instances of {}", run.app),
             trust: trust(),
             tag: "instance",
+            boundary: instances.boundary.as_deref(),
         };
         // Both calls end before an error of one is returned, so that no call is left with an unknown outcome.
         let (arn, made) =

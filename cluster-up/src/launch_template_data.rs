@@ -196,6 +196,7 @@ mod tests {
             volume_gib: 30,
             target_capacity: 100,
             session_manager: true,
+            boundary: None,
             privileged: false,
             subnets: Vec::new(),
             group: Some("sg-1".to_owned()),

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use futures_util::try_join;
 use serde::Serialize;
 use shared::doc::Cluster;
-use shared::policy::Grant;
+use shared::policy::{Grant, Named};
 use shared::settings::Parts;
 use shared::{Document, Result, Run, Stage};
 
@@ -122,6 +122,10 @@ impl Stage for ClusterUp {
 
     fn wanted(doc: &Document, flags: &CommandLine) -> Result<Wanted> {
         Wanted::read(doc, &flags.cluster)
+    }
+
+    fn named(doc: &Document, flags: &CommandLine) -> Result<Named> {
+        settings::named(doc, &flags.cluster)
     }
 
     async fn find(run: &Run, _: &Document, flags: &CommandLine, wanted: Option<&Wanted>) -> Result<Self> {

@@ -3,8 +3,9 @@
 use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::doc::{LaunchType, Net, Selection, owner, volume};
+use shared::doc::{LaunchType, Net, Selection, check_boundary, owner, volume};
 use shared::flags::DeleteData;
+use shared::policy::{BOUNDARY, Named, named_once};
 use shared::settings::{first_given, read_flags};
 use shared::{Document, Error, Result};
 
@@ -60,6 +61,10 @@ shared::settings! {
         ///
         /// The role of the instances then has the policy AmazonSSMManagedInstanceCore.
         session_manager: bool = true, arg(long, value_name = "BOOL");
+        /// ARN of the permissions boundary of the role of the instances
+        ///
+        /// A managed policy that limits what the policies of a role allow. Without this setting, a run removes the boundary.
+        permissions_boundary: String, arg(long, value_name = "ARN"), schemars(extend("x-default" = "none"));
         /// Level of Container Insights
         insights: Insights = Insights::Enhanced, arg(long, value_enum);
     }
@@ -152,6 +157,8 @@ pub struct Instances {
     pub target_capacity: i32,
     /// Whether Session Manager may manage the instances.
     pub session_manager: bool,
+    /// The ARN of the permissions boundary of their role.
+    pub boundary: Option<String>,
     /// Whether a container of the app is privileged.
     pub privileged: bool,
     pub subnets: Vec<Option<String>>,
@@ -166,6 +173,15 @@ pub enum Ami {
     Al2023Arm64,
     Bottlerocket,
     Id(String),
+}
+
+/// Returns what the settings name for the policy.
+///
+/// # Errors
+/// Says what is wrong in the document or the flags, with its path.
+pub fn named(doc: &Document, flags: &Flags) -> Result<Named> {
+    let settings = Settings::from(read_flags(doc, &doc.root(), "x-cluster", flags)?);
+    Ok(named_once([(BOUNDARY, check_boundary("x-cluster.permissions_boundary", settings.permissions_boundary)?)]))
 }
 
 impl Wanted {
@@ -245,6 +261,7 @@ fn instances(given: &Flags, settings: Settings, net: Net) -> Result<Instances> {
         volume_gib: settings.volume_gib,
         target_capacity: settings.target_capacity,
         session_manager: settings.session_manager,
+        boundary: check_boundary("x-cluster.permissions_boundary", settings.permissions_boundary)?,
         privileged: false,
         subnets: net.private_subnet_ids,
         group: net.task_security_group_id,

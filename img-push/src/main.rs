@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use shared::doc::{Image, Img};
-use shared::policy::Grant;
+use shared::policy::{Grant, Named, named_once};
 use shared::settings::Parts;
 use shared::step::each;
 use shared::{Document, Result, Run, Stage};
@@ -39,7 +39,7 @@ use tokio::sync::RwLock;
 
 use credentials::Credentials;
 use image::{Wanted, WantedImage};
-use settings::{Flags, ImgFlags};
+use settings::{Flags, ImgFlags, ImgSettings};
 
 fn main() -> ExitCode {
     shared::main::<ImgPush>()
@@ -101,6 +101,10 @@ impl Stage for ImgPush {
 
     fn wanted(doc: &Document, flags: &Flags) -> Result<Wanted> {
         Wanted::read(doc, flags)
+    }
+
+    fn named(doc: &Document, flags: &Flags) -> Result<Named> {
+        Ok(named_once([("{key}", ImgSettings::read(doc, &flags.img)?.kms_key)]))
     }
 
     async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {

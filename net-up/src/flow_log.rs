@@ -42,7 +42,8 @@ impl NetUp {
     /// Creates log group and role: a step of its own, because they need no VPC.
     pub async fn flow_log_parts_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(days) = days(wanted) else { return Ok(()) };
-        let (group, role) = join!(self.flow_log_group_up(run, days), self.flow_log_role_up(run));
+        let boundary = wanted.network().and_then(|network| network.boundary.as_deref());
+        let (group, role) = join!(self.flow_log_group_up(run, days), self.flow_log_role_up(run, boundary));
         group.and(role)
     }
 

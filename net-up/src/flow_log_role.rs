@@ -46,10 +46,10 @@ pub async fn find(iam: &Client, run: &Run) -> Result<Found> {
 }
 
 impl NetUp {
-    pub async fn flow_log_role_up(&self, run: &Run) -> Result<()> {
+    pub async fn flow_log_role_up(&self, run: &Run, boundary: Option<&str>) -> Result<()> {
         let (name, found) = (name(run), self.found.flow_log.role.as_ref());
         let description = format!("Writes the flow log of {}", run.app);
-        let wanted = Wanted { name: &name, path: "/", description: &description, trust: trust(run)?, tag: "flow-logs" };
+        let wanted = Wanted { name: &name, path: "/", description: &description, trust: trust(run)?, tag: "flow-logs", boundary };
         iam_role::up(&self.iam, run, &wanted, found).await?;
         let policies = Policies { attached: BTreeSet::new(), inline: Some((POLICY, policy(run)?)) };
         iam_role::settle(&self.iam, run, &name, found, &policies).await

@@ -30,7 +30,7 @@ use futures_util::try_join;
 use serde::Serialize;
 use shared::doc::{Net, volume};
 use shared::error::made;
-use shared::policy::Grant;
+use shared::policy::{Grant, Named};
 use shared::settings::Parts;
 use shared::{Document, Result, Run, Stage};
 
@@ -129,6 +129,10 @@ impl Stage for NetUp {
     fn wanted(doc: &Document, flags: &NetFlags) -> Result<Wanted> {
         volume::on_file_system(doc)?;
         Wanted::read(doc, flags)
+    }
+
+    fn named(doc: &Document, flags: &NetFlags) -> Result<Named> {
+        settings::named(doc, flags)
     }
 
     async fn find(run: &Run, doc: &Document, flags: &NetFlags, wanted: Option<&Wanted>) -> Result<Self> {

@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use shared::doc::check_retention;
 use shared::doc::public::{Publish, Publishing};
+use shared::doc::{check_boundary, check_retention};
+use shared::policy::{BOUNDARY, Named, named_once};
 use shared::settings::{first_given, read_flags};
 use shared::{Document, Error, Result};
 
@@ -52,6 +53,10 @@ shared::settings! {
         /// CloudWatch Logs accepts 1, 3, 5, 7, 14, 30, 60, 90 and some larger numbers. The log group is /ecs-pipe-flow-logs/APP. Without
         /// this setting the flow log is deleted, but its log group is kept until `net-up --down`.
         flow_logs: i32, arg(long, value_name = "DAYS"), schemars(extend("x-default" = "no flow log"));
+        /// ARN of the permissions boundary of the role that writes the flow log
+        ///
+        /// A managed policy that limits what the policies of a role allow. Without this setting, a run removes the boundary.
+        permissions_boundary: String, arg(long, value_name = "ARN"), schemars(extend("x-default" = "none"));
         /// ID of an existing VPC to use
         ///
         /// The VPC and its subnets are never changed or deleted; only security groups are created in it.
@@ -124,6 +129,18 @@ pub struct Network {
     pub endpoints: BTreeSet<String>,
     /// Days to keep the flow log.
     pub flow_logs: Option<i32>,
+    /// The ARN of the permissions boundary.
+    pub boundary: Option<String>,
+}
+
+/// Returns what the settings name for the policy.
+///
+/// # Errors
+/// Says what is wrong in the document or the flags, with its path.
+pub fn named(doc: &Document, flags: &NetFlags) -> Result<Named> {
+    let settings = Settings::from(read_flags(doc, &doc.root(), "x-net", &flags.net)?);
+    let boundary = check_boundary("x-net.permissions_boundary", settings.permissions_boundary)?;
+    Ok(named_once([("{vpc}", settings.vpc), (BOUNDARY, boundary)]))
 }
 
 impl Wanted {
@@ -207,7 +224,8 @@ fn network(doc: &Document, settings: &Settings) -> Result<Network> {
         warn_of_instances(doc, &endpoints)?;
     }
     let flow_logs = settings.flow_logs.map(|days| check_retention("x-net.flow_logs", days)).transpose()?;
-    Ok(Network { cidr, public, private, nat: settings.nat, endpoints, flow_logs })
+    let boundary = check_boundary("x-net.permissions_boundary", settings.permissions_boundary.clone())?;
+    Ok(Network { cidr, public, private, nat: settings.nat, endpoints, flow_logs, boundary })
 }
 
 /// A VPC and a subnet each have a range of /16 to /28, and sixteen slices of a /24 are the smallest subnets.

@@ -19,6 +19,8 @@ pub struct Common {
     #[arg(long)]
     pub down: bool,
     /// Print the least-privilege IAM policy for this tool, and exit
+    ///
+    /// It is for the app and the settings of the document on stdin, or for `--app`. Without both, it is for all apps of the account.
     #[arg(long)]
     pub policy: bool,
     /// Print the JSON schema of this tool's part of the document, and exit

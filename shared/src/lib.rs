@@ -16,6 +16,7 @@ pub mod settings;
 mod signals;
 pub mod stage;
 pub mod step;
+mod tag;
 pub mod wait;
 
 pub use diff::Diff;

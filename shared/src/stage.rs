@@ -17,7 +17,7 @@ use crate::error::{Error, Result, Stop};
 use crate::flags::Common;
 use crate::input;
 use crate::output::write;
-use crate::policy::{self, Grant};
+use crate::policy::{self, Grant, Named};
 use crate::progress::{Event, Progress};
 use crate::run::{Counts, Run};
 use crate::settings::{Parts, blame};
@@ -61,6 +61,14 @@ pub trait Stage: Sized {
     /// # Errors
     /// Says what is wrong in the document or the flags, with its path.
     fn wanted(doc: &Document, flags: &Self::Flags) -> Result<Self::Wanted>;
+
+    /// Returns what the settings name for [`Stage::GRANTS`]; calls nothing.
+    ///
+    /// # Errors
+    /// Says what is wrong in the document or the flags, with its path.
+    fn named(_doc: &Document, _flags: &Self::Flags) -> Result<Named> {
+        Ok(Named::new())
+    }
 
     /// Finds what exists of the app. `wanted` is `None` with `--down`.
     ///
@@ -146,9 +154,7 @@ pub fn main<S: Stage>() -> ExitCode {
 
 fn work<S: Stage>(mut command: clap::Command, cli: Cli<S::Flags>) -> Result<u8> {
     let Cli { flags, common } = cli;
-    if common.policy {
-        return write(&pretty(&policy::document(S::GRANTS, common.app.as_deref()))).map(|()| 0);
-    } else if common.schema {
+    if common.schema {
         return write(&pretty(&S::parts().schema(&command))).map(|()| 0);
     } else if let Some(shell) = common.completions {
         let mut script = Vec::new();
@@ -167,6 +173,9 @@ fn work<S: Stage>(mut command: clap::Command, cli: Cli<S::Flags>) -> Result<u8> 
     runtime.block_on(async {
         let mut signals = Signals::catch();
         let text = input::stdin(&mut signals).await?;
+        if common.policy {
+            return write(&pretty(&policy_of::<S>(&text, &flags, &common)?)).map(|()| 0);
+        }
         let doc = input::document(&text, S::NEEDS, &common)?;
         if common.check {
             return check::<S>(doc, &text, &flags, &common);
@@ -178,6 +187,15 @@ fn work<S: Stage>(mut command: clap::Command, cli: Cli<S::Flags>) -> Result<u8> 
         write(&text)?;
         Ok(if common.plan && changes > 0 { PENDING } else { 0 })
     })
+}
+
+/// Returns the policy for the app and the settings of the document, if there is one.
+fn policy_of<S: Stage>(text: &[u8], flags: &S::Flags, common: &Common) -> Result<Value> {
+    if text.trim_ascii().is_empty() && common.app.is_none() {
+        return Ok(policy::document(S::GRANTS, None, &S::named(&Document::default(), flags)?));
+    }
+    let doc = input::document(text, &[], common)?;
+    Ok(policy::document(S::GRANTS, Some(doc.name()?), &S::named(&doc, flags).map_err(|error| blamed::<S>(error, flags))?))
 }
 
 /// Reads all settings without a call, and passes the document on as it came.

@@ -16,7 +16,7 @@ use aws_smithy_types::DateTime;
 use futures_util::try_join;
 use serde::Serialize;
 use shared::doc::{JobRecord, ServiceRecord, Svc};
-use shared::policy::Grant;
+use shared::policy::{Grant, Named};
 use shared::settings::Parts;
 use shared::{Document, Result, Run, Stage};
 
@@ -188,6 +188,10 @@ impl Stage for SvcDeploy {
         container_definition::check_health(&wanted)?;
         limit::check(doc, &wanted)?;
         Ok(wanted)
+    }
+
+    fn named(doc: &Document, flags: &Flags) -> Result<Named> {
+        compose::named(doc, flags)
     }
 
     async fn find(run: &Run, doc: &Document, flags: &Flags, wanted: Option<&Wanted>) -> Result<Self> {

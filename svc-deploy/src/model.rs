@@ -40,6 +40,8 @@ pub struct Wanted {
     pub priority: Option<i32>,
     /// ARN of the task execution role that is used instead of one of our own.
     pub execution_role: Option<String>,
+    /// The ARN of the permissions boundary of the roles.
+    pub boundary: Option<String>,
     /// Days for which log lines are kept.
     pub retention: i32,
     /// ARN of the key that encrypts them, instead of one of CloudWatch Logs.

@@ -1,9 +1,28 @@
-//! What svc-deploy may do in AWS.
+//! What svc-deploy may do in AWS. IAM takes 6,144 characters, so what the same condition allows is one grant.
 
-use shared::policy::Grant;
+use shared::policy::{BOUNDARY, Grant, When};
+
+/// What belongs to the app by its name.
+const NAMED: &[&str] = &[
+    "arn:*:ecs:*:*:service/{app}/*",
+    "arn:*:ecs:*:*:task/{app}/*",
+    "arn:*:ecs:*:*:container-instance/{app}/*",
+    "arn:*:ecs:*:*:cluster/{app}",
+    "arn:*:ssm:*:*:parameter/ecs-pipe/{app}/*",
+    "arn:*:scheduler:*:*:schedule-group/{app}",
+    "arn:*:scheduler:*:*:schedule/{app}/*",
+    "arn:*:logs:*:*:log-group:/ecs-pipe/{app}/*",
+    "arn:*:iam::*:role/ecs-pipe/{app}/*",
+];
+// AWS checks some actions with and some without the revision.
+const TASK_DEFINITIONS: &[&str] = &["arn:*:ecs:*:*:task-definition/{app}-*"];
+const BALANCING: &[&str] = &["arn:*:elasticloadbalancing:*:*:*/app/{app}/*", "arn:*:elasticloadbalancing:*:*:targetgroup/{app}-*"];
+const ROLES: &[&str] = &["arn:*:iam::*:role/ecs-pipe/{app}/*"];
 
 pub const GRANTS: &[Grant] = &[
-    // Most of these calls have no resource to which they could be limited. Others read what other tools or people created.
+    // Most of these calls have no resource to which they could be limited. Others read what other tools or people created. Elastic Load Balancing
+    // reads the network with the caller's permissions.
+    // https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-permissions.html
     Grant {
         sid: "Read",
         actions: &[
@@ -11,131 +30,7 @@ pub const GRANTS: &[Grant] = &[
             "ecs:ListServices",
             "ecs:ListTaskDefinitionFamilies",
             "ecs:ListTaskDefinitions",
-            "elasticfilesystem:DescribeAccessPoints",
-            "elasticfilesystem:DescribeMountTargets",
-            "elasticloadbalancing:DescribeListeners",
-            "elasticloadbalancing:DescribeLoadBalancerAttributes",
-            "elasticloadbalancing:DescribeLoadBalancers",
-            "elasticloadbalancing:DescribeRules",
-            "elasticloadbalancing:DescribeTags",
-            "elasticloadbalancing:DescribeTargetGroupAttributes",
-            "elasticloadbalancing:DescribeTargetGroups",
-            "elasticloadbalancing:DescribeTargetHealth",
-            "iam:ListRoles",
-            "logs:DescribeLogGroups",
-            "ssm:DescribeParameters",
-            "scheduler:ListSchedules",
-            "servicediscovery:ListServices",
-        ],
-        on: &["*"],
-    },
-    // EFS chooses the ids of file systems and access points.
-    Grant {
-        sid: "Volumes",
-        actions: &[
-            "elasticfilesystem:CreateAccessPoint",
-            "elasticfilesystem:DeleteAccessPoint",
-            "elasticfilesystem:TagResource",
-            "elasticfilesystem:UntagResource",
-        ],
-        on: &["arn:*:elasticfilesystem:*:*:file-system/*", "arn:*:elasticfilesystem:*:*:access-point/*"],
-    },
-    Grant {
-        sid: "Secrets",
-        actions: &[
-            "ssm:AddTagsToResource",
-            "ssm:DeleteParameter",
-            "ssm:GetParameters",
-            "ssm:ListTagsForResource",
-            "ssm:PutParameter",
-            "ssm:RemoveTagsFromResource",
-        ],
-        on: &["arn:*:ssm:*:*:parameter/ecs-pipe/{app}/*"],
-    },
-    Grant {
-        sid: "Services",
-        actions: &[
-            "ecs:CreateService",
-            "ecs:DeleteService",
-            "ecs:DescribeServices",
-            "ecs:DescribeTasks",
-            "ecs:ListTasks",
-            "ecs:StopTask",
-            "ecs:TagResource",
-            "ecs:UntagResource",
-            "ecs:UpdateService",
-        ],
-        on: &[
-            "arn:*:ecs:*:*:service/{app}/*",
-            "arn:*:ecs:*:*:task/{app}/*",
-            "arn:*:ecs:*:*:container-instance/{app}/*",
-            "arn:*:ecs:*:*:cluster/{app}",
-        ],
-    },
-    Grant { sid: "Jobs", actions: &["ecs:RunTask"], on: &["arn:*:ecs:*:*:task-definition/{app}-*:*"] },
-    Grant {
-        sid: "Schedules",
-        actions: &[
-            "scheduler:CreateSchedule",
-            "scheduler:CreateScheduleGroup",
-            "scheduler:DeleteSchedule",
-            "scheduler:DeleteScheduleGroup",
-            "scheduler:GetSchedule",
-            "scheduler:GetScheduleGroup",
-            "scheduler:ListTagsForResource",
-            "scheduler:TagResource",
-            "scheduler:UntagResource",
-            "scheduler:UpdateSchedule",
-        ],
-        on: &["arn:*:scheduler:*:*:schedule-group/{app}", "arn:*:scheduler:*:*:schedule/{app}/*"],
-    },
-    // DeregisterTaskDefinition has no resources.
-    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
-    Grant {
-        sid: "TaskDefinitions",
-        actions: &[
-            "ecs:DeleteTaskDefinitions",
-            "ecs:DeregisterTaskDefinition",
-            "ecs:RegisterTaskDefinition",
-            "ecs:TagResource",
-            "ecs:UntagResource",
-        ],
-        on: &["*"],
-    },
-    Grant {
-        sid: "LoadBalancer",
-        actions: &[
-            "elasticloadbalancing:AddTags",
-            "elasticloadbalancing:CreateListener",
-            "elasticloadbalancing:CreateLoadBalancer",
-            "elasticloadbalancing:CreateRule",
-            "elasticloadbalancing:CreateTargetGroup",
-            "elasticloadbalancing:DeleteListener",
-            "elasticloadbalancing:DeleteLoadBalancer",
-            "elasticloadbalancing:DeleteRule",
-            "elasticloadbalancing:DeleteTargetGroup",
-            "elasticloadbalancing:ModifyListener",
-            "elasticloadbalancing:ModifyLoadBalancerAttributes",
-            "elasticloadbalancing:ModifyRule",
-            "elasticloadbalancing:ModifyTargetGroup",
-            "elasticloadbalancing:ModifyTargetGroupAttributes",
-            "elasticloadbalancing:RemoveTags",
-            "elasticloadbalancing:SetRulePriorities",
-            "elasticloadbalancing:SetSecurityGroups",
-            "elasticloadbalancing:SetSubnets",
-        ],
-        on: &[
-            "arn:*:elasticloadbalancing:*:*:loadbalancer/app/{app}/*",
-            "arn:*:elasticloadbalancing:*:*:listener/app/{app}/*",
-            "arn:*:elasticloadbalancing:*:*:listener-rule/app/{app}/*",
-            "arn:*:elasticloadbalancing:*:*:targetgroup/{app}-*",
-        ],
-    },
-    // Elastic Load Balancing reads the network with the caller's permissions.
-    // https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-permissions.html
-    Grant {
-        sid: "NetworkOfTheLoadBalancer",
-        actions: &[
+            "elasticfilesystem:Describe*",
             "ec2:DescribeAccountAttributes",
             "ec2:DescribeAddresses",
             "ec2:DescribeInternetGateways",
@@ -143,47 +38,186 @@ pub const GRANTS: &[Grant] = &[
             "ec2:DescribeSubnets",
             "ec2:DescribeVpcs",
             "ec2:GetSecurityGroupsForVpc",
+            "elasticloadbalancing:Describe*",
+            "iam:ListRoles",
+            "logs:DescribeLogGroups",
+            "ssm:DescribeParameters",
+            "scheduler:ListSchedules",
+            "servicediscovery:ListServices",
         ],
         on: &["*"],
+        when: &[],
     },
-    // PassRole lets ECS use the roles in task definitions.
+    // These read or create, or, as PutParameter, do both, so that there may be no tag yet. Schedules have no tags, and a task has only those that its
+    // service gives it.
     Grant {
-        sid: "Roles",
+        sid: "ByName",
         actions: &[
-            "iam:AttachRolePolicy",
-            "iam:CreateRole",
+            "ecs:CreateService",
+            "ecs:DescribeServices",
+            "ecs:DescribeTasks",
+            "ecs:ListTasks",
+            "ecs:StopTask",
+            "ecs:TagResource",
+            "iam:TagRole",
+            "logs:CreateLogGroup",
+            "logs:ListTagsForResource",
+            "logs:TagResource",
+            "scheduler:CreateSchedule",
+            "scheduler:CreateScheduleGroup",
+            "scheduler:DeleteSchedule",
+            "scheduler:GetSchedule",
+            "scheduler:GetScheduleGroup",
+            "scheduler:ListTagsForResource",
+            "scheduler:TagResource",
+            "scheduler:UpdateSchedule",
+            "ssm:AddTagsToResource",
+            "ssm:ListTagsForResource",
+            "ssm:PutParameter",
+        ],
+        on: NAMED,
+        when: &[],
+    },
+    Grant {
+        sid: "Named",
+        actions: &[
+            "ecs:DeleteService",
+            "ecs:UntagResource",
+            "ecs:UpdateService",
             "iam:DeleteRole",
             "iam:DeleteRolePolicy",
             "iam:DetachRolePolicy",
-            "iam:PassRole",
-            "iam:PutRolePolicy",
-            "iam:TagRole",
             "iam:UntagRole",
             "iam:UpdateAssumeRolePolicy",
+            "logs:AssociateKmsKey",
+            "logs:DeleteLogGroup",
+            "logs:DisassociateKmsKey",
+            "logs:GetLogEvents",
+            "logs:PutRetentionPolicy",
+            "logs:UntagResource",
+            "scheduler:DeleteScheduleGroup",
+            "scheduler:UntagResource",
+            "ssm:DeleteParameter",
+            "ssm:GetParameters",
+            "ssm:RemoveTagsFromResource",
         ],
-        on: &["arn:*:iam::*:role/ecs-pipe/{app}/*"],
+        on: NAMED,
+        when: &[When::Named],
+    },
+    Grant {
+        sid: "Jobs",
+        actions: &["ecs:RunTask"],
+        on: TASK_DEFINITIONS,
+        when: &[When::Is("ecs:cluster", &["arn:*:ecs:*:*:cluster/{app}"])],
+    },
+    // This action has neither resources nor condition keys. Services that run a revision keep it.
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+    Grant { sid: "Deregister", actions: &["ecs:DeregisterTaskDefinition"], on: &["*"], when: &[] },
+    Grant {
+        sid: "Create",
+        actions: &[
+            "ecs:RegisterTaskDefinition",
+            "elasticloadbalancing:CreateListener",
+            "elasticloadbalancing:CreateLoadBalancer",
+            "elasticloadbalancing:CreateRule",
+            "elasticloadbalancing:CreateTargetGroup",
+        ],
+        on: &[
+            "arn:*:ecs:*:*:task-definition/{app}-*",
+            "arn:*:elasticloadbalancing:*:*:*/app/{app}/*",
+            "arn:*:elasticloadbalancing:*:*:targetgroup/{app}-*",
+        ],
+        when: &[When::Tagged],
+    },
+    Grant {
+        sid: "TagNewTasks",
+        actions: &["ecs:TagResource"],
+        on: TASK_DEFINITIONS,
+        when: &[When::Tagged, When::Is("ecs:CreateAction", &["RegisterTaskDefinition"])],
+    },
+    Grant {
+        sid: "TagNewBalancer",
+        actions: &["elasticloadbalancing:AddTags"],
+        on: BALANCING,
+        when: &[
+            When::Tagged,
+            When::Is("elasticloadbalancing:CreateAction", &["CreateListener", "CreateLoadBalancer", "CreateRule", "CreateTargetGroup"]),
+        ],
+    },
+    // EFS chooses the ids of file systems and access points. An access point is checked on its file system.
+    Grant { sid: "CreateAccessPoint", actions: &["elasticfilesystem:CreateAccessPoint"], on: &["*"], when: &[When::Ours, When::Tagged] },
+    Grant {
+        sid: "TagNewAccessPoint",
+        actions: &["elasticfilesystem:TagResource"],
+        on: &["*"],
+        when: &[When::Tagged, When::Is("elasticfilesystem:CreateAction", &["CreateAccessPoint"])],
+    },
+    Grant {
+        sid: "Ours",
+        actions: &[
+            "ecs:DeleteTaskDefinitions",
+            "ecs:TagResource",
+            "ecs:UntagResource",
+            "elasticfilesystem:DeleteAccessPoint",
+            "elasticfilesystem:TagResource",
+            "elasticfilesystem:UntagResource",
+            "elasticloadbalancing:AddTags",
+            "elasticloadbalancing:DeleteListener",
+            "elasticloadbalancing:DeleteLoadBalancer",
+            "elasticloadbalancing:DeleteRule",
+            "elasticloadbalancing:DeleteTargetGroup",
+            "elasticloadbalancing:Modify*",
+            "elasticloadbalancing:RemoveTags",
+            "elasticloadbalancing:SetRulePriorities",
+            "elasticloadbalancing:SetSecurityGroups",
+            "elasticloadbalancing:SetSubnets",
+        ],
+        on: &["*"],
+        when: &[When::Ours],
+    },
+    // The path of a role is of the app alone, so it says whose the role is.
+    Grant { sid: "CreateRoles", actions: &["iam:CreateRole"], on: ROLES, when: &[When::Tagged, When::Bounded] },
+    Grant { sid: "RolePolicies", actions: &["iam:PutRolePolicy"], on: ROLES, when: &[When::Named, When::Bounded] },
+    // Those of `task_role.policies`.
+    Grant {
+        sid: "AttachPolicies",
+        actions: &["iam:AttachRolePolicy"],
+        on: ROLES,
+        when: &[When::Named, When::Bounded, When::Is("iam:PolicyARN", &["{policies}"])],
+    },
+    Grant {
+        sid: "SetBoundary",
+        actions: &["iam:PutRolePermissionsBoundary"],
+        on: ROLES,
+        when: &[When::Named, When::Is("iam:PermissionsBoundary", &[BOUNDARY])],
+    },
+    Grant { sid: "DeleteBoundary", actions: &["iam:DeleteRolePermissionsBoundary"], on: ROLES, when: &[When::Named, When::Unbounded] },
+    // PassRole lets ECS use the roles in task definitions, and EventBridge Scheduler that of the schedules.
+    Grant {
+        sid: "PassRoles",
+        actions: &["iam:PassRole"],
+        on: ROLES,
+        when: &[When::Is("iam:PassedToService", &["ecs-tasks.amazonaws.com", "scheduler.amazonaws.com"])],
+    },
+    // Existing roles (`execution_role` and `task_role`).
+    Grant {
+        sid: "PassExistingRoles",
+        actions: &["iam:PassRole"],
+        on: &["{roles}"],
+        when: &[When::Is("iam:PassedToService", &["ecs-tasks.amazonaws.com"])],
     },
     // Roles are read by name, and to IAM one that does not exist has no path.
     Grant {
         sid: "ReadRoles",
         actions: &["iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies"],
         on: &["arn:*:iam::*:role/ecs-pipe/{app}/*", "arn:*:iam::*:role/{app}-*"],
+        when: &[],
     },
     // ECS and Elastic Load Balancing each create their role with the first service and load balancer of the account.
-    Grant { sid: "ServiceRoles", actions: &["iam:CreateServiceLinkedRole"], on: &["arn:*:iam::*:role/aws-service-role/*"] },
     Grant {
-        sid: "Logs",
-        actions: &[
-            "logs:AssociateKmsKey",
-            "logs:CreateLogGroup",
-            "logs:DeleteLogGroup",
-            "logs:DisassociateKmsKey",
-            "logs:GetLogEvents",
-            "logs:ListTagsForResource",
-            "logs:PutRetentionPolicy",
-            "logs:TagResource",
-            "logs:UntagResource",
-        ],
-        on: &["arn:*:logs:*:*:log-group:/ecs-pipe/{app}/*"],
+        sid: "ServiceRoles",
+        actions: &["iam:CreateServiceLinkedRole"],
+        on: &["*"],
+        when: &[When::Is("iam:AWSServiceName", &["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com"])],
     },
 ];

@@ -100,6 +100,10 @@ shared::settings! {
             schemars(extend("x-default" = "above the highest priority of others"));
         /// Existing task execution role to use instead of a new one
         execution_role: String, arg(long, value_name = "ARN");
+        /// ARN of the permissions boundary of the roles that svc-deploy creates
+        ///
+        /// A managed policy that limits what the policies of a role allow. Without this setting, a run removes the boundary.
+        permissions_boundary: String, arg(long, value_name = "ARN"), schemars(extend("x-default" = "none"));
         /// Days to keep log lines
         ///
         /// One of the numbers that CloudWatch Logs accepts, for example 7, 30 or 365.

@@ -6,8 +6,12 @@ pub struct Call {
     /// IAM's name of the action, as in `ec2:CreateVpc`.
     pub action: String,
     pub status: u16,
-    /// The request's body: JSON, or a form.
+    /// The path with its query.
+    pub path: String,
+    /// The request's body: JSON, also when it was CBOR, or a form.
     pub body: String,
+    /// What AWS answered.
+    pub answer: String,
 }
 
 impl Call {

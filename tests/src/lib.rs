@@ -5,6 +5,7 @@ pub mod account;
 pub mod app;
 pub mod call;
 pub mod caller;
+pub mod cbor;
 pub mod clients;
 pub mod fault;
 pub mod registry;

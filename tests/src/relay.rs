@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::call::Call;
 use crate::caller;
+use crate::cbor;
 use crate::fault::{Fate, Fates, Faults, Moment};
 
 /// A relay, which runs in a thread of its own until the process ends.
@@ -134,13 +135,20 @@ async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let text = String::from_utf8_lossy(&body).into_owned();
-    let mut call = Call { action: action(&parts, &body), status: 0, body: text.clone() };
+    let protocol = Protocol::of(&parts);
+    let shown = if matches!(protocol, Protocol::Cbor) { cbor::decode(&body).map(|value| value.to_string()) } else { None };
+    let mut call = Call {
+        action: action(&parts, &body),
+        status: 0,
+        path: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+        body: shown.unwrap_or_else(|| text.clone()),
+        answer: String::new(),
+    };
     let (fate, delay) = {
         let mut fates = lock(&state.fates);
         (fates.decide(&call, &text), fates.delay())
     };
     tokio::time::sleep(delay).await;
-    let protocol = Protocol::of(&parts);
     let answer = match &fate {
         Fate::Refused { status, code, message } => protocol.refusal(*status, code, message),
         Fate::Cut(Moment::Before) => return Err(Cut),
@@ -155,6 +163,7 @@ async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state
     };
     call.status = answer.status().as_u16();
     let (parts, answer) = answer.into_parts();
+    call.answer = String::from_utf8_lossy(&answer).into_owned();
     let mut shown = answer.clone();
     if parts.status.is_success() {
         let mut fates = lock(&state.fates);

@@ -129,12 +129,19 @@ pub fn finish(mut child: Child, stdin: &str) -> Output {
     Output { code, stdout: text(done.stdout), stderr: text(done.stderr) }
 }
 
-/// Returns the actions that a tool's own policy allows.
+/// Returns whether one of the actions that a policy allows is this one, or a pattern for it.
 #[must_use]
-pub fn allowed(tool: &str) -> BTreeSet<String> {
-    let policy = run("http://127.0.0.1:1", tool, &["--policy", "--app", "policy"], "").ok().doc();
-    let statements = policy["Statement"].as_array().into_iter().flatten();
-    let actions = statements.filter_map(|statement| statement["Action"].as_array()).flatten();
+pub fn is_allowed(allowed: &BTreeSet<String>, action: &str) -> bool {
+    allowed.contains(action) || allowed.iter().filter_map(|one| one.strip_suffix('*')).any(|start| action.starts_with(start))
+}
+
+/// Returns the actions that a policy allows.
+#[must_use]
+pub fn actions(policy: &Value) -> BTreeSet<String> {
+    let actions = policy["Statement"].as_array().into_iter().flatten().flat_map(|statement| match &statement["Action"] {
+        Value::Array(actions) => actions.clone(),
+        one => vec![one.clone()],
+    });
     actions.filter_map(|action| action.as_str().map(str::to_owned)).collect()
 }
 

@@ -25,6 +25,8 @@ pub struct Wanted<'a> {
     pub trust: Value,
     /// Its `ecs-pipe:name`.
     pub tag: &'a str,
+    /// The ARN of its permissions boundary.
+    pub boundary: Option<&'a str>,
 }
 
 /// The policies that a role should have, and no others.
@@ -79,7 +81,7 @@ pub async fn find(iam: &Client, name: &str, inline: Option<&str>) -> Result<Opti
     Ok(role.and_then(|said| said.role).map(found))
 }
 
-/// Creates the role, or corrects its trust policy and tags. Returns its ARN, or `None` when it is only planned.
+/// Creates the role, or corrects its permissions boundary, trust policy and tags. Returns its ARN, or `None` when it is only planned.
 ///
 /// # Errors
 /// Refuses a role of this name that ecs-pipe did not create, and returns what IAM refused.
@@ -90,6 +92,7 @@ pub async fn up(iam: &Client, run: &Run, wanted: &Wanted<'_>, found: Option<&Fou
         return Err(run.unmanaged("role", name));
     }
     run.found("role", name);
+    settle_boundary(iam, run, wanted, found).await?;
     let was = found.role.assume_role_policy_document().and_then(shared::policy::decode);
     run.change("role", name, &Diff::new().policy("trust", was.as_ref(), &wanted.trust), async {
         let call = iam.update_assume_role_policy().role_name(name).policy_document(wanted.trust.to_string());
@@ -114,8 +117,29 @@ pub async fn up(iam: &Client, run: &Run, wanted: &Wanted<'_>, found: Option<&Fou
     Ok(Some(found.role.arn().to_owned()))
 }
 
+/// A boundary limits what policies allow, so it is set before them.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html>
+async fn settle_boundary(iam: &Client, run: &Run, wanted: &Wanted<'_>, found: &Found) -> Result<()> {
+    let name = wanted.name;
+    let was = found.role.permissions_boundary().and_then(|boundary| boundary.permissions_boundary_arn());
+    run.change("role", name, &Diff::new().field("permissions boundary", was, wanted.boundary), async {
+        match wanted.boundary {
+            Some(arn) => {
+                let call = iam.put_role_permissions_boundary().role_name(name).permissions_boundary(arn);
+                call.send().await.tried(format!("set the permissions boundary of the role {name}")).map(drop)
+            }
+            None => {
+                let call = iam.delete_role_permissions_boundary().role_name(name);
+                if_found(call.send().await.tried(format!("delete the permissions boundary of the role {name}"))).map(drop)
+            }
+        }
+    })
+    .await
+}
+
 async fn create(iam: &Client, run: &Run, wanted: &Wanted<'_>) -> Result<String> {
     let call = iam.create_role().role_name(wanted.name).path(wanted.path).description(wanted.description);
+    let call = call.set_permissions_boundary(wanted.boundary.map(str::to_owned));
     let call = call.assume_role_policy_document(wanted.trust.to_string()).set_tags(Some(aws_tags(run.tags(wanted.tag))));
     let made = call.send().await.tried(format!("create the role {}", wanted.name))?;
     given(made.role().map(Role::arn), "the ARN of the new role")

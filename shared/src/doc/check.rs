@@ -72,9 +72,31 @@ pub fn check_retention(path: &str, days: i32) -> Result<i32> {
     }
 }
 
+/// Checks the ARN of a permissions boundary.
+///
+/// # Errors
+/// Fails for what is not the ARN of a managed policy.
+pub fn check_boundary(path: &str, arn: Option<String>) -> Result<Option<String>> {
+    let is_policy =
+        |arn: &str| matches!(arn.splitn(6, ':').collect::<Vec<_>>()[..], ["arn", _, "iam", "", _, name] if name.starts_with("policy/"));
+    match arn {
+        Some(arn) if !is_policy(&arn) => {
+            Err(Error::document("permissions-boundary", path, format!("must be the ARN of a managed policy; found {arn:?}")))
+        }
+        arn => Ok(arn),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_boundary_is_the_arn_of_a_managed_policy() {
+        let is_right = |arn: &str| check_boundary("x-svc.permissions_boundary", Some(arn.to_owned())).is_ok();
+        assert!(is_right("arn:aws-cn:iam::123456789012:policy/teams/limit") && is_right("arn:aws:iam::aws:policy/PowerUserAccess"));
+        assert!(!is_right("limit") && !is_right("arn:aws:iam::123456789012:role/limit") && check_boundary("", None).is_ok());
+    }
 
     #[test]
     fn tags_that_iam_takes_for_the_same_are_refused() {

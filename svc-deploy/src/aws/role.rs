@@ -129,7 +129,8 @@ impl SvcDeploy {
             let arn = match &wanted.execution_role {
                 Some(adopted) => Some(adopted.clone()),
                 None => {
-                    self.role_up(run, &execution_name(run, &service.name), TASKS, &format!("Starts the tasks of {}", service.name)).await?
+                    self.role_up(run, wanted, &execution_name(run, &service.name), TASKS, &format!("Starts the tasks of {}", service.name))
+                        .await?
                 }
             };
             self.record(&service.name, |record| record.execution_role_arn = arn);
@@ -139,21 +140,23 @@ impl SvcDeploy {
             let arn = match &service.task_role {
                 TaskRole::Adopted(arn) => Some(arn.clone()),
                 TaskRole::Own(_) => {
-                    self.role_up(run, &task_name(run, &service.name), TASKS, &format!("Role of the tasks of {}", service.name)).await?
+                    self.role_up(run, wanted, &task_name(run, &service.name), TASKS, &format!("Role of the tasks of {}", service.name))
+                        .await?
                 }
             };
             self.record(&service.name, |record| record.task_role_arn = arn);
             Ok(())
         });
         let scheduler = each(scheduled(wanted).take(1), async |_| {
-            self.role_up(run, &scheduler_name(run), SCHEDULER, &format!("Runs the scheduled jobs of {}", run.app)).await
+            self.role_up(run, wanted, &scheduler_name(run), SCHEDULER, &format!("Runs the scheduled jobs of {}", run.app)).await
         });
         let (executions, tasks, scheduler) = futures_util::join!(executions, tasks, scheduler);
         executions.and(tasks).map(drop).and(scheduler.map(drop))
     }
 
-    async fn role_up(&self, run: &Run, name: &str, service: &str, description: &str) -> Result<Option<String>> {
-        let wanted = iam_role::Wanted { name, path: &path(run), description, trust: trust(run, service)?, tag: name };
+    async fn role_up(&self, run: &Run, wanted: &Wanted, name: &str, service: &str, description: &str) -> Result<Option<String>> {
+        let (path, trust, boundary) = (path(run), trust(run, service)?, wanted.boundary.as_deref());
+        let wanted = iam_role::Wanted { name, path: &path, description, trust, tag: name, boundary };
         iam_role::up(&self.iam, run, &wanted, self.found.roles.get(name)).await
     }
 

@@ -94,6 +94,7 @@ pub fn wanted(services: Vec<Service>) -> Wanted {
         alb: None,
         priority: None,
         execution_role: None,
+        boundary: None,
         retention: 30,
         log_kms_key: None,
         files_image: "busybox".to_owned(),

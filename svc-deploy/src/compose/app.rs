@@ -1,7 +1,7 @@
 //! The whole app, as the document and the flags have it.
 
 use shared::doc::public::Publishing;
-use shared::doc::{Cluster, Img, Net, check_retention};
+use shared::doc::{Cluster, Img, Net, check_boundary, check_retention};
 use shared::{Document, Error, Result};
 
 use super::{balancer, job, limit, one_service, publishing, service};
@@ -59,6 +59,7 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Wanted> {
         alb: settings.alb,
         priority: settings.priority,
         execution_role: settings.execution_role,
+        boundary: check_boundary("x-svc.permissions_boundary", settings.permissions_boundary)?,
         retention,
         log_kms_key: settings.log_kms_key,
         files_image: settings.files_image,

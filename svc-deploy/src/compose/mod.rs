@@ -15,6 +15,7 @@ mod limit;
 mod logging;
 mod machine;
 mod managed;
+mod named;
 mod network;
 mod one_service;
 mod publishing;
@@ -26,3 +27,4 @@ mod update;
 mod volume;
 
 pub use app::read;
+pub use named::read as named;

@@ -75,6 +75,13 @@ fn task_role_managed_policy_attached() {
 }
 
 #[test]
+fn role_boundary_deleted() {
+    reverts("role drift-web-task-us-east-1 (permissions boundary: none -> arn:aws:iam::aws:policy/PowerUserAccess)", async |app| {
+        Ok(app.clients.iam.delete_role_permissions_boundary().role_name(TASK_ROLE).send().await.map(drop)?)
+    });
+}
+
+#[test]
 fn task_role_trust_changed() {
     reverts("role drift-web-task-us-east-1 (trust.Statement[0].Principal.Service: none -> ecs-tasks.amazonaws.com, ", async |app| {
         trust_anybody(&app.clients, TASK_ROLE).await
