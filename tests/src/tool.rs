@@ -132,7 +132,8 @@ pub fn finish(mut child: Child, stdin: &str) -> Output {
 /// Returns whether one of the actions that a policy allows is this one, or a pattern for it.
 #[must_use]
 pub fn is_allowed(allowed: &BTreeSet<String>, action: &str) -> bool {
-    allowed.contains(action) || allowed.iter().filter_map(|one| one.strip_suffix('*')).any(|start| action.starts_with(start))
+    let matches = |one: &String| one.split_once('*').is_some_and(|(start, end)| action.starts_with(start) && action.ends_with(end));
+    allowed.contains(action) || allowed.iter().any(matches)
 }
 
 /// Returns the actions that a policy allows.

@@ -158,6 +158,7 @@ impl SvcDeploy {
             Err(error) => lines.push(error.to_string()),
         }
         lines.extend(self.target_lines(service).await);
+        lines.extend(self.no_instance(run, now).await);
         let events: Vec<&str> = now.events().iter().filter_map(|event| event.message()).collect();
         // A rollback adds newer events than the one that names the load balancer's reason.
         let unhealthy = events.iter().skip(EVENTS).find(|message| is_unhealthy(message));
@@ -168,6 +169,16 @@ impl SvcDeploy {
         let rollback = if service.breaker.rollback { "ECS rolls back to the previous revision, if there is one. " } else { "" };
         lines.push(format!("{rollback}Fix the cause and run the same command again. It starts a new deployment"));
         lines.join("\n  ")
+    }
+
+    /// Says that no instance has registered. ECS has no event for it, because a capacity provider may still start one.
+    async fn no_instance(&self, run: &Run, now: &EcsService) -> Option<String> {
+        let on_ec2 = now.capacity_provider_strategy().iter().any(|one| !one.capacity_provider().starts_with("FARGATE"));
+        let said = if on_ec2 { self.ecs.describe_clusters().clusters(&run.app).send().await.ok()? } else { return None };
+        let registered = said.clusters().first()?.registered_container_instances_count();
+        (registered == 0).then(|| {
+            format!("no instance is registered with the cluster {}, so no task can start. Run cluster-up --wait: it says why none starts", run.app)
+        })
     }
 
     /// Returns the task of the wanted revision that stopped last.

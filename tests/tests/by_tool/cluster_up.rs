@@ -135,6 +135,14 @@ fn a_launch_that_fails_is_told_in_the_words_of_the_scaling_activity() {
     assert!(said.stderr.contains("error[instance-not-started]"), "{}", said.stderr);
     assert!(said.stderr.contains("You have requested more vCPU capacity than your current vCPU limit of 0 allows"), "{}", said.stderr);
     assert!(started.elapsed() < Duration::from_mins(1), "not as a deadline");
+
+    // By default cluster-up does not wait, so svc-deploy meets it.
+    let mut doc = app.up(&[]).ok().doc();
+    doc["services"] = json!({"web": {"image": "nginx:1.27"}});
+    let said = run(&app.relay.endpoint, "svc-deploy", &["--timeout", "1s"], &doc.to_string());
+    assert_eq!(said.code, 75, "{}", said.stderr);
+    assert!(said.stderr.contains("no instance is registered with the cluster quota"), "{}", said.stderr);
+    let _ = run(&app.relay.endpoint, "svc-deploy", &["--down"], &doc.to_string()).ok();
     app.down();
 }
 

@@ -174,7 +174,7 @@ fn a_policy_allows_what_the_tool_does_and_nothing_else() {
             NOT_CALLED.iter().chain(others).any(|other| *other == action.as_str())
         };
         // A pattern is not a single action.
-        let single = allowed.iter().filter(|action| !action.ends_with('*') && !called.contains(*action));
+        let single = allowed.iter().filter(|action| !action.contains('*') && !called.contains(*action));
         let rare: Vec<_> = single.filter(|action| !called_for(action) && !RARE.contains(&action.as_str())).collect();
         assert!(rare.is_empty(), "{tool} is allowed what it never calls: {rare:?}");
     }
@@ -189,6 +189,7 @@ const RARE: &[&str] = &[
     "autoscaling:TerminateInstanceInAutoScalingGroup",
     "ec2:DescribeInstances",
     "ec2:DescribeNetworkInterfaces",
+    "ecs:DescribeClusters",
     "ecs:DescribeContainerInstances",
     "ecs:DescribeServices",
     "ecs:ListServices",

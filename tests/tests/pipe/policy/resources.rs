@@ -43,7 +43,7 @@ pub fn find(pattern: &str, text: &str) -> Vec<String> {
 
 /// Returns the ARNs of a service in a text, and those of EC2's IDs.
 pub fn mentioned(service: &str, text: &str) -> Vec<String> {
-    let mut all = find(&format!(r#"arn:aws:{service}:[^"<&,\s\\]*"#), text);
+    let mut all = find(&format!(r#"arn:aws:{service}:[^"<&,?\s\\]*"#), text);
     // The ARN of a log group has two forms.
     for arn in &mut all {
         arn.truncate(arn.strip_suffix(":*").unwrap_or(arn).len());
