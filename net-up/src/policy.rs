@@ -151,7 +151,12 @@ pub const GRANTS: &[Grant] = &[
         on: LOG_GROUPS,
         when: &[],
     },
-    Grant { sid: "FlowLogGroup", actions: &["logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:UntagResource"], on: LOG_GROUPS, when: &[When::Named] },
+    Grant {
+        sid: "FlowLogGroup",
+        actions: &["logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:UntagResource"],
+        on: LOG_GROUPS,
+        when: &[When::Named],
+    },
     // CloudWatch Logs requires these of the caller who creates or deletes a flow log. They have no resources.
     // https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
     Grant { sid: "FlowLogDelivery", actions: &["logs:CreateLogDelivery", "logs:DeleteLogDelivery"], on: &["*"], when: &[] },
@@ -166,7 +171,14 @@ pub const GRANTS: &[Grant] = &[
     Grant { sid: "TagNewRole", actions: &["iam:TagRole"], on: ROLES, when: &[When::Tagged, When::Untagged] },
     Grant {
         sid: "Role",
-        actions: &["iam:DeleteRole", "iam:DeleteRolePolicy", "iam:DetachRolePolicy", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy"],
+        actions: &[
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:DetachRolePolicy",
+            "iam:TagRole",
+            "iam:UntagRole",
+            "iam:UpdateAssumeRolePolicy",
+        ],
         on: ROLES,
         when: &[When::Ours],
     },

@@ -177,7 +177,10 @@ impl SvcDeploy {
         let said = if on_ec2 { self.ecs.describe_clusters().clusters(&run.app).send().await.ok()? } else { return None };
         let registered = said.clusters().first()?.registered_container_instances_count();
         (registered == 0).then(|| {
-            format!("no instance is registered with the cluster {}, so no task can start. Run cluster-up --wait: it says why none starts", run.app)
+            format!(
+                "no instance is registered with the cluster {}, so no task can start. Run cluster-up --wait: it says why none starts",
+                run.app
+            )
         })
     }
 
