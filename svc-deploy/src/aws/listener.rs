@@ -70,7 +70,9 @@ impl WantedListener {
 /// Finds the listeners of a load balancer with their rules.
 pub async fn find(elb: &Client, arn: &str) -> Result<Vec<FoundListener>> {
     let call = elb.describe_listeners().load_balancer_arn(arn);
-    let listeners: Vec<Listener> = shared::pages!(call, format!("list the listeners of {arn}"))?;
+    let mut listeners: Vec<Listener> = shared::pages!(call, format!("list the listeners of {arn}"))?;
+    // AWS lists them in any order, and a plan should not.
+    listeners.sort_by_key(Listener::port);
     try_join_all(listeners.into_iter().map(async |listener| {
         let arn = given(listener.listener_arn(), "the ARN of the listener")?;
         let rules = async { shared::pages!(elb.describe_rules().listener_arn(&arn), format!("list the rules of {arn}")) };
