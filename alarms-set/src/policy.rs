@@ -18,7 +18,7 @@ pub const GRANTS: &[Grant] = &[
         sid: "Alarms",
         actions: &["cloudwatch:DeleteAlarms", "cloudwatch:EnableAlarmActions", "cloudwatch:SetAlarmState", "cloudwatch:UntagResource"],
         on: ALARMS,
-        when: &[When::Named],
+        when: &[When::OursByName],
     },
     // AWS refuses this action when its permission names a resource. A condition on the tags of the request would not protect the alarms of others.
     // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutCompositeAlarm.html
@@ -42,7 +42,7 @@ pub const GRANTS: &[Grant] = &[
         on: TOPICS,
         when: &[],
     },
-    Grant { sid: "Topic", actions: &["sns:DeleteTopic", "sns:Subscribe", "sns:UntagResource"], on: TOPICS, when: &[When::Named] },
+    Grant { sid: "Topic", actions: &["sns:DeleteTopic", "sns:Subscribe", "sns:UntagResource"], on: TOPICS, when: &[When::OursByName] },
     // This action has no resources: SNS has been seen to check it on the topic and on the account.
     // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
     Grant { sid: "Unsubscribe", actions: &["sns:Unsubscribe"], on: &["*"], when: &[] },

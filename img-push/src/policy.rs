@@ -49,6 +49,6 @@ pub const GRANTS: &[Grant] = &[
             "ecr:UploadLayerPart",
         ],
         on: REPOSITORIES,
-        when: &[When::Named],
+        when: &[When::OursByName],
     },
 ];

@@ -155,7 +155,7 @@ pub const GRANTS: &[Grant] = &[
         sid: "FlowLogGroup",
         actions: &["logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:UntagResource"],
         on: LOG_GROUPS,
-        when: &[When::Named],
+        when: &[When::OursByName],
     },
     // CloudWatch Logs requires these of the caller who creates or deletes a flow log. They have no resources.
     // https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html

@@ -51,7 +51,7 @@ pub const GRANTS: &[Grant] = &[
         sid: "ServicesOfTargets",
         actions: &["ecs:DescribeServices", "ecs:UpdateService"],
         on: &["arn:*:ecs:*:*:service/{app}/*"],
-        when: &[When::Named],
+        when: &[When::OursByName],
     },
     Grant {
         sid: "Instances",

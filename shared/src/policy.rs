@@ -24,7 +24,7 @@ pub enum When {
     /// The resource has the tag of the app.
     Ours,
     /// The name says that the resource is of the app. A policy for all apps needs the tag for that.
-    Named,
+    OursByName,
     /// The request sets the tag of the app.
     Tagged,
     /// The resource has no tag of an app.
@@ -90,11 +90,11 @@ fn allowed(grant: &Grant, app: Option<&str>, named: &Named) -> Option<Statement>
     let mut conditions: Map<String, Value> = Map::new();
     for when in grant.when {
         let (operator, key, values) = match when {
-            When::Named if app.is_some() => continue,
+            When::OursByName if app.is_some() => continue,
             When::Bounded if !named.contains_key(BOUNDARY) => continue,
             When::Unbounded if named.contains_key(BOUNDARY) => return None,
             When::Unbounded => continue,
-            When::Ours | When::Named => tag("ResourceTag", app),
+            When::Ours | When::OursByName => tag("ResourceTag", app),
             When::Tagged => tag("RequestTag", app),
             When::Untagged => ("Null", format!("aws:ResourceTag/{TAG_APP}"), vec!["true".to_owned()]),
             When::Is(key, values) => {
@@ -196,7 +196,12 @@ mod tests {
         let on = &["arn:*:iam::*:role/{app}-*"];
         let grants = [
             Grant { sid: "A", actions: &["iam:CreateRole"], on, when: &[When::Tagged, When::Bounded] },
-            Grant { sid: "B", actions: &["iam:AttachRolePolicy"], on, when: &[When::Named, When::Is("iam:PolicyARN", &["{policies}"])] },
+            Grant {
+                sid: "B",
+                actions: &["iam:AttachRolePolicy"],
+                on,
+                when: &[When::OursByName, When::Is("iam:PolicyARN", &["{policies}"])],
+            },
             Grant { sid: "C", actions: &["iam:DeleteRolePermissionsBoundary"], on, when: &[When::Ours, When::Unbounded] },
             Grant { sid: "D", actions: &["kms:CreateGrant"], on: &["{key}"], when: &[When::True("kms:GrantIsForAWSResource")] },
         ];

@@ -97,7 +97,7 @@ pub const GRANTS: &[Grant] = &[
             "ssm:GetParameters",
         ],
         on: NAMED,
-        when: &[When::Named],
+        when: &[When::OursByName],
     },
     Grant {
         sid: "Jobs",
@@ -172,21 +172,21 @@ pub const GRANTS: &[Grant] = &[
     },
     // The path of a role is of the app alone, so it says whose the role is.
     Grant { sid: "CreateRoles", actions: &["iam:CreateRole"], on: ROLES, when: &[When::Tagged, When::Bounded] },
-    Grant { sid: "RolePolicies", actions: &["iam:PutRolePolicy"], on: ROLES, when: &[When::Named, When::Bounded] },
+    Grant { sid: "RolePolicies", actions: &["iam:PutRolePolicy"], on: ROLES, when: &[When::OursByName, When::Bounded] },
     // Those of `task_role.policies`.
     Grant {
         sid: "AttachPolicies",
         actions: &["iam:AttachRolePolicy"],
         on: ROLES,
-        when: &[When::Named, When::Bounded, When::Is("iam:PolicyARN", &["{policies}"])],
+        when: &[When::OursByName, When::Bounded, When::Is("iam:PolicyARN", &["{policies}"])],
     },
     Grant {
         sid: "SetBoundary",
         actions: &["iam:PutRolePermissionsBoundary"],
         on: ROLES,
-        when: &[When::Named, When::Is("iam:PermissionsBoundary", &[BOUNDARY])],
+        when: &[When::OursByName, When::Is("iam:PermissionsBoundary", &[BOUNDARY])],
     },
-    Grant { sid: "DeleteBoundary", actions: &["iam:DeleteRolePermissionsBoundary"], on: ROLES, when: &[When::Named, When::Unbounded] },
+    Grant { sid: "DeleteBoundary", actions: &["iam:DeleteRolePermissionsBoundary"], on: ROLES, when: &[When::OursByName, When::Unbounded] },
     // PassRole lets ECS use the roles in task definitions, and EventBridge Scheduler that of the schedules.
     Grant {
         sid: "PassRoles",
