@@ -266,7 +266,7 @@ impl Stage for SvcDeploy {
     }
 
     async fn down(&self, run: &Run, step: Step) -> Result<()> {
-        self.take_down(run, &self.found, step).await
+        self.take_down(run, &self.found, None, step).await
     }
 
     fn is_aside(flags: &Flags) -> bool {
@@ -301,8 +301,10 @@ impl Stage for SvcDeploy {
 
 impl SvcDeploy {
     /// Undoes one step of what was found: everything, or what left the document.
-    async fn take_down(&self, run: &Run, found: &Found, step: Step) -> Result<()> {
+    async fn take_down(&self, run: &Run, found: &Found, wanted: Option<&Wanted>, step: Step) -> Result<()> {
         match step {
+            // The services of the document need them.
+            Step::LoadBalancer | Step::Listeners if wanted.is_some() => Ok(()),
             Step::LogGroups => self.log_groups_down(run, &found.log_groups).await,
             Step::AccessPoints => self.access_points_down(run, &found.access_points).await,
             Step::Parameters => self.parameters_down(run, &found.parameters).await,
@@ -311,10 +313,10 @@ impl SvcDeploy {
             Step::TargetGroups => self.target_groups_down(run, &found.target_groups).await,
             Step::TaskDefinitions => self.task_definitions_down(run, &found.task_definitions).await,
             Step::Listeners => self.listeners_down(run).await,
-            Step::Rules => self.rules_down(run, found, None).await,
+            Step::Rules => self.rules_down(run, found, wanted.and_then(|wanted| wanted.alb.as_ref())).await,
             // Settings are deleted with their resources, and orphans are among the others.
             Step::Settings | Step::Orphans => Ok(()),
-            Step::Schedules => self.schedules_down(run).await,
+            Step::Schedules => self.schedules_down(run, &found.schedules).await,
             Step::Services => {
                 let (services, tasks) = futures_util::join!(self.services_down(run, &found.services), self.tasks_down(run, &found.tasks));
                 services.and(tasks)

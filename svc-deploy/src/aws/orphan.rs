@@ -5,19 +5,12 @@ use std::collections::BTreeSet;
 use aws_sdk_ecs::types::Task;
 use shared::owner::{TAG_NAME, pairs};
 use shared::step::walk;
-use shared::{Result, Run};
+use shared::{Result, Run, Stage};
 
 use super::task_definition_request::family;
-use super::{ecs_tag, log_group, role, target_group};
+use super::{ecs_tag, log_group, role, schedule, target_group};
 use crate::model::{BY_HAND, Wanted};
-use crate::{Found, Step, SvcDeploy};
-
-/// The order of the deletion. Schedules, and rules of the app's own load balancer, are deleted by every run.
-const WAVES: &[&[Step]] = &[
-    &[Step::Services, Step::Rules],
-    &[Step::TaskDefinitions],
-    &[Step::LogGroups, Step::AccessPoints, Step::Parameters, Step::Roles, Step::TargetGroups],
-];
+use crate::{Found, SvcDeploy};
 
 /// Returns what belongs to no service or job of the document, of everything that the app has. `None` is nothing.
 pub fn of(run: &Run, wanted: &Wanted, mut all: Found) -> Option<Found> {
@@ -39,6 +32,8 @@ pub fn of(run: &Run, wanted: &Wanted, mut all: Found) -> Option<Found> {
     all.parameters.retain(|name, found| found.ours && !parameters.contains_key(name.as_str()));
     let volumes = wanted.access_points();
     all.access_points.retain(|volume, _| !volumes.contains_key(volume.as_str()));
+    // Every run deletes the schedules that are not in the document.
+    all.schedules = schedule::Found::default();
     let counts = [all.services.len(), all.tasks.len(), all.task_definitions.len(), all.target_groups.len()];
     let others = [all.roles.len(), all.log_groups.len(), all.parameters.len()];
     counts.into_iter().chain(others).any(|count| count > 0).then_some(all)
@@ -75,11 +70,6 @@ impl SvcDeploy {
         if !run.is_planning() {
             self.deployments_ready(run, wanted.deployed()).await?;
         }
-        walk(run, WAVES.iter(), async |step| match step {
-            // Those of the adopted load balancer are deleted before.
-            Step::Rules => self.rules_down(run, orphans, wanted.alb.as_ref()).await,
-            step => self.take_down(run, orphans, step).await,
-        })
-        .await
+        walk(run, Self::WAVES.iter().rev(), async |step| self.take_down(run, orphans, Some(wanted), step).await).await
     }
 }

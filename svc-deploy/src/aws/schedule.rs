@@ -20,6 +20,7 @@ use crate::SvcDeploy;
 use crate::model::{Schedule, Service, Wanted};
 
 /// The group of the app, and its schedules by name, in AWS's own JSON.
+#[derive(Default)]
 pub struct Found {
     pub group: Option<FoundGroup>,
     schedules: BTreeMap<String, Value>,
@@ -62,7 +63,7 @@ impl SvcDeploy {
         let former = self.found.schedules.schedules.keys().filter(|name| !names.contains(name));
         each(former, async |name| self.delete_schedule(run, name).await).await?;
         if scheduled.is_empty() {
-            return self.schedule_group_down(run).await;
+            return self.schedule_group_down(run, self.found.schedules.group.as_ref()).await;
         }
         self.schedule_group_up(run).await?;
         let selected = scheduled.into_iter().filter(|(service, _)| service.selected);
@@ -114,8 +115,8 @@ impl SvcDeploy {
     }
 
     /// Deletes the schedules before the group, so that none starts a task while the group is being deleted.
-    pub async fn schedules_down(&self, run: &Run) -> Result<()> {
-        each(self.found.schedules.schedules.keys(), async |name| self.delete_schedule(run, name).await).await?;
-        self.schedule_group_down(run).await
+    pub async fn schedules_down(&self, run: &Run, found: &Found) -> Result<()> {
+        each(found.schedules.keys(), async |name| self.delete_schedule(run, name).await).await?;
+        self.schedule_group_down(run, found.group.as_ref()).await
     }
 }

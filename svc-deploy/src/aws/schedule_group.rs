@@ -49,19 +49,14 @@ impl SvcDeploy {
             return Err(run.unmanaged("schedule group", name));
         }
         run.found("schedule group", name);
+        let arn = arn(run)?;
         run.settle_tags(
             "schedule group",
             name,
             run.tags("schedules"),
             found.tags.iter().map(pair),
-            async |missing| {
-                let call = self.scheduler.tag_resource().resource_arn(arn(run)?).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the schedule group {name}")).map(drop)
-            },
-            async |left| {
-                let call = self.scheduler.untag_resource().resource_arn(arn(run)?).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the schedule group {name}")).map(drop)
-            },
+            async |missing| self.scheduler.tag_resource().resource_arn(&arn).set_tags(Some(aws_tags(missing))).send().await,
+            async |left| self.scheduler.untag_resource().resource_arn(&arn).set_tag_keys(Some(left)).send().await,
         )
         .await
     }
@@ -80,8 +75,8 @@ impl SvcDeploy {
     }
 
     /// Deletes the group. EventBridge Scheduler goes on deleting after its answer.
-    pub async fn schedule_group_down(&self, run: &Run) -> Result<()> {
-        let Some(found) = self.found.schedules.group.as_ref().filter(|found| !found.is_leaving) else { return Ok(()) };
+    pub async fn schedule_group_down(&self, run: &Run, found: Option<&FoundGroup>) -> Result<()> {
+        let Some(found) = found.filter(|found| !found.is_leaving) else { return Ok(()) };
         if !run.may_delete("schedule group", &run.app, found.is_ours) {
             return Ok(());
         }
