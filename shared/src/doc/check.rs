@@ -72,13 +72,17 @@ pub fn check_retention(path: &str, days: i32) -> Result<i32> {
     }
 }
 
+/// Returns whether this is the ARN of a managed policy of IAM.
+#[must_use]
+pub fn is_policy(arn: &str) -> bool {
+    matches!(arn.splitn(6, ':').collect::<Vec<_>>()[..], ["arn", _, "iam", "", _, name] if name.starts_with("policy/"))
+}
+
 /// Checks the ARN of a permissions boundary.
 ///
 /// # Errors
 /// Fails for what is not the ARN of a managed policy.
 pub fn check_boundary(path: &str, arn: Option<String>) -> Result<Option<String>> {
-    let is_policy =
-        |arn: &str| matches!(arn.splitn(6, ':').collect::<Vec<_>>()[..], ["arn", _, "iam", "", _, name] if name.starts_with("policy/"));
     match arn {
         Some(arn) if !is_policy(&arn) => {
             Err(Error::document("permissions-boundary", path, format!("must be the ARN of a managed policy; found {arn:?}")))

@@ -19,7 +19,7 @@ pub mod volume;
 mod yaml;
 
 pub use at::At;
-pub use check::{check_boundary, check_retention, check_tags};
+pub use check::{check_boundary, check_retention, check_tags, is_policy};
 pub use compose::{Selection, owner, platform, replicas};
 pub use document::Document;
 pub use job::{is_awaited, is_job};

@@ -1,7 +1,7 @@
 //! What AWS accepts in names and values that the document sets. A value that it refuses is refused before anything is created.
 
 use shared::Result;
-use shared::doc::At;
+use shared::doc::{At, is_policy};
 
 /// Characters of a path or host in a rule.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RuleCondition.html>
@@ -110,7 +110,6 @@ pub fn check_labels(labels: usize, tags: usize, at: &At<'_>) -> Result<()> {
 /// Checks the managed policies of a role.
 pub fn check_policies<'a>(policies: impl ExactSizeIterator<Item = &'a String>, at: &At<'_>) -> Result<()> {
     let count = policies.len();
-    let is_policy = |arn: &String| arn.starts_with("arn:") && arn.contains(":iam:") && arn.contains(":policy/");
     let what = match policies.into_iter().find(|arn| !is_policy(arn)) {
         Some(other) => format!("must be ARNs of IAM policies; found {other:?}"),
         None if count > MOST_POLICIES => format!("a role must have at most {MOST_POLICIES} policies; found {count}"),
