@@ -169,19 +169,14 @@ impl AlarmsSet {
 
     async fn settle(&self, run: &Run, definition: &Definition, actions: &Actions, found: &FoundAlarm) -> Result<()> {
         let Definition { name, alarm, .. } = definition;
+        let arn = arn(run, name)?;
         run.settle_tags(
             "alarm",
             name,
             run.tags(name),
             found.tags.iter().map(pair),
-            async |missing| {
-                let call = self.cloudwatch.tag_resource().resource_arn(arn(run, name)?).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the alarm {name}")).map(drop)
-            },
-            async |left| {
-                let call = self.cloudwatch.untag_resource().resource_arn(arn(run, name)?).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the alarm {name}")).map(drop)
-            },
+            async |missing| self.cloudwatch.tag_resource().resource_arn(&arn).set_tags(Some(aws_tags(missing))).send().await,
+            async |left| self.cloudwatch.untag_resource().resource_arn(&arn).set_tag_keys(Some(left)).send().await,
         )
         .await?;
         let mut diff = diff(&found.alarm, alarm).set("InsufficientDataActions", found.alarm.insufficient_data_actions(), [""; 0]);

@@ -90,19 +90,14 @@ impl AlarmsSet {
 
     async fn settle_composite(&self, run: &Run, wanted: &Wanted, rule: &str, found: &CompositeAlarm) -> Result<()> {
         let name = name(run);
+        let arn = arn(run, &name)?;
         run.settle_tags(
             "composite alarm",
             &name,
             run.tags("urgent"),
             self.found.composite.tags.iter().map(pair),
-            async |missing| {
-                let call = self.cloudwatch.tag_resource().resource_arn(arn(run, &name)?).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the composite alarm {name}")).map(drop)
-            },
-            async |left| {
-                let call = self.cloudwatch.untag_resource().resource_arn(arn(run, &name)?).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the composite alarm {name}")).map(drop)
-            },
+            async |missing| self.cloudwatch.tag_resource().resource_arn(&arn).set_tags(Some(aws_tags(missing))).send().await,
+            async |left| self.cloudwatch.untag_resource().resource_arn(&arn).set_tag_keys(Some(left)).send().await,
         )
         .await?;
         let diff = diff(found, rule, &wanted.notified.page);

@@ -90,14 +90,8 @@ impl AlarmsSet {
             &name(run),
             run.tags("alarms"),
             self.found.topic.tags.iter().map(pair),
-            async |missing| {
-                let call = self.sns.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the topic {arn}")).map(drop)
-            },
-            async |left| {
-                let call = self.sns.untag_resource().resource_arn(arn).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the topic {arn}")).map(drop)
-            },
+            async |missing| self.sns.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing))).send().await,
+            async |left| self.sns.untag_resource().resource_arn(arn).set_tag_keys(Some(left)).send().await,
         )
         .await
     }

@@ -97,14 +97,10 @@ impl ClusterUp {
             &run.app,
             wanted_tags(run),
             found.tags().iter().map(pair),
-            async |missing| {
-                let call = self.autoscaling.create_or_update_tags().set_tags(Some(aws_tags(run, missing)));
-                call.send().await.tried(format!("tag the Auto Scaling group {}", run.app)).map(drop)
-            },
+            async |missing| self.autoscaling.create_or_update_tags().set_tags(Some(aws_tags(run, missing))).send().await,
             async |left| {
                 let left = left.into_iter().map(|key| (key, String::new())).collect();
-                let call = self.autoscaling.delete_tags().set_tags(Some(aws_tags(run, left)));
-                call.send().await.tried(format!("remove tags of the Auto Scaling group {}", run.app)).map(drop)
+                self.autoscaling.delete_tags().set_tags(Some(aws_tags(run, left))).send().await
             },
         )
         .await?;

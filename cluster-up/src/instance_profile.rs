@@ -34,14 +34,8 @@ pub async fn up(iam: &Client, run: &Run, name: &str, found: Option<&InstanceProf
         name,
         run.tags("instance"),
         found.tags().iter().map(pair),
-        async |missing| {
-            let call = iam.tag_instance_profile().instance_profile_name(name).set_tags(Some(aws_tags(missing)));
-            call.send().await.tried(format!("tag the instance profile {name}")).map(drop)
-        },
-        async |left| {
-            let call = iam.untag_instance_profile().instance_profile_name(name).set_tag_keys(Some(left));
-            call.send().await.tried(format!("remove tags of the instance profile {name}")).map(drop)
-        },
+        async |missing| iam.tag_instance_profile().instance_profile_name(name).set_tags(Some(aws_tags(missing))).send().await,
+        async |left| iam.untag_instance_profile().instance_profile_name(name).set_tag_keys(Some(left)).send().await,
     )
     .await
 }

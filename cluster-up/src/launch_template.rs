@@ -65,14 +65,10 @@ impl ClusterUp {
             &run.app,
             run.tags("instance"),
             self.found.template.tags.iter().map(pair),
-            async |missing| {
-                let call = self.ec2.create_tags().resources(&id).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the launch template {id}")).map(drop)
-            },
+            async |missing| self.ec2.create_tags().resources(&id).set_tags(Some(aws_tags(missing))).send().await,
             async |left| {
                 let left = left.into_iter().map(|key| Tag::builder().key(key).build()).collect();
-                let call = self.ec2.delete_tags().resources(&id).set_tags(Some(left));
-                call.send().await.tried(format!("remove tags of the launch template {id}")).map(drop)
+                self.ec2.delete_tags().resources(&id).set_tags(Some(left)).send().await
             },
         )
         .await?;

@@ -73,14 +73,8 @@ impl ClusterUp {
             &run.app,
             run.tags("namespace"),
             found.tags.iter().map(pair),
-            async |missing| {
-                let call = self.cloud_map.tag_resource().resource_arn(&found.arn).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the namespace {}", run.app)).map(drop)
-            },
-            async |left| {
-                let call = self.cloud_map.untag_resource().resource_arn(&found.arn).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the namespace {}", run.app)).map(drop)
-            },
+            async |missing| self.cloud_map.tag_resource().resource_arn(&found.arn).set_tags(Some(aws_tags(missing))).send().await,
+            async |left| self.cloud_map.untag_resource().resource_arn(&found.arn).set_tag_keys(Some(left)).send().await,
         )
         .await
     }

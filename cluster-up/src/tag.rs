@@ -2,7 +2,7 @@
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::Tag;
-use shared::{Result, Run, Tried};
+use shared::{Result, Run};
 
 shared::tagging!(aws_sdk_ecs::types::Tag);
 
@@ -16,14 +16,8 @@ pub async fn settle(ecs: &Client, run: &Run, kind: &str, name: &str, arn: &str, 
         arn,
         run.tags(name),
         found.iter().map(pair),
-        async |missing| {
-            let call = ecs.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing)));
-            call.send().await.tried(format!("tag the {kind} {arn}")).map(drop)
-        },
-        async |left| {
-            let call = ecs.untag_resource().resource_arn(arn).set_tag_keys(Some(left));
-            call.send().await.tried(format!("remove tags of the {kind} {arn}")).map(drop)
-        },
+        async |missing| ecs.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing))).send().await,
+        async |left| ecs.untag_resource().resource_arn(arn).set_tag_keys(Some(left)).send().await,
     )
     .await
 }

@@ -145,21 +145,14 @@ impl ImgPush {
     /// Updates the tags and the configuration of a found repository.
     async fn settle(&self, run: &Run, wanted: &Wanted, image: &WantedImage, found: &FoundRepository) -> Result<()> {
         let name = &image.repository;
+        let arn = found.repository.repository_arn().unwrap_or_default();
         run.settle_tags(
             "repository",
             name,
             run.tags(&image.service),
             found.tags.iter().map(pair),
-            async |missing| {
-                let arn = found.repository.repository_arn().unwrap_or_default();
-                let call = self.ecr.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the repository {name}")).map(drop)
-            },
-            async |left| {
-                let arn = found.repository.repository_arn().unwrap_or_default();
-                let call = self.ecr.untag_resource().resource_arn(arn).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the repository {name}")).map(drop)
-            },
+            async |missing| self.ecr.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing))).send().await,
+            async |left| self.ecr.untag_resource().resource_arn(arn).set_tag_keys(Some(left)).send().await,
         )
         .await?;
         let set = async {

@@ -38,19 +38,14 @@ impl NetUp {
             if !run.is_ours(pairs(tags)) {
                 return Err(run.unmanaged("log group", &name));
             }
+            let arn = arn(run)?;
             run.settle_tags(
                 "log group",
                 &name,
                 run.tags("flow-logs"),
                 pairs(tags),
-                async |missing| {
-                    let call = self.logs.tag_resource().resource_arn(arn(run)?).set_tags(Some(missing.into_iter().collect()));
-                    call.send().await.tried(format!("tag the log group {name}")).map(drop)
-                },
-                async |left| {
-                    let call = self.logs.untag_resource().resource_arn(arn(run)?).set_tag_keys(Some(left));
-                    call.send().await.tried(format!("remove tags of the log group {name}")).map(drop)
-                },
+                async |missing| self.logs.tag_resource().resource_arn(&arn).set_tags(Some(missing.into_iter().collect())).send().await,
+                async |left| self.logs.untag_resource().resource_arn(&arn).set_tag_keys(Some(left)).send().await,
             )
             .await?;
         } else if run.create("log group", &name, self.create_log_group(run, &name)).await?.is_none() {

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use shared::owner::{TAG_APP, TAG_STAGE};
-use shared::{Result, Run, Tried};
+use shared::{Result, Run};
 
 use crate::NetUp;
 
@@ -56,20 +56,10 @@ impl NetUp {
             id,
             run.tags(name),
             tags.iter().map(pair),
-            async |missing| {
-                self.ec2
-                    .create_tags()
-                    .resources(id)
-                    .set_tags(Some(aws_tags(missing)))
-                    .send()
-                    .await
-                    .tried(format!("tag the {kind} {id}"))
-                    .map(drop)
-            },
+            async |missing| self.ec2.create_tags().resources(id).set_tags(Some(aws_tags(missing))).send().await,
             async |left| {
                 let left = left.into_iter().map(|key| Tag::builder().key(key).build()).collect();
-                let call = self.ec2.delete_tags().resources(id).set_tags(Some(left));
-                call.send().await.tried(format!("remove tags of the {kind} {id}")).map(drop)
+                self.ec2.delete_tags().resources(id).set_tags(Some(left)).send().await
             },
         )
         .await?;

@@ -70,21 +70,14 @@ impl ScaleSet {
     async fn settle_target(&self, run: &Run, tasks: &Tasks, found: &FoundTarget) -> Result<()> {
         let id = &tasks.resource_id;
         run.found("scalable target", id);
+        let arn = found.target.scalable_target_arn().unwrap_or_default();
         run.settle_tags(
             "scalable target",
             id,
             run.tags(&tasks.service),
             pairs(&found.tags),
-            async |missing| {
-                let arn = found.target.scalable_target_arn().unwrap_or_default();
-                let call = self.application.tag_resource().resource_arn(arn).set_tags(Some(missing.into_iter().collect()));
-                call.send().await.tried(format!("tag the scalable target {id}")).map(drop)
-            },
-            async |left| {
-                let arn = found.target.scalable_target_arn().unwrap_or_default();
-                let call = self.application.untag_resource().resource_arn(arn).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the scalable target {id}")).map(drop)
-            },
+            async |missing| self.application.tag_resource().resource_arn(arn).set_tags(Some(missing.into_iter().collect())).send().await,
+            async |left| self.application.untag_resource().resource_arn(arn).set_tag_keys(Some(left)).send().await,
         )
         .await?;
         let bounds = self.bounds_now(tasks);

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::diff::Diff;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Tried};
 use crate::run::Run;
 
-pub use crate::tag::{TAG_APP, TAG_NAME, TAG_STAGE};
+pub use crate::tag::{TAG_APP, TAG_KEYS, TAG_NAME, TAG_STAGE};
 
-/// The tag with the keys of the user's own tags, so that a run knows which ones have left the document.
-pub const TAG_KEYS: &str = "ecs-pipe:tags";
 /// Characters of a tag's value.
-const LONGEST_VALUE: usize = 256;
+/// <https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html>
+pub const LONGEST_VALUE: usize = 256;
 
 /// A tag as the SDKs return it.
 pub type Pair<'a> = (Option<&'a str>, Option<&'a str>);
@@ -102,15 +101,19 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::change`].
-    pub async fn settle_tags<'a>(
+    pub async fn settle_tags<'a, S, SE, R, RE>(
         &self,
         kind: &str,
         name: &str,
         wanted: Vec<(String, String)>,
         found: impl IntoIterator<Item = Pair<'a>>,
-        put: impl AsyncFnOnce(Vec<(String, String)>) -> Result<()>,
-        remove: impl AsyncFnOnce(Vec<String>) -> Result<()>,
-    ) -> Result<()> {
+        set: impl AsyncFnOnce(Vec<(String, String)>) -> Result<S, SE>,
+        remove: impl AsyncFnOnce(Vec<String>) -> Result<R, RE>,
+    ) -> Result<()>
+    where
+        Result<S, SE>: Tried<S>,
+        Result<R, RE>: Tried<R>,
+    {
         let found: BTreeMap<&str, &str> = found.into_iter().filter_map(|(key, value)| Some((key?, value.unwrap_or_default()))).collect();
         let left = left(&wanted, &found);
         let missing: Vec<(String, String)> =
@@ -125,9 +128,12 @@ impl Run {
         // First those that are removed: to IAM, `name` is the same key as `Name`.
         self.change(kind, name, &diff, async {
             if !left.is_empty() {
-                remove(left.clone()).await?;
+                remove(left.clone()).await.tried(format!("remove tags of the {kind} {name}"))?;
             }
-            if missing.is_empty() { Ok(()) } else { put(missing).await }
+            if !missing.is_empty() {
+                set(missing).await.tried(format!("tag the {kind} {name}"))?;
+            }
+            Ok(())
         })
         .await
     }

@@ -6,3 +6,5 @@ pub const TAG_APP: &str = "ecs-pipe:app";
 pub const TAG_STAGE: &str = "ecs-pipe:stage";
 /// The tag that tells the resources of one tool apart.
 pub const TAG_NAME: &str = "ecs-pipe:name";
+/// The tag with the keys of the user's own tags, so that a run knows which ones have left the document.
+pub const TAG_KEYS: &str = "ecs-pipe:tags";

@@ -104,14 +104,8 @@ pub async fn up(iam: &Client, run: &Run, wanted: &Wanted<'_>, found: Option<&Fou
         name,
         run.tags(wanted.tag),
         found.tags(),
-        async |missing| {
-            let call = iam.tag_role().role_name(name).set_tags(Some(aws_tags(missing)));
-            call.send().await.tried(format!("tag the role {name}")).map(drop)
-        },
-        async |left| {
-            let call = iam.untag_role().role_name(name).set_tag_keys(Some(left));
-            call.send().await.tried(format!("remove tags of the role {name}")).map(drop)
-        },
+        async |missing| iam.tag_role().role_name(name).set_tags(Some(aws_tags(missing))).send().await,
+        async |left| iam.untag_role().role_name(name).set_tag_keys(Some(left)).send().await,
     )
     .await?;
     Ok(Some(found.role.arn().to_owned()))

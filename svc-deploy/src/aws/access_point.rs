@@ -69,14 +69,8 @@ impl SvcDeploy {
             &id,
             run.tags(&point.volume),
             found.tags().iter().map(pair),
-            async |missing| {
-                let call = self.efs.tag_resource().resource_id(&id).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the access point {id}")).map(drop)
-            },
-            async |left| {
-                let call = self.efs.untag_resource().resource_id(&id).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the access point {id}")).map(drop)
-            },
+            async |missing| self.efs.tag_resource().resource_id(&id).set_tags(Some(aws_tags(missing))).send().await,
+            async |left| self.efs.untag_resource().resource_id(&id).set_tag_keys(Some(left)).send().await,
         )
         .await?;
         Ok(Some(id))

@@ -2,7 +2,7 @@
 
 use aws_sdk_ecs::types::Tag;
 use serde_json::{Value, json};
-use shared::{Result, Run, Tried};
+use shared::{Result, Run};
 
 use crate::SvcDeploy;
 
@@ -18,10 +18,6 @@ pub fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
     tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value)
 }
 
-/// Characters of a tag's value.
-/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-using-tags.html>
-pub const LONGEST_VALUE: usize = 256;
-
 impl SvcDeploy {
     /// Sets the tags that a found service or task definition lacks, and removes those that have left the document.
     pub async fn settle_ecs_tags(&self, run: &Run, kind: &str, arn: &str, wanted: Vec<(String, String)>, found: &[Tag]) -> Result<()> {
@@ -30,14 +26,8 @@ impl SvcDeploy {
             arn,
             wanted,
             found.iter().map(pair),
-            async |missing| {
-                let call = self.ecs.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the {kind} {arn}")).map(drop)
-            },
-            async |left| {
-                let call = self.ecs.untag_resource().resource_arn(arn).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the {kind} {arn}")).map(drop)
-            },
+            async |missing| self.ecs.tag_resource().resource_arn(arn).set_tags(Some(aws_tags(missing))).send().await,
+            async |left| self.ecs.untag_resource().resource_arn(arn).set_tag_keys(Some(left)).send().await,
         )
         .await
     }

@@ -98,19 +98,14 @@ impl SvcDeploy {
             return Ok(());
         }
         if let Some(found) = found {
+            let arn = arn(run, &name)?;
             run.settle_tags(
                 "log group",
                 &name,
                 run.tags(&service.name),
                 pairs(&found.tags),
-                async |missing| {
-                    let call = self.logs.tag_resource().resource_arn(arn(run, &name)?).set_tags(Some(missing.into_iter().collect()));
-                    call.send().await.tried(format!("tag the log group {name}")).map(drop)
-                },
-                async |left| {
-                    let call = self.logs.untag_resource().resource_arn(arn(run, &name)?).set_tag_keys(Some(left));
-                    call.send().await.tried(format!("remove tags of the log group {name}")).map(drop)
-                },
+                async |missing| self.logs.tag_resource().resource_arn(&arn).set_tags(Some(missing.into_iter().collect())).send().await,
+                async |left| self.logs.untag_resource().resource_arn(&arn).set_tag_keys(Some(left)).send().await,
             )
             .await?;
         }

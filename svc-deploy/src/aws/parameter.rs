@@ -109,12 +109,11 @@ impl SvcDeploy {
             found.tags.iter().map(pair),
             async |missing| {
                 let call = self.ssm.add_tags_to_resource().resource_type(ResourceTypeForTagging::Parameter).resource_id(name);
-                call.set_tags(Some(aws_tags(missing))).send().await.tried(format!("tag the parameter {name}")).map(drop)
+                call.set_tags(Some(aws_tags(missing))).send().await
             },
             async |left| {
                 let call = self.ssm.remove_tags_from_resource().resource_type(ResourceTypeForTagging::Parameter).resource_id(name);
-                let call = call.set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the parameter {name}")).map(drop)
+                call.set_tag_keys(Some(left)).send().await
             },
         )
         .await?;

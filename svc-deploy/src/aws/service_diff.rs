@@ -86,7 +86,7 @@ pub fn patch_fingerprint(service: &Service) -> String {
     let Some(patch) = &service.patch.service else { return String::new() };
     let fingerprint = std::iter::once(shared::name::fingerprint(&patch.to_string()));
     let mut value = fingerprint.chain(unknown(patch).into_iter().map(str::to_owned)).collect::<Vec<_>>().join(" ");
-    value.truncate(ecs_tag::LONGEST_VALUE);
+    value.truncate(shared::owner::LONGEST_VALUE);
     value
 }
 

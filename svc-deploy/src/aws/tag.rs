@@ -46,14 +46,8 @@ impl SvcDeploy {
             arn,
             run.tags(name),
             found.iter().map(pair),
-            async |missing| {
-                let call = self.elb.add_tags().resource_arns(arn).set_tags(Some(aws_tags(missing)));
-                call.send().await.tried(format!("tag the {kind} {arn}")).map(drop)
-            },
-            async |left| {
-                let call = self.elb.remove_tags().resource_arns(arn).set_tag_keys(Some(left));
-                call.send().await.tried(format!("remove tags of the {kind} {arn}")).map(drop)
-            },
+            async |missing| self.elb.add_tags().resource_arns(arn).set_tags(Some(aws_tags(missing))).send().await,
+            async |left| self.elb.remove_tags().resource_arns(arn).set_tag_keys(Some(left)).send().await,
         )
         .await
     }
