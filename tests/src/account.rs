@@ -1,10 +1,14 @@
 //! The resources of an app in an account. The tests ask AWS what is left, not the tools.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::LazyLock;
 
-use aws_config::BehaviorVersion;
 use regex::Regex;
 use shared::owner::TAG_APP;
+
+use crate::Clients;
 
 /// Returns everything that has the app's tag or its name, as `kind id`.
 ///
@@ -12,16 +16,21 @@ use shared::owner::TAG_APP;
 /// If the local AWS does not respond.
 #[must_use]
 pub fn resources(endpoint: &str, app: &str) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap_or_else(|error| unreachable!("{error}"));
-    runtime.block_on(async {
-        let config = aws_config::defaults(BehaviorVersion::v2026_01_12()).endpoint_url(endpoint).load().await;
-        let mut all = network(&config, app).await;
-        all.extend(compute(&config, app).await);
-        all.extend(balancing(&config, app).await);
-        all.extend(watching(&config, app).await);
-        all.extend(keeping(&config, app).await);
+    let clients =
+        CLIENTS.with_borrow_mut(|all| Rc::clone(all.entry(endpoint.to_owned()).or_insert_with(|| Rc::new(Clients::at(endpoint)))));
+    clients.wait(async {
+        let mut all = network(&clients, app).await;
+        all.extend(compute(&clients, app).await);
+        all.extend(balancing(&clients, app).await);
+        all.extend(watching(&clients, app).await);
+        all.extend(keeping(&clients, app).await);
         all
     })
+}
+
+thread_local! {
+    /// The clients of an endpoint. A test asks many times, and new clients read all root certificates.
+    static CLIENTS: RefCell<HashMap<String, Rc<Clients>>> = RefCell::default();
 }
 
 /// What replaces the ids that AWS chooses. Compiled once, because that takes milliseconds.
@@ -58,10 +67,9 @@ fn listed<T, E: std::fmt::Debug>(kind: &str, answer: Result<T, E>) -> T {
 }
 
 /// Lists the network, by tag, without what is deleted but still visible.
-async fn network(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
+async fn network(clients: &Clients, app: &str) -> Vec<String> {
     use aws_sdk_ec2::types::{NatGatewayState, Tag};
-    #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
-    let ec2 = aws_sdk_ec2::Client::new(config);
+    let ec2 = &clients.ec2;
     let ours = |tags: &[Tag]| tags.iter().any(|tag| tag.key() == Some(TAG_APP) && tag.value() == Some(app));
     let mut all = Vec::new();
     let mut add = |kind: &str, id: Option<&str>| all.push(format!("{kind} {}", id.unwrap_or_default()));
@@ -106,10 +114,9 @@ async fn network(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
 }
 
 /// Lists clusters, services, task definitions, instances, roles and repositories.
-#[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
-async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
-    let (ecs, iam) = (aws_sdk_ecs::Client::new(config), aws_sdk_iam::Client::new(config));
-    let (groups, ecr) = (aws_sdk_autoscaling::Client::new(config), aws_sdk_ecr::Client::new(config));
+async fn compute(clients: &Clients, app: &str) -> Vec<String> {
+    let (ecs, iam) = (&clients.ecs, &clients.iam);
+    let (groups, ecr) = (&clients.groups, &clients.ecr);
     let mut all = Vec::new();
     let mut add = |kind: &str, id: &str| all.push(format!("{kind} {id}"));
     let clusters = listed("clusters", ecs.describe_clusters().clusters(app).send().await);
@@ -123,7 +130,7 @@ async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
             there.for_each(|one| add("service", one.service_name().unwrap_or_default()));
         }
     }
-    let cloud_map = aws_sdk_servicediscovery::Client::new(config);
+    let cloud_map = &clients.cloud_map;
     let namespaces = listed("namespaces", cloud_map.list_namespaces().send().await);
     namespaces.namespaces().iter().filter(|one| one.name() == Some(app)).for_each(|one| add("namespace", one.name().unwrap_or_default()));
     let provider = format!("instances-of-{app}");
@@ -151,9 +158,8 @@ async fn compute(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
 }
 
 /// Lists load balancers with their listeners, and target groups.
-async fn balancing(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
-    #[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
-    let elb = aws_sdk_elasticloadbalancingv2::Client::new(config);
+async fn balancing(clients: &Clients, app: &str) -> Vec<String> {
+    let elb = &clients.elb;
     let mut all = Vec::new();
     let balancers = listed("load balancers", elb.describe_load_balancers().send().await);
     for one in balancers.load_balancers().iter().filter(|one| one.load_balancer_name() == Some(app)) {
@@ -169,12 +175,11 @@ async fn balancing(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
 }
 
 /// Lists log groups, alarms, topics, schedule groups and scalable targets.
-#[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
-async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
+async fn watching(clients: &Clients, app: &str) -> Vec<String> {
     use aws_sdk_cloudwatch::error::ProvideErrorMetadata;
     use aws_sdk_cloudwatch::types::AlarmType;
-    let (logs, cloudwatch) = (aws_sdk_cloudwatchlogs::Client::new(config), aws_sdk_cloudwatch::Client::new(config));
-    let (sns, scaling) = (aws_sdk_sns::Client::new(config), aws_sdk_applicationautoscaling::Client::new(config));
+    let (logs, cloudwatch) = (&clients.logs, &clients.cloudwatch);
+    let (sns, scaling) = (&clients.sns, &clients.application);
     let groups = listed("log groups", logs.describe_log_groups().log_group_name_prefix(format!("/ecs-pipe/{app}/")).send().await);
     let mut all: Vec<String> =
         groups.log_groups().iter().map(|one| format!("log group {}", one.log_group_name().unwrap_or_default())).collect();
@@ -186,7 +191,7 @@ async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
     let composite = cloudwatch.describe_alarms().alarm_name_prefix(format!("{app}/")).alarm_types(AlarmType::CompositeAlarm);
     let composite = listed("composite alarms", composite.send().await);
     all.extend(composite.composite_alarms().iter().map(|one| format!("composite alarm {}", one.alarm_name().unwrap_or_default())));
-    let dashboard = format!("{app}-{}", config.region().map(AsRef::as_ref).unwrap_or_default());
+    let dashboard = format!("{app}-{}", cloudwatch.config().region().map(AsRef::as_ref).unwrap_or_default());
     let said = cloudwatch.get_dashboard().dashboard_name(&dashboard).send().await;
     if !said.as_ref().err().and_then(ProvideErrorMetadata::code).is_some_and(|code| code.contains("NotFound")) {
         listed("dashboards", said);
@@ -200,7 +205,7 @@ async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
             .filter(|arn| arn.ends_with(&format!(":{app}-alarms")))
             .map(|arn| format!("topic {arn}")),
     );
-    let scheduler = aws_sdk_scheduler::Client::new(config);
+    let scheduler = &clients.scheduler;
     let groups = listed("schedule groups", scheduler.list_schedule_groups().name_prefix(app).send().await);
     all.extend(groups.schedule_groups().iter().filter(|one| one.name() == Some(app)).map(|_| format!("schedule group {app}")));
     let timed = listed("schedules", scheduler.list_schedules().name_prefix(format!("{app}-")).send().await);
@@ -216,9 +221,8 @@ async fn watching(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
 }
 
 /// Lists file systems with their mount targets and access points, and parameters.
-#[expect(clippy::disallowed_methods, reason = "a test may read without the guard")]
-async fn keeping(config: &aws_config::SdkConfig, app: &str) -> Vec<String> {
-    let (efs, ssm) = (aws_sdk_efs::Client::new(config), aws_sdk_ssm::Client::new(config));
+async fn keeping(clients: &Clients, app: &str) -> Vec<String> {
+    let (efs, ssm) = (&clients.efs, &clients.ssm);
     let ours = |tags: &[aws_sdk_efs::types::Tag]| tags.iter().any(|tag| tag.key() == TAG_APP && tag.value() == app);
     let mut all = Vec::new();
     for one in listed("file systems", efs.describe_file_systems().send().await).file_systems().iter().filter(|one| ours(one.tags())) {

@@ -1,6 +1,7 @@
 //! AWS clients without the guard of the tools: what a person changes in the account by hand.
 
 use aws_config::{BehaviorVersion, SdkConfig};
+use shared::aws::http_client;
 
 /// One client a service, and the runtime that they need.
 pub struct Clients {
@@ -27,7 +28,8 @@ impl Clients {
     #[expect(clippy::disallowed_methods, reason = "the guard is for the tools")]
     pub fn at(endpoint: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap_or_else(|error| unreachable!("{error}"));
-        let config: SdkConfig = runtime.block_on(aws_config::defaults(BehaviorVersion::v2026_01_12()).endpoint_url(endpoint).load());
+        let config: SdkConfig =
+            runtime.block_on(aws_config::defaults(BehaviorVersion::v2026_01_12()).endpoint_url(endpoint).http_client(http_client()).load());
         Self {
             application: aws_sdk_applicationautoscaling::Client::new(&config),
             groups: aws_sdk_autoscaling::Client::new(&config),

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
 
 use crate::call::Call;
 use crate::caller;
@@ -25,11 +26,24 @@ pub struct Relay {
     state: Arc<State>,
 }
 
-#[derive(Default)]
 struct State {
     upstream: String,
+    /// Keeps its connections. An emulator keeps those that are closed for a minute, and becomes slow.
+    client: Client<HttpConnector, Full<Bytes>>,
     calls: Mutex<Vec<Call>>,
     fates: Mutex<Fates>,
+}
+
+impl State {
+    async fn forward(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+        *request.uri_mut() = Uri::try_from(format!("{}{}", self.upstream, request.uri()))?;
+        let (parts, body) = self.client.request(request).await?.into_parts();
+        let mut answer = Response::from_parts(parts, body.collect().await?.to_bytes());
+        answer.headers_mut().remove("transfer-encoding");
+        // The body for the tool may be shorter.
+        answer.headers_mut().remove("content-length");
+        Ok(answer)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -47,7 +61,12 @@ impl Relay {
     /// Starts a relay in front of `upstream` that listens at `address`.
     #[must_use]
     pub fn to(upstream: &str, address: SocketAddr) -> Self {
-        let state = Arc::new(State { upstream: upstream.trim_start_matches("http://").to_owned(), ..State::default() });
+        let state = Arc::new(State {
+            upstream: upstream.trim_end_matches('/').to_owned(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            calls: Mutex::default(),
+            fates: Mutex::default(),
+        });
         // Bound here, so that the address is known before the first call.
         let listener = std::net::TcpListener::bind(address).unwrap_or_else(|error| unreachable!("{error}"));
         listener.set_nonblocking(true).unwrap_or_else(|error| unreachable!("{error}"));
@@ -154,7 +173,7 @@ async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state
         Fate::Cut(Moment::Before) => return Err(Cut),
         Fate::Killed(Moment::Before) => return kill(ends).await,
         Fate::Passes | Fate::Unreadable(_) | Fate::Cut(Moment::After) | Fate::Killed(Moment::After) => {
-            forward(Request::from_parts(parts, Full::new(body)), &state.upstream).await.unwrap_or_else(|_| {
+            state.forward(Request::from_parts(parts, Full::new(body))).await.unwrap_or_else(|_| {
                 let mut none = Response::new(Bytes::new());
                 *none.status_mut() = StatusCode::BAD_GATEWAY;
                 none
@@ -235,17 +254,6 @@ impl Protocol {
         let answer = answer.header("content-type", kind).header("smithy-protocol", "rpc-v2-cbor");
         answer.header("x-amzn-query-error", format!("{code};{side}")).body(body).unwrap_or_default()
     }
-}
-
-async fn forward(request: Request<Full<Bytes>>, upstream: &str) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = client::handshake(TokioIo::new(TcpStream::connect(upstream).await?)).await?;
-    tokio::spawn(connection);
-    let (parts, body) = sender.send_request(request).await?.into_parts();
-    let mut answer = Response::from_parts(parts, body.collect().await?.to_bytes());
-    answer.headers_mut().remove("transfer-encoding");
-    // The body for the tool may be shorter.
-    answer.headers_mut().remove("content-length");
-    Ok(answer)
 }
 
 /// Returns the IAM action of a call. The service is in the signature; the place of the operation

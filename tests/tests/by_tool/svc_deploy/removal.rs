@@ -16,7 +16,7 @@ fn order(relay: &Relay) -> Vec<String> {
         "iam:PutRolePolicy" if of_role(&call.body) => {
             Some(format!("old {} new {}", call.body.contains("%2Fold"), call.body.contains("%2Fnew")))
         }
-        "ecs:UpdateService" => Some("update".to_owned()),
+        "ecs:UpdateService" if call.body.contains(r#""service":"web""#) => Some("update".to_owned()),
         _ => None,
     };
     relay.calls().into_iter().filter_map(text).collect()
