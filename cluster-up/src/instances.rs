@@ -1,12 +1,11 @@
 //! The instances of the Auto Scaling group: started after the capacity provider is associated, and replaced when they are not the provider's.
 //! <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html>
 
-use std::collections::BTreeSet;
-
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance, LifecycleState};
 use aws_sdk_ec2::types::{Instance as Ec2Instance, Reservation};
 use aws_smithy_types::DateTime;
 use futures_util::try_join;
+use scaling_activity::Watch;
 use shared::error::if_found;
 use shared::step::each;
 use shared::wait::{until, while_held};
@@ -14,7 +13,7 @@ use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::container_instance::{self, Registered};
 use crate::settings::{Instances, Wanted};
-use crate::{ClusterUp, auto_scaling_group, capacity_provider, cluster, scaling_activity};
+use crate::{ClusterUp, auto_scaling_group, capacity_provider, cluster};
 
 /// An instance that is not registered this long after its start never will be. The agent registers when the instance has booted, which takes
 /// a few minutes at most, and ends for good when it finds no cluster (aws/amazon-ecs-agent 4689).
@@ -111,8 +110,7 @@ impl ClusterUp {
             return Ok(());
         }
         let provider = self.provider_name(run);
-        // What failed before this run may be fixed by now.
-        let mut old: Option<BTreeSet<String>> = self.found.group.living().is_none().then(BTreeSet::new);
+        let mut launches = if self.found.group.living().is_none() { Watch::of_new_group() } else { Watch::default() };
         until(run, "the instances to register with the cluster", async || {
             let (group, registered, failures, cluster, providers) = try_join!(
                 auto_scaling_group::find(&self.autoscaling, run),
@@ -121,8 +119,9 @@ impl ClusterUp {
                 cluster::find(&self.ecs, run),
                 capacity_provider::find(&self.ecs, run),
             )?;
-            let old = old.get_or_insert_with(|| failures.iter().map(|one| one.id.clone()).collect());
-            scaling_activity::check(run, failures.iter().find(|one| !old.contains(&one.id)))?;
+            if let Some(failure) = launches.newer(&failures) {
+                return Err(failure.error(run));
+            }
             cluster::check_attachments(run, cluster.as_ref())?;
             providers.check(&provider)?;
             let ours = registered.iter().filter(|one| one.is_active && one.provider.as_ref() == Some(&provider)).count();

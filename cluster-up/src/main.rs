@@ -17,7 +17,6 @@ mod mount_target;
 mod namespace;
 mod policy;
 mod roll;
-mod scaling_activity;
 mod service_role;
 mod settings;
 mod tag;

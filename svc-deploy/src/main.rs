@@ -23,7 +23,7 @@ use shared::{Document, Result, Run, Stage};
 use aws::kept::Kept;
 use aws::{access_point, orphan, parameter};
 use aws::{
-    by_hand, container_definition, endpoint, found_service, image, kept_ports, limit, load_balancer, log_group, role, schedule,
+    by_hand, container_definition, endpoint, found_service, image, kept_ports, launch, limit, load_balancer, log_group, role, schedule,
     target_group, task, task_definition, traffic_shift, volume_change,
 };
 use model::Wanted;
@@ -48,6 +48,8 @@ struct SvcDeploy {
     redeploy: bool,
     scheduler: aws_sdk_scheduler::Client,
     cloud_map: aws_sdk_servicediscovery::Client,
+    /// On EC2.
+    launches: Option<launch::Launches>,
     found: Found,
     /// The settings with what AWS knows better: the ports of images that nobody has read.
     completed: Option<Wanted>,
@@ -224,6 +226,7 @@ impl Stage for SvcDeploy {
             ssm: shared::client!(aws_sdk_ssm, run),
             scheduler: shared::client!(aws_sdk_scheduler, run),
             cloud_map: shared::client!(aws_sdk_servicediscovery, run),
+            launches: launch::of(run, wanted),
             delete_data: flags.data.delete_data,
             redeploy: flags.redeploy,
             orphans,

@@ -16,7 +16,8 @@ const NAMED: &[&str] = &[
 ];
 // AWS checks some actions with and some without the revision.
 const TASK_DEFINITIONS: &[&str] = &["arn:*:ecs:*:*:task-definition/{app}-*"];
-const BALANCING: &[&str] = &["arn:*:elasticloadbalancing:*:*:*/app/{app}/*", "arn:*:elasticloadbalancing:*:*:targetgroup/{app}-*"];
+/// Listeners and rules of `x-svc.alb`. The load balancer itself has no slash behind its id.
+const EXISTING: &str = "arn:*:elasticloadbalancing:*:*:*/{alb}/*";
 const ROLES: &[&str] = &["arn:*:iam::*:role/ecs-pipe/{app}/*"];
 
 pub const GRANTS: &[Grant] = &[
@@ -26,6 +27,7 @@ pub const GRANTS: &[Grant] = &[
     Grant {
         sid: "Read",
         actions: &[
+            "autoscaling:DescribeScalingActivities",
             "ecs:DescribeTaskDefinition",
             "ecs:ListServices",
             "ecs:ListTaskDefinitionFamilies",
@@ -121,6 +123,7 @@ pub const GRANTS: &[Grant] = &[
             "arn:*:ecs:*:*:task-definition/{app}-*",
             "arn:*:elasticloadbalancing:*:*:*/app/{app}/*",
             "arn:*:elasticloadbalancing:*:*:targetgroup/{app}-*",
+            EXISTING,
         ],
         when: &[When::Tagged],
     },
@@ -130,10 +133,11 @@ pub const GRANTS: &[Grant] = &[
         on: TASK_DEFINITIONS,
         when: &[When::Tagged, When::Is("ecs:CreateAction", &["RegisterTaskDefinition"])],
     },
+    // What may be created is said above.
     Grant {
         sid: "TagNewBalancer",
         actions: &["elasticloadbalancing:AddTags"],
-        on: BALANCING,
+        on: &["*"],
         when: &[
             When::Tagged,
             When::Is("elasticloadbalancing:CreateAction", &["CreateListener", "CreateLoadBalancer", "CreateRule", "CreateTargetGroup"]),

@@ -14,7 +14,7 @@ use modules::Crate;
 
 /// Returns the crates that are part of the product: the tools, and what they share.
 pub fn products() -> Vec<&'static str> {
-    TOOLS.into_iter().chain(["shared"]).collect()
+    TOOLS.into_iter().chain(["shared", "shared/iam-role", "shared/scaling-activity"]).collect()
 }
 
 /// Returns the files below a folder of the workspace in a fixed order. Build output and hidden

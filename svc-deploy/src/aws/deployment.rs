@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_sdk_ecs::types::{Deployment, DeploymentRolloutState, DesiredStatus, Service as EcsService, Task};
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
 use aws_smithy_types::DateTime;
+use futures_util::try_join;
 use shared::wait::later;
 use shared::{Error, Result, Run, Tried};
 
@@ -45,7 +46,8 @@ impl SvcDeploy {
         let names: Vec<&str> = left.iter().map(|service| service.name.as_str()).collect();
         let mut seen = BTreeSet::new();
         let waited = later(run, &format!("the deployments of {}", names.join(", ")), SOONEST, async || {
-            for (service, now) in self.read_again(run, &left).await? {
+            let (read, ()) = try_join!(self.read_again(run, &left), self.check_launches(run))?;
+            for (service, now) in read {
                 // Reads lag behind writes: until ECS returns our deployment, the answer is an old one.
                 if now.deployments().iter().any(|deployment| self.is_awaited(service, deployment)) {
                     seen.insert(service.name.clone());
@@ -174,9 +176,7 @@ impl SvcDeploy {
     /// Says that no instance has registered. ECS has no event for it, because a capacity provider may still start one.
     async fn no_instance(&self, run: &Run, now: &EcsService) -> Option<String> {
         let on_ec2 = now.capacity_provider_strategy().iter().any(|one| !one.capacity_provider().starts_with("FARGATE"));
-        let said = if on_ec2 { self.ecs.describe_clusters().clusters(&run.app).send().await.ok()? } else { return None };
-        let registered = said.clusters().first()?.registered_container_instances_count();
-        (registered == 0).then(|| {
+        (on_ec2 && self.registered_instances(run).await == Some(0)).then(|| {
             format!(
                 "no instance is registered with the cluster {}, so no task can start. Run cluster-up --wait: it says why none starts",
                 run.app

@@ -21,7 +21,11 @@ impl SvcDeploy {
         } else {
             self.create_service(run, wanted, service).await?;
         }
-        until(run, &format!("the job {name} to end"), async || self.ended(run, name, revision).await).await
+        until(run, &format!("the job {name} to end"), async || {
+            let (ended, ()) = try_join!(self.ended(run, name, revision), self.check_launches(run))?;
+            Ok(ended)
+        })
+        .await
     }
 
     /// Returns whether the found service is that of the job with this revision.

@@ -20,6 +20,7 @@ mod job_image;
 mod job_service;
 pub mod kept;
 pub mod kept_ports;
+pub mod launch;
 pub mod limit;
 mod listener;
 pub mod load_balancer;

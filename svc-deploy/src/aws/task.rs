@@ -106,8 +106,8 @@ impl SvcDeploy {
     pub async fn task_stopped(&self, run: &Run, what: &str, arn: &str) -> Result<Task> {
         let seen = Cell::new(false);
         until(run, what, async || {
-            let task = described(&self.ecs, run, vec![arn.to_owned()]).await?.into_iter().next();
-            match task {
+            let (tasks, ()) = try_join!(described(&self.ecs, run, vec![arn.to_owned()]), self.check_launches(run))?;
+            match tasks.into_iter().next() {
                 Some(task) if has_stopped(&task) => return Ok(Some(task)),
                 Some(_) => seen.set(true),
                 // A new task is not visible at once.

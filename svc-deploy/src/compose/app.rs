@@ -89,6 +89,12 @@ fn check_values(settings: &SvcSettings) -> Result<()> {
     arn("certificate", &settings.certificate, &["acm", "iam"], "a certificate in ACM")?;
     arn("log_kms_key", &settings.log_kms_key, &["kms"], "a key in KMS")?;
     arn("alb", &settings.alb, &["elasticloadbalancing"], "an Application Load Balancer")?;
+    // AWS adds policies, so only the beginning of their names is known.
+    if !settings.ssl_policy.starts_with("ELBSecurityPolicy-") {
+        let text =
+            format!("must be the name of a security policy, as in ELBSecurityPolicy-TLS13-1-2-2021-06; found {:?}", settings.ssl_policy);
+        return Err(Error::document("ssl-policy", "x-svc.ssl_policy", text));
+    }
     match settings.access_logs.as_deref().filter(|name| !limit::is_bucket(name)) {
         Some(name) => Err(Error::document(
             "bucket-name",

@@ -9,7 +9,7 @@ use shared::{Document, Result};
 use super::one_service;
 use crate::settings::{Flags, ServiceFlags, ServiceSettings, SvcSettings, TaskRoleSetting};
 
-/// Returns the policies of task roles, and the existing roles.
+/// Returns the policies of task roles, the existing roles, and the existing load balancer.
 ///
 /// # Errors
 /// Says what is wrong in the document or the flags, with its path.
@@ -26,6 +26,9 @@ pub fn read(doc: &Document, flags: &Flags) -> Result<Named> {
         }
     }
     let mut named = named_once([(BOUNDARY, check_boundary("x-svc.permissions_boundary", settings.permissions_boundary)?)]);
+    // As the ARNs of its listeners and rules have it: app/NAME/ID.
+    let balancer = settings.alb.as_deref().and_then(|arn| arn.split_once(":loadbalancer/")).map(|(_, name)| name.to_owned());
+    named.insert("{alb}", balancer.into_iter().collect());
     named.insert("{policies}", policies.into_iter().collect());
     named.insert("{roles}", roles.into_iter().collect());
     Ok(named)

@@ -142,6 +142,25 @@ fn a_launch_that_fails_is_told_in_the_words_of_the_scaling_activity() {
     let said = run(&app.relay.endpoint, "svc-deploy", &["--timeout", "1s"], &doc.to_string());
     assert_eq!(said.code, 75, "{}", said.stderr);
     assert!(said.stderr.contains("no instance is registered with the cluster quota"), "{}", said.stderr);
+    let said = std::thread::scope(|scope| {
+        let deploys = scope.spawn(|| run(&app.relay.endpoint, "svc-deploy", &["--timeout", "1m"], &doc.to_string()));
+        let _ = app.relay.calls();
+        while !app.relay.calls().iter().any(|call| call.action == "autoscaling:DescribeScalingActivities") {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        // The group tries again.
+        let again = app.clients.groups.set_desired_capacity().auto_scaling_group_name("quota").desired_capacity(2);
+        let _ = app.clients.wait(again.send()).unwrap();
+        deploys.join().unwrap()
+    });
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    // A launch that failed before may succeed now.
+    assert!(
+        said.stderr.contains("warning[instance-not-started]") && said.stderr.contains("error[instance-not-started]"),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(said.stderr.matches("limit of 0").count(), 2, "{}", said.stderr);
     let _ = run(&app.relay.endpoint, "svc-deploy", &["--down"], &doc.to_string()).ok();
     app.down();
 }

@@ -100,6 +100,16 @@ fn a_bad_value_is_refused_with_its_path() {
             65,
             "x-svc.alb: svc-deploy does not change the settings of an existing load balancer. Remove internal, access_logs, or remove alb",
         ),
+        (
+            "svc-deploy",
+            {
+                let mut doc = web(json!({}));
+                doc["x-svc"] = json!({"ssl_policy": "TLS13"});
+                doc.to_string()
+            },
+            65,
+            "x-svc.ssl_policy: must be the name of a security policy",
+        ),
     ];
     for (tool, doc, code, path) in cases {
         refused(&relay, (tool, &[]), &doc, (code, path));

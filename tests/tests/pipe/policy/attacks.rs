@@ -186,6 +186,32 @@ fn keys(attack: &Attack, tagged: bool) -> Keys {
     own.chain(tagged.then(|| ("aws:ResourceTag/ecs-pipe:app".to_owned(), "other".to_owned()))).collect()
 }
 
+/// A load balancer that exists, for `x-svc.alb`.
+const BALANCER: &str = "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/app/shared/50dc6c495c0c9188";
+
+/// An app may create its rules on the listeners of `x-svc.alb`, and change nothing else of it.
+#[test]
+fn an_existing_load_balancer_gets_rules_only() {
+    let doc = json!({"name": "shop", "x-svc": {"alb": BALANCER}}).to_string();
+    let policy = run("http://127.0.0.1:1", "svc-deploy", &["--policy"], &doc).ok().doc();
+    let account = Account::new();
+    let may = |action: &str, on: &str, keys: &[(&str, &str)]| {
+        let keys: Keys = keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        allows(&policy, &account.request(action, &arn("elasticloadbalancing", on), &keys))
+    };
+    let (listener, rule) = ("listener/app/shared/50dc6c495c0c9188/1", "listener-rule/app/shared/50dc6c495c0c9188/1/1");
+    let created = ("elasticloadbalancing:CreateAction", "CreateRule");
+    let ours = ("aws:ResourceTag/ecs-pipe:app", "shop");
+    assert!(may("elasticloadbalancing:CreateRule", listener, AS_OURS));
+    assert!(may("elasticloadbalancing:AddTags", rule, &[AS_OURS, &[created]].concat()));
+    assert!(may("elasticloadbalancing:ModifyRule", rule, &[ours]) && may("elasticloadbalancing:DeleteRule", rule, &[ours]));
+    assert!(!may("elasticloadbalancing:CreateRule", "listener/app/other/50dc6c495c0c9188/1", AS_OURS));
+    assert!(!may("elasticloadbalancing:CreateListener", "loadbalancer/app/shared/50dc6c495c0c9188", AS_OURS));
+    for (action, on) in [("ModifyRule", rule), ("DeleteRule", rule), ("ModifyListener", listener), ("DeleteListener", listener)] {
+        assert!(!may(&format!("elasticloadbalancing:{action}"), on, &[]), "{action}");
+    }
+}
+
 /// The largest managed policy, without white space.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
 const LARGEST: usize = 6144;
@@ -196,7 +222,7 @@ fn each_policy_fits_into_a_managed_policy() {
     let key = format!("arn:aws:kms:eu-central-1:123456789012:key/{name}");
     let boundary = "arn:aws:iam::123456789012:policy/teams/the-limit-of-a-team";
     let doc = json!({"name": name, "x-net": {"vpc": "vpc-0123456789abcdef0", "permissions_boundary": boundary},
-        "x-cluster": {"permissions_boundary": boundary}, "x-img": {"kms_key": key}, "x-svc": {"permissions_boundary": boundary},
+        "x-cluster": {"permissions_boundary": boundary}, "x-img": {"kms_key": key}, "x-svc": {"permissions_boundary": boundary, "alb": BALANCER},
         "services": {"web": {"x-svc": {"task_role": {"policies": [format!("arn:aws:iam::123456789012:policy/{name}")]}}}}});
     for (tool, doc) in TOOLS.iter().flat_map(|tool| [(tool, doc.to_string()), (tool, String::new())]) {
         let policy = run("http://127.0.0.1:1", tool, &["--policy"], &doc).ok().stdout;

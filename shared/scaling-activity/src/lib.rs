@@ -1,6 +1,8 @@
 //! What the Auto Scaling group could not do. Only its activities say why an instance did not start.
 //! <https://docs.aws.amazon.com/autoscaling/ec2/userguide/CHAP_Troubleshooting.html>
 
+use std::collections::BTreeSet;
+
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types::{Activity, ScalingActivityStatusCode};
 use shared::{Error, Result, Run, Tried};
@@ -11,12 +13,51 @@ const NEWEST: i32 = 20;
 /// A launch that failed.
 #[derive(Debug)]
 pub struct Failure {
-    pub id: String,
+    id: String,
     /// What EC2 said.
     reason: String,
 }
 
-/// Returns the launches of the group that failed last.
+impl Failure {
+    /// Says why the launch failed, and what to do.
+    #[must_use]
+    pub fn error(&self, run: &Run) -> Error {
+        let text = format!(
+            "could not start an instance of the Auto Scaling group {}: {}. Fix the cause: the quota of EC2, other instance types or zones, the AMI, or the KMS key. The group tries again by itself",
+            run.app,
+            self.reason.trim_end_matches('.')
+        );
+        Error::failed("instance-not-started", text)
+    }
+}
+
+/// The launches that fail during a wait. What failed before may be fixed by now.
+#[derive(Debug, Default)]
+pub struct Watch {
+    old: Option<BTreeSet<String>>,
+}
+
+impl Watch {
+    /// Watches a group that did not exist before, so that every failure is of this run.
+    #[must_use]
+    pub fn of_new_group() -> Self {
+        Self { old: Some(BTreeSet::new()) }
+    }
+
+    /// Returns whether this is the first look, which tells what is old.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.old.is_none()
+    }
+
+    /// Returns a failure that was not there at the first look.
+    pub fn newer<'a>(&mut self, failures: &'a [Failure]) -> Option<&'a Failure> {
+        let old = self.old.get_or_insert_with(|| failures.iter().map(|one| one.id.clone()).collect());
+        failures.iter().find(|one| !old.contains(&one.id))
+    }
+}
+
+/// Returns the launches of the app's group that failed last, the newest first.
 ///
 /// # Errors
 /// Returns what Auto Scaling refused.
@@ -33,18 +74,6 @@ fn failure(activity: &Activity) -> Option<Failure> {
     (is_launch && failed).then(|| Failure { id: activity.activity_id().unwrap_or_default().to_owned(), reason: reason.to_owned() })
 }
 
-/// # Errors
-/// Says why the launch failed.
-pub fn check(run: &Run, failure: Option<&Failure>) -> Result<()> {
-    let Some(Failure { reason, .. }) = failure else { return Ok(()) };
-    let text = format!(
-        "could not start an instance of the Auto Scaling group {}: {}. Fix the cause: the quota of EC2, other instance types or zones, the AMI, or the KMS key. The group tries again by itself",
-        run.app,
-        reason.trim_end_matches('.')
-    );
-    Err(Error::failed("instance-not-started", text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +85,15 @@ mod tests {
         assert!(failure(&activity("Launching a new EC2 instance: i-1", ScalingActivityStatusCode::Failed)).is_some());
         assert!(failure(&activity("Launching a new EC2 instance: i-1", ScalingActivityStatusCode::Successful)).is_none());
         assert!(failure(&activity("Terminating EC2 instance: i-1", ScalingActivityStatusCode::Failed)).is_none());
+    }
+
+    #[test]
+    fn a_failure_before_the_first_look_is_old() {
+        let failed =
+            |ids: &[&str]| -> Vec<Failure> { ids.iter().map(|id| Failure { id: (*id).to_owned(), reason: String::new() }).collect() };
+        let mut watch = Watch::default();
+        assert!(watch.is_first() && watch.newer(&failed(&["a"])).is_none() && !watch.is_first());
+        assert_eq!(watch.newer(&failed(&["b", "a"])).map(|one| one.id.as_str()), Some("b"));
+        assert_eq!(Watch::of_new_group().newer(&failed(&["a"])).map(|one| one.id.as_str()), Some("a"));
     }
 }
