@@ -17,6 +17,9 @@ pub type Found = Option<Value>;
 
 /// Alarms that one widget shows.
 const ALARMS: usize = 100;
+/// Widgets of a dashboard. Beyond about 80 services, the last ones are not on it.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html>
+const WIDGETS: usize = 500;
 /// Seconds that one point of a graph covers.
 const PERIOD: i32 = 60;
 /// Columns and rows of a graph; a dashboard has 24 columns.
@@ -114,6 +117,7 @@ fn body(app: &str, region: &str, wanted: &Wanted, alarms: &[String]) -> Value {
         }
         row += graphs.len().div_ceil(3) * GRAPH.1;
     }
+    widgets.truncate(WIDGETS);
     json!({"widgets": widgets})
 }
 
@@ -154,6 +158,14 @@ mod tests {
         let requests = &body["widgets"][5]["properties"]["metrics"][0];
         let expected = json!(["AWS/ApplicationELB", "RequestCount", "LoadBalancer", "app/shop/50dc", "TargetGroup", "targetgroup/shop-web/73e2", {"stat": "Sum"}]);
         assert_eq!(*requests, expected);
+    }
+
+    #[test]
+    fn a_large_app_has_as_many_graphs_as_a_dashboard_takes() {
+        let mut wanted = wanted(false, None);
+        let (_, record) = wanted.svc.services.pop_first().unwrap();
+        wanted.svc.services = (0..200).map(|n| (format!("web-{n}"), record.clone())).collect();
+        assert_eq!(body("shop", "eu-west-1", &wanted, &[])["widgets"].as_array().unwrap().len(), WIDGETS);
     }
 
     #[test]
