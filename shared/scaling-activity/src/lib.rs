@@ -57,21 +57,29 @@ impl Watch {
     }
 }
 
-/// Returns the launches of the app's group that failed last, the newest first.
+/// Returns the launches of the app's group that failed last, the newest first. While another one is under way there are none, because the group
+/// may have gone to another zone.
 ///
 /// # Errors
 /// Returns what Auto Scaling refused.
 pub async fn failed_launches(autoscaling: &Client, run: &Run) -> Result<Vec<Failure>> {
     let call = autoscaling.describe_scaling_activities().auto_scaling_group_name(&run.app).max_records(NEWEST);
     let said = call.send().await.tried(format!("read the scaling activities of the Auto Scaling group {}", run.app))?;
-    Ok(said.activities().iter().filter_map(failure).collect())
+    Ok(failures(said.activities()))
 }
 
-fn failure(activity: &Activity) -> Option<Failure> {
-    let is_launch = activity.description().is_some_and(|text| text.starts_with("Launching"));
-    let failed = activity.status_code() == Some(&ScalingActivityStatusCode::Failed);
+fn failures(activities: &[Activity]) -> Vec<Failure> {
+    use ScalingActivityStatusCode::{Cancelled, Failed, Successful};
+    let launches = || activities.iter().filter(|one| one.description().is_some_and(|text| text.starts_with("Launching")));
+    if !launches().all(|one| matches!(one.status_code(), Some(Cancelled | Failed | Successful))) {
+        return Vec::new();
+    }
+    launches().take_while(|one| one.status_code() == Some(&Failed)).map(failure).collect()
+}
+
+fn failure(activity: &Activity) -> Failure {
     let reason = activity.status_message().or(activity.cause()).unwrap_or("AWS gives no reason");
-    (is_launch && failed).then(|| Failure { id: activity.activity_id().unwrap_or_default().to_owned(), reason: reason.to_owned() })
+    Failure { id: activity.activity_id().unwrap_or_default().to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -79,12 +87,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_launches_that_failed_count() {
-        let activity =
-            |description: &str, code| Activity::builder().description(description).status_code(code).status_message("said").build();
-        assert!(failure(&activity("Launching a new EC2 instance: i-1", ScalingActivityStatusCode::Failed)).is_some());
-        assert!(failure(&activity("Launching a new EC2 instance: i-1", ScalingActivityStatusCode::Successful)).is_none());
-        assert!(failure(&activity("Terminating EC2 instance: i-1", ScalingActivityStatusCode::Failed)).is_none());
+    fn only_launches_that_failed_last_count() {
+        use ScalingActivityStatusCode::{Failed, InProgress, Successful};
+        let count = |all: &[(&str, ScalingActivityStatusCode)]| {
+            let one = |(does, code): &(&str, ScalingActivityStatusCode)| {
+                Activity::builder().description(format!("{does} EC2 instance: i-1")).status_code(code.clone()).build()
+            };
+            failures(&all.iter().map(one).collect::<Vec<_>>()).len()
+        };
+        assert_eq!(count(&[("Launching a new", Failed), ("Launching a new", Failed), ("Launching a new", Successful)]), 2);
+        assert_eq!(count(&[("Terminating", Failed)]), 0);
+        assert_eq!(count(&[("Launching a new", Successful), ("Launching a new", Failed)]), 0);
+        // The group tries another zone.
+        assert_eq!(count(&[("Launching a new", InProgress), ("Launching a new", Failed)]), 0);
     }
 
     #[test]
