@@ -90,7 +90,7 @@ impl Stage for ImgPush {
     const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
     const WAVES: &'static [&'static [Step]] =
-        &[&[Step::Repositories, Step::Login, Step::Images], &[Step::Lifecycles, Step::Pushes], &[Step::Descriptions], &[Step::Orphans]];
+        &[&[Step::Repositories, Step::Login, Step::Images], &[Step::Pushes], &[Step::Lifecycles, Step::Descriptions], &[Step::Orphans]];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
