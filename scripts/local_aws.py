@@ -697,7 +697,7 @@ def main():
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)
-    # Written in C, it needs half of the time of hypercorn, which ministack brings along.
+    # With its parts in C, it takes less time than hypercorn, which ministack brings along.
     uvicorn.run(
         local_aws(app, lacks),
         host="127.0.0.1",
