@@ -66,44 +66,41 @@ fn listed<T, E: std::fmt::Debug>(kind: &str, answer: Result<T, E>) -> T {
     answer.unwrap_or_else(|error| unreachable!("could not list {kind}: {error:?}"))
 }
 
-/// Lists the network, by tag, without what is deleted but still visible.
+/// Lists the network, by tag, without what is deleted but still visible. The emulators need long for
+/// lists of all apps, so they get a filter, which not all of their calls know.
 async fn network(clients: &Clients, app: &str) -> Vec<String> {
-    use aws_sdk_ec2::types::{NatGatewayState, Tag};
+    use aws_sdk_ec2::types::{Filter, NatGatewayState, Tag};
     let ec2 = &clients.ec2;
-    let ours = |tags: &[Tag]| tags.iter().any(|tag| tag.key() == Some(TAG_APP) && tag.value() == Some(app));
+    let ours = || Filter::builder().name(format!("tag:{TAG_APP}")).values(app).build();
+    let of_app = |tags: &[Tag]| tags.iter().any(|tag| tag.key() == Some(TAG_APP) && tag.value() == Some(app));
     let mut all = Vec::new();
     let mut add = |kind: &str, id: Option<&str>| all.push(format!("{kind} {}", id.unwrap_or_default()));
-    listed("VPCs", ec2.describe_vpcs().send().await).vpcs().iter().filter(|one| ours(one.tags())).for_each(|one| add("vpc", one.vpc_id()));
-    listed("subnets", ec2.describe_subnets().send().await)
-        .subnets()
-        .iter()
-        .filter(|one| ours(one.tags()))
-        .for_each(|one| add("subnet", one.subnet_id()));
-    let gateways = listed("internet gateways", ec2.describe_internet_gateways().send().await);
-    gateways.internet_gateways().iter().filter(|one| ours(one.tags())).for_each(|one| add("internet gateway", one.internet_gateway_id()));
-    let nats = listed("NAT gateways", ec2.describe_nat_gateways().send().await);
+    let vpcs = listed("VPCs", ec2.describe_vpcs().filters(ours()).send().await);
+    vpcs.vpcs().iter().filter(|one| of_app(one.tags())).for_each(|one| add("vpc", one.vpc_id()));
+    let subnets = listed("subnets", ec2.describe_subnets().filters(ours()).send().await);
+    subnets.subnets().iter().filter(|one| of_app(one.tags())).for_each(|one| add("subnet", one.subnet_id()));
+    let gateways = listed("internet gateways", ec2.describe_internet_gateways().filters(ours()).send().await);
+    gateways.internet_gateways().iter().filter(|one| of_app(one.tags())).for_each(|one| add("internet gateway", one.internet_gateway_id()));
+    let nats = listed("NAT gateways", ec2.describe_nat_gateways().filter(ours()).send().await);
     let alive = nats.nat_gateways().iter().filter(|one| one.state() != Some(&NatGatewayState::Deleted));
-    alive.filter(|one| ours(one.tags())).for_each(|one| add("NAT gateway", one.nat_gateway_id()));
-    listed("addresses", ec2.describe_addresses().send().await)
-        .addresses()
-        .iter()
-        .filter(|one| ours(one.tags()))
-        .for_each(|one| add("elastic IP", one.allocation_id()));
-    let flows = listed("flow logs", ec2.describe_flow_logs().send().await);
-    flows.flow_logs().iter().filter(|one| ours(one.tags())).for_each(|one| add("flow log", one.flow_log_id()));
-    let tables = listed("route tables", ec2.describe_route_tables().send().await);
-    tables.route_tables().iter().filter(|one| ours(one.tags())).for_each(|one| add("route table", one.route_table_id()));
+    alive.filter(|one| of_app(one.tags())).for_each(|one| add("NAT gateway", one.nat_gateway_id()));
+    let addresses = listed("addresses", ec2.describe_addresses().filters(ours()).send().await);
+    addresses.addresses().iter().filter(|one| of_app(one.tags())).for_each(|one| add("elastic IP", one.allocation_id()));
+    let flows = listed("flow logs", ec2.describe_flow_logs().filter(ours()).send().await);
+    flows.flow_logs().iter().filter(|one| of_app(one.tags())).for_each(|one| add("flow log", one.flow_log_id()));
+    let tables = listed("route tables", ec2.describe_route_tables().filters(ours()).send().await);
+    tables.route_tables().iter().filter(|one| of_app(one.tags())).for_each(|one| add("route table", one.route_table_id()));
     let groups = listed("security groups", ec2.describe_security_groups().send().await);
     let named = |name: Option<&str>| name.is_some_and(|name| name.strip_prefix(app).is_some_and(|rest| rest.starts_with('-')));
     groups
         .security_groups()
         .iter()
-        .filter(|one| ours(one.tags()) || named(one.group_name()))
+        .filter(|one| of_app(one.tags()) || named(one.group_name()))
         .for_each(|one| add("security group", one.group_id()));
-    let endpoints = listed("VPC endpoints", ec2.describe_vpc_endpoints().send().await);
+    let endpoints = listed("VPC endpoints", ec2.describe_vpc_endpoints().filters(ours()).send().await);
     let alive =
         endpoints.vpc_endpoints().iter().filter(|one| one.state().is_none_or(|state| !state.as_str().eq_ignore_ascii_case("deleted")));
-    alive.filter(|one| ours(one.tags())).for_each(|one| add("VPC endpoint", one.vpc_endpoint_id()));
+    alive.filter(|one| of_app(one.tags())).for_each(|one| add("VPC endpoint", one.vpc_endpoint_id()));
     let templates = listed("launch templates", ec2.describe_launch_templates().send().await);
     templates
         .launch_templates()
