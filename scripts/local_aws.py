@@ -31,6 +31,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app  # noqa:
 
 import local_agents  # noqa: E402
 import local_health  # noqa: E402
+import local_images  # noqa: E402
 import local_network  # noqa: E402
 import local_services  # noqa: E402
 import local_volumes  # noqa: E402
@@ -471,6 +472,8 @@ def ministack_app():
         return run_container(client, {**container, "image": image}, kwargs, **more)
 
     ecs._run_docker_container = run_from_here
+
+    local_images.in_ministack()
 
     # Rules and services as strict as those of AWS.
     local_services.in_ministack(ecs, alb)
