@@ -14,7 +14,7 @@ fn signal(name: &str, process: &str) {
     assert!(Command::new("kill").args([name, "--", process]).status().unwrap().success());
 }
 
-/// The tool stops within two seconds at any point, and says what is under way. The same command
+/// The tool stops within three seconds at any point, and says what is under way. The same command
 /// completes the work.
 #[test]
 fn a_signal_stops_a_tool_at_a_safe_point() {
@@ -87,12 +87,12 @@ fn every_tool_reports_the_calls_under_way() {
     assert_eq!(holdings(&relay.endpoint, app), Vec::<String>::new());
 }
 
-/// Sends a signal. The tool must stop within two seconds, with this code and without a document.
+/// Sends a signal. The tool must stop within three seconds, also on a busy machine, with this code and without a document.
 fn stops(child: Child, name: &str, code: i32) -> Output {
     signal(name, &child.id().to_string());
     let sent = Instant::now();
     let said = finish(child, "");
-    assert!(sent.elapsed() < Duration::from_secs(2), "{name} took {:?}: {}", sent.elapsed(), said.stderr);
+    assert!(sent.elapsed() < Duration::from_secs(3), "{name} took {:?}: {}", sent.elapsed(), said.stderr);
     assert_eq!((said.code, said.stdout.as_str()), (code, ""), "{name}: {}", said.stderr);
     said
 }
@@ -102,16 +102,16 @@ fn stops(child: Child, name: &str, code: i32) -> Output {
 fn a_signal_stops_all_stages_of_a_pipe() {
     let (relay, app) = (Relay::before("ECS_PIPE_MOTO"), "stopped-pipe");
     let doc = json!({"name": app, "x-net": {"nat": "none"}, "services": {"web": {"image": "nginx:1.27", "ports": ["80"]}}}).to_string();
-    for after in [500, 2000, 4000] {
+    for (after, name, code) in [(500, "-INT", 130), (2000, "-TERM", 143), (4000, "-INT", 130)] {
         relay.fail(Faults { delay: Duration::from_millis(300), ..Faults::default() });
         let mut child = start_script(&relay.endpoint, "deploy", &["--no-wait"]);
         drop(child.stdin.take().unwrap().write_all(doc.as_bytes()));
         std::thread::sleep(Duration::from_millis(after));
-        signal("-INT", &format!("-{}", child.id()));
+        signal(name, &format!("-{}", child.id()));
         let sent = Instant::now();
         let said = finish(child, "");
         assert!(sent.elapsed() < Duration::from_secs(3), "after {after} ms took {:?}", sent.elapsed());
-        assert_eq!((said.code, said.stdout.as_str()), (130, ""), "after {after} ms: {}", said.stderr);
+        assert_eq!((said.code, said.stdout.as_str()), (code, ""), "after {after} ms: {}", said.stderr);
         assert!(said.stderr.contains("error[interrupted]: interrupted"), "after {after} ms: {}", said.stderr);
     }
     relay.fail(Faults::default());
