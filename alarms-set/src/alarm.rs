@@ -30,9 +30,10 @@ pub struct FoundAlarm {
 
 /// Alarms whose tags are read at the same time: CloudWatch allows few calls a second for the whole account.
 const TAGS_AT_ONCE: usize = 20;
-/// CloudWatch allows three `PutMetricAlarm` a second. What is beyond that is throttled and repeated.
+/// The alarms of three services. CloudWatch allows three `PutMetricAlarm` a second. What is beyond that is throttled and repeated, which ends long
+/// before the last attempt.
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html>
-const PUTS_AT_ONCE: usize = 10;
+const PUTS_AT_ONCE: usize = 20;
 /// Names that one call of `DeleteAlarms` accepts.
 const AT_ONCE: usize = 100;
 

@@ -7,13 +7,11 @@ use shared::error::given;
 use shared::wait::{while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
+use crate::providers::{FARGATE, providers};
 use crate::settings::Wanted;
 use crate::{ClusterUp, tag};
 
 pub type Found = Option<Cluster>;
-
-/// AWS's capacity provider for Fargate on demand, which every cluster on Fargate has.
-pub const FARGATE: &str = "FARGATE";
 
 /// What a plan calls a namespace that is not created yet.
 const NEW_NAMESPACE: &str = "the new namespace";
@@ -79,19 +77,23 @@ impl ClusterUp {
         let insights = ClusterSetting::builder().name(ClusterSettingName::ContainerInsights).value(wanted.insights.value()).build();
         let arn = match &self.found.cluster {
             Some(found) => Some(self.settle_cluster(run, wanted, found, insights).await?),
-            None => run.create("cluster", &run.app, self.create_cluster(run, insights)).await?,
+            None => run.create("cluster", &run.app, self.create_cluster(run, wanted, insights)).await?,
         };
         let mut cluster = self.cluster.borrow_mut();
         (cluster.arn, cluster.name, cluster.launch_type) = (arn, run.app.clone(), wanted.launch_type());
         Ok(())
     }
 
-    async fn create_cluster(&self, run: &Run, insights: ClusterSetting) -> Result<String> {
+    /// On EC2 the capacity provider follows, which needs the Auto Scaling group.
+    async fn create_cluster(&self, run: &Run, wanted: &Wanted, insights: ClusterSetting) -> Result<String> {
+        let fargate = if wanted.instances.is_none() { Some(providers(&self.provider_name(run), wanted)?) } else { None };
+        let (names, strategy) = fargate.map(|providers| (providers.names, providers.strategy)).unzip();
         // A new service-linked role can't be used at once.
         let not_yet = |error: &Error| error.says("service linked role");
         let made = while_not_yet(run, "ECS's service-linked role to be usable", not_yet, async || {
             let call = self.ecs.create_cluster().cluster_name(&run.app).settings(insights.clone());
             let call = call.set_service_connect_defaults(self.connect_defaults()?).set_tags(Some(tag::aws_tags(run.tags("cluster"))));
+            let call = call.set_capacity_providers(names.clone()).set_default_capacity_provider_strategy(strategy.clone());
             call.send().await.tried(format!("create the cluster {}", run.app))
         })
         .await?;

@@ -4,25 +4,19 @@
 use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
 use aws_sdk_ecs::types::{CapacityProviderStrategyItem, Cluster, Service};
 use serde_json::{Value, json};
-use shared::doc::Capacity;
 use shared::step::each;
 use shared::wait::{while_held, while_not_yet};
 use shared::{Diff, Error, Result, Run, Tried};
 
 use crate::ClusterUp;
-use crate::cluster::{FARGATE, attachment_failed, is_ours};
+use crate::cluster::{attachment_failed, is_ours};
+use crate::providers::{Providers, providers};
 use crate::settings::Wanted;
-
-const FARGATE_SPOT: &str = "FARGATE_SPOT";
 
 impl ClusterUp {
     pub async fn capacity_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let name = self.provider_name(run);
-        let mut shares = strategy(&name, wanted);
-        let mut names: Vec<String> = shares.iter().map(|share| share.capacity_provider.clone()).collect();
-        // A provider without tasks need not be in the strategy, and AWS may leave it out of its answer.
-        shares.retain(|share| share.weight > 0 || share.base > 0);
-        let items = shares.iter().map(item).collect::<Result<Vec<_>>>()?;
+        let Providers { shares, mut names, strategy } = providers(&name, wanted)?;
         self.cluster.borrow_mut().capacity_provider_strategy = shares;
         let found = self.found.cluster.as_ref();
         // The plan of a new cluster is the cluster itself.
@@ -32,8 +26,11 @@ impl ClusterUp {
         let dead: Vec<&str> = self.found.provider.dead(self.found.group.living()).into_iter().filter(|dead| *dead != name).collect();
         let used = self.used(run, &dead).await?;
         names.extend(used.iter().cloned());
-        let diff = differences(found, &names, &items).note(found.is_some_and(attachment_failed), "the last change failed");
-        run.change("cluster", &run.app, &diff, self.put_providers(run, names, items)).await?;
+        // On Fargate a cluster is created with its providers.
+        if found.is_some() || wanted.instances.is_some() {
+            let diff = differences(found, &names, &strategy).note(found.is_some_and(attachment_failed), "the last change failed");
+            run.change("cluster", &run.app, &diff, self.put_providers(run, names, strategy)).await?;
+        }
         for provider in dead.into_iter().filter(|dead| !used.iter().any(|used| used == dead)) {
             self.remove_provider(run, provider).await?;
         }
@@ -107,21 +104,6 @@ impl ClusterUp {
     }
 }
 
-/// Returns the share of each provider. On EC2 there is one provider. On Fargate one task runs on demand, and `spot` divides the rest.
-fn strategy(provider: &str, wanted: &Wanted) -> Vec<Capacity> {
-    let share = |name: &str, weight, base| Capacity { capacity_provider: name.to_owned(), weight, base };
-    if wanted.instances.is_some() {
-        vec![share(provider, 1, 0)]
-    } else {
-        vec![share(FARGATE, 100 - wanted.spot, 1), share(FARGATE_SPOT, wanted.spot, 0)]
-    }
-}
-
-fn item(share: &Capacity) -> Result<CapacityProviderStrategyItem> {
-    let item = CapacityProviderStrategyItem::builder().capacity_provider(&share.capacity_provider).weight(share.weight).base(share.base);
-    item.build().map_err(|error| Error::Internal(error.to_string()))
-}
-
 fn differences(found: Option<&Cluster>, names: &[String], items: &[CapacityProviderStrategyItem]) -> Diff {
     let was = found.map(Cluster::default_capacity_provider_strategy).unwrap_or_default();
     Diff::new().set("capacityProviders", found.map(Cluster::capacity_providers).unwrap_or_default(), names).json(
@@ -139,43 +121,18 @@ fn by_provider(items: &[CapacityProviderStrategyItem]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Flags, Insights};
-    use shared::Document;
 
-    fn on_fargate(spot: i32) -> Wanted {
-        Wanted { insights: Insights::Enhanced, spot, connects: false, instances: None, storage: None }
-    }
-
-    fn on_ec2() -> Wanted {
-        let doc = Document::parse(br#"{"name": "shop", "net": {}, "x-cluster": {"spot": 50}}"#).unwrap();
-        Wanted::read(&doc, &Flags::default()).unwrap()
-    }
-
-    fn items(shares: &[Capacity]) -> Vec<CapacityProviderStrategyItem> {
-        shares.iter().map(|share| item(share).unwrap()).collect()
-    }
-
-    #[test]
-    fn spot_divides_tasks_on_fargate_and_instances_on_ec2() {
-        for (wanted, shares) in [
-            (on_fargate(0), vec![("FARGATE", 100, 1), ("FARGATE_SPOT", 0, 0)]),
-            (on_fargate(70), vec![("FARGATE", 30, 1), ("FARGATE_SPOT", 70, 0)]),
-            (on_fargate(100), vec![("FARGATE", 0, 1), ("FARGATE_SPOT", 100, 0)]),
-            (on_ec2(), vec![("instances-of-shop", 1, 0)]),
-        ] {
-            let strategy = strategy("instances-of-shop", &wanted);
-            let found: Vec<_> = strategy.iter().map(|share| (share.capacity_provider.as_str(), share.weight, share.base)).collect();
-            assert_eq!(found, shares, "spot {}", wanted.spot);
-        }
+    fn item(provider: &str, weight: i32, base: i32) -> CapacityProviderStrategyItem {
+        CapacityProviderStrategyItem::builder().capacity_provider(provider).weight(weight).base(base).build().unwrap()
     }
 
     #[test]
     fn a_plan_names_providers_and_their_weights() {
-        let names = ["FARGATE_SPOT".to_owned(), FARGATE.to_owned()];
-        let of = |spot| items(&strategy("instances-of-shop", &on_fargate(spot)));
+        let names = ["FARGATE_SPOT".to_owned(), "FARGATE".to_owned()];
+        let of = |spot| vec![item("FARGATE", 100 - spot, 1), item("FARGATE_SPOT", spot, 0)];
         let found = Cluster::builder()
-            .capacity_providers(FARGATE)
-            .capacity_providers(FARGATE_SPOT)
+            .capacity_providers("FARGATE")
+            .capacity_providers("FARGATE_SPOT")
             .set_default_capacity_provider_strategy(Some(of(50).into_iter().rev().collect()))
             .build();
         assert_eq!(differences(Some(&found), &names, &of(50)).to_string(), "");
@@ -185,7 +142,7 @@ mod tests {
         );
         let provider = ["instances-of-shop".to_owned()];
         assert_eq!(
-            differences(None, &provider, &items(&strategy("instances-of-shop", &on_ec2()))).to_string(),
+            differences(None, &provider, &[item("instances-of-shop", 1, 0)]).to_string(),
             "capacityProviders: none -> instances-of-shop, defaultCapacityProviderStrategy.instances-of-shop.weight: none -> 1, \
              defaultCapacityProviderStrategy.instances-of-shop.base: none -> 0"
         );

@@ -16,6 +16,7 @@ mod launch_template_data;
 mod mount_target;
 mod namespace;
 mod policy;
+mod providers;
 mod roll;
 mod service_role;
 mod settings;

@@ -68,8 +68,9 @@ enum Step {
     Repositories,
     Login,
     Images,
-    Lifecycles,
     Pushes,
+    Digests,
+    Lifecycles,
     Descriptions,
     /// The repositories of services that left the document, with `--prune`.
     Orphans,
@@ -89,8 +90,13 @@ impl Stage for ImgPush {
     const NEEDS: &'static [(&'static str, &'static str)] = &[];
     const GRANTS: &'static [Grant] = policy::GRANTS;
     const WAITS: bool = false;
-    const WAVES: &'static [&'static [Step]] =
-        &[&[Step::Repositories, Step::Login, Step::Images], &[Step::Pushes], &[Step::Lifecycles, Step::Descriptions], &[Step::Orphans]];
+    const WAVES: &'static [&'static [Step]] = &[
+        &[Step::Repositories, Step::Login, Step::Images],
+        &[Step::Pushes],
+        &[Step::Digests, Step::Lifecycles],
+        &[Step::Descriptions],
+        &[Step::Orphans],
+    ];
     type Step = Step;
     type Flags = Flags;
     type Wanted = Wanted;
@@ -131,8 +137,9 @@ impl Stage for ImgPush {
             Step::Repositories => each(&wanted.images, async |image| self.repository_up(run, wanted, image).await).await.map(drop),
             Step::Login => self.login_up(run, wanted).await,
             Step::Images => each(&wanted.images, async |image| self.image_up(run, image).await).await.map(drop),
-            Step::Lifecycles => each(&wanted.images, async |image| self.lifecycle_up(run, wanted, image).await).await.map(drop),
             Step::Pushes => self.pushes_up(run, wanted).await,
+            Step::Digests => self.digests_up(run, wanted).await,
+            Step::Lifecycles => each(&wanted.images, async |image| self.lifecycle_up(run, wanted, image).await).await.map(drop),
             Step::Descriptions => self.descriptions_up(run, wanted).await,
             Step::Orphans => self.repositories_down(run, &self.orphans).await,
         }
@@ -142,7 +149,7 @@ impl Stage for ImgPush {
         match step {
             Step::Repositories => self.repositories_down(run, &self.found).await,
             // Images and lifecycle policies are deleted with their repository. The cache of the Docker Engine is not ours.
-            Step::Login | Step::Images | Step::Lifecycles | Step::Pushes | Step::Descriptions | Step::Orphans => Ok(()),
+            Step::Login | Step::Images | Step::Pushes | Step::Digests | Step::Lifecycles | Step::Descriptions | Step::Orphans => Ok(()),
         }
     }
 

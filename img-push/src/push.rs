@@ -25,23 +25,31 @@ impl ImgPush {
         Ok(())
     }
 
-    /// Records the images that ECR has, and pushes the others.
+    /// Pushes the images that ECR does not have.
     ///
     /// # Errors
     /// Returns what the Docker Engine or ECR refused.
     pub async fn pushes_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
-        for image in wanted.images.iter().filter(|image| run.is_planning() || !self.is_missing(image)) {
-            let digest = self.found.get(&image.repository).and_then(|found| found.digest.clone());
-            self.record(image, &self.entry(run, image, digest)?);
-        }
         let missing: Vec<&WantedImage> = wanted.images.iter().filter(|image| !run.is_planning() && self.is_missing(image)).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let engine = Engine::connect(self.credentials.docker()).await?;
-        each(missing, async |image| {
-            let digest = run.carry("push of", &image.local_name(), self.push(run, wanted, image, &engine)).await?;
-            self.record(image, &self.entry(run, image, Some(digest))?);
+        each(missing, async |image| run.carry("push of", &image.local_name(), self.push(run, wanted, image, &engine)).await).await.map(drop)
+    }
+
+    /// Records all images with the digests that ECR has.
+    ///
+    /// # Errors
+    /// Returns what ECR refused, and that a pushed image is not there.
+    pub async fn digests_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        each(&wanted.images, async |image| {
+            let digest = if run.is_planning() || !self.is_missing(image) {
+                self.found.get(&image.repository).and_then(|found| found.digest.clone())
+            } else {
+                Some(self.listed_digest(run, image).await?)
+            };
+            self.record(image, &self.entry(run, image, digest)?);
             Ok(())
         })
         .await
@@ -60,8 +68,7 @@ impl ImgPush {
         })
     }
 
-    /// Pushes one image and returns its digest.
-    async fn push(&self, run: &Run, wanted: &Wanted, image: &WantedImage, engine: &Engine) -> Result<String> {
+    async fn push(&self, run: &Run, wanted: &Wanted, image: &WantedImage, engine: &Engine) -> Result<()> {
         let uri = made(self.uris.borrow().get(&image.service).map(String::as_str), "the URI of the repository")?;
         let login = self.credentials.of_ecr(None).await?;
         let target = match &wanted.settings.registry {
@@ -85,7 +92,7 @@ impl ImgPush {
                 Err(error) => return Err(not_pushed(image, &target, &error)),
             }
         }
-        self.listed_digest(run, image).await
+        Ok(())
     }
 
     /// Returns the digest that ECR has under the tag. The Docker Engine may end a push without an error and without the tag.

@@ -89,8 +89,8 @@ enum Step {
     RouteTables,
     GroupRules,
     PublicRoutes,
+    /// With the routes and associations of the private subnets, which then do not wait for the endpoints.
     NatGateways,
-    PrivateRoutes,
     Endpoints,
     FlowLogParts,
     FlowLog,
@@ -113,8 +113,7 @@ impl Stage for NetUp {
         &[Step::Vpc, Step::Addresses, Step::Gateway, Step::FlowLogParts],
         &[Step::Dns, Step::Attachment, Step::Subnets, Step::Groups, Step::DefaultGroup, Step::RouteTables],
         // A NAT gateway needs the attached internet gateway.
-        &[Step::GroupRules, Step::PublicRoutes, Step::NatGateways, Step::Endpoints],
-        &[Step::PrivateRoutes, Step::FlowLog],
+        &[Step::GroupRules, Step::PublicRoutes, Step::NatGateways, Step::Endpoints, Step::FlowLog],
         // By now no route uses the surplus NAT gateways.
         &[Step::Surplus],
     ];
@@ -181,9 +180,8 @@ impl Stage for NetUp {
             Step::DefaultGroup => self.default_group_up(run, wanted).await,
             Step::GroupRules => self.group_rules_up(run, wanted).await,
             Step::RouteTables => self.tables_up(run, wanted).await,
-            Step::NatGateways => self.nats_up(run, wanted).await,
             Step::PublicRoutes => self.public_routes_up(run, wanted).await,
-            Step::PrivateRoutes => self.private_routes_up(run, wanted).await,
+            Step::NatGateways => self.nats_and_routes_up(run, wanted).await,
             Step::Endpoints => self.endpoints_up(run, wanted).await,
             Step::FlowLogParts => self.flow_log_parts_up(run, wanted).await,
             Step::FlowLog => self.flow_log_up(run, wanted).await,
@@ -210,8 +208,7 @@ impl Stage for NetUp {
             Step::Dns | Step::DefaultGroup | Step::GroupRules | Step::Surplus => Ok(()),
             Step::RouteTables => self.tables_down(run).await,
             Step::PublicRoutes => self.routes_down(run, true).await,
-            Step::NatGateways => self.nats_down(run).await,
-            Step::PrivateRoutes => self.routes_down(run, false).await,
+            Step::NatGateways => self.nats_and_routes_down(run).await,
             Step::Endpoints => {
                 self.endpoints_down(run).await?;
                 self.guard_duty_endpoints_down(run).await

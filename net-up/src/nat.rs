@@ -52,7 +52,17 @@ fn failure(nat: &NatGateway) -> &str {
 }
 
 impl NetUp {
-    pub async fn nats_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+    pub async fn nats_and_routes_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
+        self.nats_up(run, wanted).await?;
+        self.private_routes_up(run, wanted).await
+    }
+
+    pub async fn nats_and_routes_down(&self, run: &Run) -> Result<()> {
+        self.routes_down(run, false).await?;
+        self.nats_down(run).await
+    }
+
+    async fn nats_up(&self, run: &Run, wanted: &Wanted) -> Result<()> {
         let Some(network) = wanted.network() else { return Ok(()) };
         each(&self.found.nats.failed, async |nat| {
             let id = nat.nat_gateway_id().unwrap_or_default();
@@ -128,7 +138,7 @@ impl NetUp {
     }
 
     /// Waits until they are deleted: until then they hold their elastic IPs and the subnets.
-    pub async fn nats_down(&self, run: &Run) -> Result<()> {
+    async fn nats_down(&self, run: &Run) -> Result<()> {
         let found = &self.found.nats;
         each(found.alive.values().chain(&found.failed), async |nat| self.delete_nat(run, nat).await).await?;
         each(&found.deleting, async |id| self.until_nat_is_deleted(run, id).await).await.map(drop)
