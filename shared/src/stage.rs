@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::{OnceCell, watch};
 
 use crate::aws::Session;
-use crate::doc::{Caller, Document};
+use crate::doc::{Caller, Document, join};
 use crate::error::{Error, Result, Stop};
 use crate::flags::Common;
 use crate::input;
@@ -172,7 +172,7 @@ fn work<S: Stage>(mut command: clap::Command, cli: Cli<S::Flags>) -> Result<u8> 
     })?;
     runtime.block_on(async {
         let mut signals = Signals::catch();
-        let text = input::stdin(&mut signals).await?;
+        let text = join(input::stdin(&mut signals).await?)?;
         if common.policy {
             return write(&pretty(&policy_of::<S>(&text, &flags, &common)?)).map(|()| 0);
         }
@@ -206,8 +206,12 @@ fn check<S: Stage>(mut doc: Document, text: &[u8], flags: &S::Flags, common: &Co
     let name = doc.name().map(drop);
     doc.keep(name);
     wanted::<S>(&doc, flags, &Progress::new(S::TOOL, common))?;
-    let text = String::from_utf8_lossy(text);
-    write(if text.trim().is_empty() { &new } else { &text }).map(|()| 0)
+    let text = if text.trim_ascii().is_empty() { new } else { String::from_utf8_lossy(text).into_owned() };
+    match serde_json::from_str(&text) {
+        Ok(value) if std::io::stdout().is_terminal() => write(&pretty(&value)),
+        _ => write(&text),
+    }
+    .map(|()| 0)
 }
 
 /// Reads the settings; warns, and reports everything that is wrong at once.

@@ -14,6 +14,11 @@ use crate::policy;
 use json::walk;
 use shown::{NONE, short_pair};
 
+/// Returns the first path at which two values differ. What is empty counts as not there.
+pub(crate) fn differing(path: &str, one: &Value, other: &Value) -> Option<String> {
+    walk(path, Some(one), Some(other)).into_iter().next().map(|difference| difference.path)
+}
+
 /// The fields that differ, in the order in which they were compared.
 #[derive(Debug, Default, Clone)]
 pub struct Diff(Vec<String>);

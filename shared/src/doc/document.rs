@@ -288,14 +288,16 @@ impl Document {
     }
 }
 
-fn json(text: &[u8]) -> Result<Value> {
-    let value = serde_json::from_slice(text).map_err(|error| {
-        Error::document("not-json", "stdin", format!("not JSON: {error}. Pipe the output of `docker compose config` into the first tool"))
-    })?;
+pub(super) fn json(text: &[u8]) -> Result<Value> {
+    let value = serde_json::from_slice(text).map_err(|error| not_json(&error))?;
     match unique::twice(text) {
         Some(place) => Err(Error::document("key-twice", place, "this key occurs twice in the same object. Remove one of the two")),
         None => Ok(value),
     }
+}
+
+pub(super) fn not_json(error: &serde_json::Error) -> Error {
+    Error::document("not-json", "stdin", format!("not JSON: {error}. Pipe the output of `docker compose config` into the first tool"))
 }
 
 /// Returns whether the section's own resource has no id yet; other ids are `null` also when there is no such resource.
