@@ -12,7 +12,7 @@ pub mod registry;
 pub mod relay;
 pub mod tool;
 
-pub use call::Call;
+pub use call::{Call, longest_chain};
 pub use clients::Clients;
 pub use fault::{Faults, Moment, Nonsense};
 pub use registry::Registry;

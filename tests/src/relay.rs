@@ -156,12 +156,14 @@ async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state
     let text = String::from_utf8_lossy(&body).into_owned();
     let protocol = Protocol::of(&parts);
     let shown = if matches!(protocol, Protocol::Cbor) { cbor::decode(&body).map(|value| value.to_string()) } else { None };
+    let arrived = Instant::now();
     let mut call = Call {
         action: action(&parts, &body),
         status: 0,
         path: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         body: shown.unwrap_or_else(|| text.clone()),
         answer: String::new(),
+        time: arrived..arrived,
     };
     let (fate, delay) = {
         let mut fates = lock(&state.fates);
@@ -181,6 +183,7 @@ async fn relay(request: Request<Incoming>, ends: (SocketAddr, SocketAddr), state
         }
     };
     call.status = answer.status().as_u16();
+    call.time.end = Instant::now();
     let (parts, answer) = answer.into_parts();
     call.answer = String::from_utf8_lossy(&answer).into_owned();
     let mut shown = answer.clone();

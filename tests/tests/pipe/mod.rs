@@ -1,5 +1,6 @@
 //! Tests of the pipe, or of all tools, with a local AWS.
 
+mod chain;
 mod compose;
 mod document;
 mod drift;
