@@ -11,7 +11,7 @@ fn app(name: &str, launch_type: &str, names: bool) -> Value {
     json!({"name": name, "x-cluster": {"launch_type": launch_type}, "services": {
         "web": {"build": "./web", "ports": ["8080"], "x-svc": {"connect": names}},
         "api": {"build": "./api", "ports": ["8080"], "x-svc": {"connect": names, "path": ["/api/*"]}, "x-scale": {"min": 2, "max": 10, "cpu": 70}},
-        "worker": {"build": "./worker", "x-svc": {"connect": names}}}})
+        "worker": {"build": "./worker", "environment": {"EVERY": "2"}, "x-svc": {"connect": names}}}})
 }
 
 /// Deploys the app, without the wait for the tasks: the number of its reads depends on how long these take to start. Returns the document and the
