@@ -1,6 +1,7 @@
 //! `--check`: everything that is wrong at once, without a call.
 
 use tests::script;
+use tests::tool::TOOLS;
 
 use super::{nothing, run};
 
@@ -82,6 +83,20 @@ services:
         "services.log.network_mode",
     ] {
         assert_eq!(said.stderr.matches(&format!("wrong at {place}: ")).count(), 1, "{place}: {}", said.stderr);
+    }
+}
+
+/// As from stages that ran at the same time.
+#[test]
+fn several_documents_become_one() {
+    let model = r#"{"name":"shop","services":{"web":{"image":"nginx"}}"#;
+    let (net, img) = (format!(r#"{model},"net":{{"vpc_id":"vpc-1"}}}}"#), format!(r#"{model},"img":{{}}}}"#));
+    for tool in TOOLS {
+        let said = run("http://127.0.0.1:1", tool, &["--check"], &format!("{net}\n{img}\n")).ok();
+        assert_eq!(said.stdout, format!("{model},\"net\":{{\"vpc_id\":\"vpc-1\"}},\"img\":{{}}}}\n"), "{tool}");
+        let said = run("http://127.0.0.1:1", tool, &["--check"], &format!("{net}{}", net.replace("vpc-1", "vpc-2")));
+        assert_eq!((said.code, said.stdout.as_str()), (65, ""), "{tool}: {}", said.stderr);
+        assert!(said.stderr.contains("error[documents-differ]: the document is wrong at net.vpc_id: "), "{tool}: {}", said.stderr);
     }
 }
 

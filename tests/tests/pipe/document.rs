@@ -1,8 +1,9 @@
 //! The document of every tool: the account that it is for, and the keys that no tool knows.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tests::account::holdings;
 use tests::tool::TOOLS;
-use tests::{Relay, run};
+use tests::{Relay, run, script};
 
 /// The error is found before the first change.
 #[test]
@@ -26,4 +27,23 @@ fn unknown_keys_are_kept() {
         let said = run(&relay.endpoint, tool, &["--down"], &format!("{{{kept}}}")).ok();
         assert!(said.stdout.starts_with(&format!("{{{kept}")), "{tool}: {}", said.stdout);
     }
+}
+
+/// A live document has the sections of the run before, which both of the last two tools may change.
+#[test]
+fn a_live_document_is_deployed_again() {
+    let relay = Relay::before("ECS_PIPE_MOTO");
+    let web = json!({"image": "nginx:1.27", "ports": ["80"], "x-scale": {"min": 2}});
+    let doc = json!({"name": "again", "x-cluster": {"launch_type": "fargate"}, "services": {"web": web, "api": {"image": "nginx:1.27"}}});
+    let deploy = |doc: &Value| script(&relay.endpoint, "deploy", &["--no-wait"], &doc.to_string()).ok().doc();
+    let mut live = deploy(&doc);
+    live["services"]["web"]["x-scale"]["min"] = json!(3);
+    live["services"]["worker"] = json!({"image": "busybox:1.37"});
+    let again = deploy(&live);
+    assert_eq!(again["scale"]["services"]["web"]["min"], 3);
+    assert!(again["alarms"]["alarm_names"].to_string().contains("again/worker/cpu"), "{}", again["alarms"]);
+    let plan = script(&relay.endpoint, "plan", &[], &again.to_string());
+    assert_eq!((plan.code, super::masked::changes(&plan)), (0, String::new()), "{}", plan.stderr);
+    let _ = script(&relay.endpoint, "teardown", &[], &again.to_string()).ok();
+    assert_eq!(holdings(&relay.endpoint, "again"), Vec::<String>::new());
 }
