@@ -14,7 +14,7 @@ fn signal(name: &str, process: &str) {
     assert!(Command::new("kill").args([name, "--", process]).status().unwrap().success());
 }
 
-/// The tool stops within three seconds at any point, and says what is under way. The same command
+/// The tool stops within two seconds at any point, and says what is under way. The same command
 /// completes the work.
 #[test]
 fn a_signal_stops_a_tool_at_a_safe_point() {
@@ -87,32 +87,43 @@ fn every_tool_reports_the_calls_under_way() {
     assert_eq!(holdings(&relay.endpoint, app), Vec::<String>::new());
 }
 
-/// Sends a signal. The tool must stop within three seconds, also on a busy machine, with this code and without a document.
+/// Sends a signal. The tool must stop within two seconds, with this code and without a document.
 fn stops(child: Child, name: &str, code: i32) -> Output {
     signal(name, &child.id().to_string());
     let sent = Instant::now();
     let said = finish(child, "");
-    assert!(sent.elapsed() < Duration::from_secs(3), "{name} took {:?}: {}", sent.elapsed(), said.stderr);
+    assert!(sent.elapsed() < Duration::from_secs(2), "{name} took {:?}: {}", sent.elapsed(), said.stderr);
     assert_eq!((said.code, said.stdout.as_str()), (code, ""), "{name}: {}", said.stderr);
     said
 }
 
-/// A terminal sends the signal to all stages at the same time.
+/// A terminal sends the signal to all stages at the same time. The moments count from the first call, when all tools are there; the last signal
+/// comes before it, while the settings are checked.
 #[test]
 fn a_signal_stops_all_stages_of_a_pipe() {
     let (relay, app) = (Relay::before("ECS_PIPE_MOTO"), "stopped-pipe");
     let doc = json!({"name": app, "x-net": {"nat": "none"}, "services": {"web": {"image": "nginx:1.27", "ports": ["80"]}}}).to_string();
-    for (after, name, code) in [(500, "-INT", 130), (2000, "-TERM", 143), (4000, "-INT", 130)] {
+    let moments = [(Some(0), "-INT"), (Some(1500), "-INT"), (Some(1500), "-TERM"), (Some(3500), "-INT"), (None, "-INT")];
+    for (after, name) in moments {
         relay.fail(Faults { delay: Duration::from_millis(300), ..Faults::default() });
+        // Reads of the run before may still be under way.
+        std::thread::sleep(Duration::from_millis(500));
+        let _ = relay.calls();
         let mut child = start_script(&relay.endpoint, "deploy", &["--no-wait"]);
         drop(child.stdin.take().unwrap().write_all(doc.as_bytes()));
-        std::thread::sleep(Duration::from_millis(after));
+        while after.is_some() && relay.calls().is_empty() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(after.unwrap_or(200)));
         signal(name, &format!("-{}", child.id()));
         let sent = Instant::now();
         let said = finish(child, "");
-        assert!(sent.elapsed() < Duration::from_secs(3), "after {after} ms took {:?}", sent.elapsed());
-        assert_eq!((said.code, said.stdout.as_str()), (code, ""), "after {after} ms: {}", said.stderr);
-        assert!(said.stderr.contains("error[interrupted]: interrupted"), "after {after} ms: {}", said.stderr);
+        assert!(sent.elapsed() < Duration::from_secs(3), "after {after:?} ms took {:?}", sent.elapsed());
+        let code = if name == "-INT" { 130 } else { 143 };
+        assert_eq!((said.code, said.stdout.as_str()), (code, ""), "after {after:?} ms: {}", said.stderr);
+        // Of the script, and of a tool as soon as one is there.
+        let mut lines = said.stderr.lines().filter(|line| line.contains("error[interrupted]: interrupted"));
+        assert!(lines.any(|line| after.is_none() || !line.starts_with("deploy:")), "after {after:?} ms: {}", said.stderr);
     }
     relay.fail(Faults::default());
     let live = script(&relay.endpoint, "deploy", &["--no-wait"], &doc).ok().stdout;
